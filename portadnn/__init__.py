@@ -1,0 +1,81 @@
+"""portadnn: one L-layer network on any array backend, with the same numbers everywhere.
+
+>>> import portadnn as dnn
+>>> train, test = dnn.load_digits()
+>>> model = dnn.train(train, layers=[64, 32], learning_rate=0.5, num_iterations=1000, rng=3)
+>>> dnn.evaluate(model, test).accuracy > 0.96
+True
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+# where each public name lives; nothing is imported before it is used (PEP 562)
+_HOMES = {
+    "network.spec": ["Network"],
+    "network.initializers": ["Initializer", "initialize_parameters_deep"],
+    "network.layers": [
+        "linear_forward",
+        "linear_activation_forward",
+        "linear_backward",
+        "linear_activation_backward",
+    ],
+    "network.model": ["L_model_forward", "compute_cost", "L_model_backward"],
+    "network.optimizers": ["update_parameters"],
+    "backends": ["Backend", "BackendUnavailableError", "get_backend", "list_backends"],
+    "data.dataset": ["Dataset"],
+    "data.hdf5": ["load_dataset", "load_digits"],
+    "data.images": ["load_images"],
+    "data.models": ["Model", "load_model", "save_model"],
+    "training.loop": ["DivergenceError", "TrainingInterrupted"],
+    "training.train": ["L_layer_model", "train"],
+    "training.inference": ["evaluate", "predict"],
+    "errors": ["InputError"],
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Backend",
+    "BackendUnavailableError",
+    "Dataset",
+    "DivergenceError",
+    "Initializer",
+    "InputError",
+    "L_layer_model",
+    "L_model_backward",
+    "L_model_forward",
+    "Model",
+    "Network",
+    "TrainingInterrupted",
+    "compute_cost",
+    "evaluate",
+    "get_backend",
+    "initialize_parameters_deep",
+    "linear_activation_backward",
+    "linear_activation_forward",
+    "linear_backward",
+    "linear_forward",
+    "list_backends",
+    "load_dataset",
+    "load_digits",
+    "load_images",
+    "load_model",
+    "predict",
+    "save_model",
+    "train",
+    "update_parameters",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

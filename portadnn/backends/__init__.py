@@ -1,0 +1,20 @@
+"""Array libraries and devices: the only rooms that know a library by name."""
+
+from portadnn.backends.base import Backend, BackendUnavailableError
+from portadnn.backends.select import (
+    BackendStatus,
+    backend_of,
+    choose_backend,
+    get_backend,
+    list_backends,
+)
+
+__all__ = [
+    "Backend",
+    "BackendStatus",
+    "BackendUnavailableError",
+    "backend_of",
+    "choose_backend",
+    "get_backend",
+    "list_backends",
+]

@@ -1,0 +1,202 @@
+"""Seam 2: the backend, a frozen value that carries what the array API standard leaves out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from array_api_compat import to_device
+
+from portadnn.backends.registry import library_of
+from portadnn.errors import InputError
+
+DTYPES = ("float32", "float64")
+
+
+class BackendUnavailableError(RuntimeError):
+    """A backend that was asked for by name cannot run here: the cause, and what to do."""
+
+    def __init__(self, name: str, cause: str, fix: str) -> None:
+        super().__init__(f"backend {name!r} cannot run here: {cause}. {fix}")
+        self.name, self.cause, self.fix = name, cause, fix
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name, self.cause, self.fix)
+
+
+@dataclass(frozen=True)
+class LibraryReport:
+    """What ``list_backends`` says of a library that is usable here."""
+
+    version: str
+    devices: tuple[str, ...]
+    details: str = ""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An array library on one device, computing in one dtype.
+
+    Made by ``get_backend``; a subclass stands for a library, and only its file names that library.
+
+    Attributes
+    ----------
+    name : str
+        What ``get_backend`` takes to make it again, for example "torch:cuda:0".
+    xp : namespace
+        The library's array API namespace.
+    device
+        In the library's own terms.
+    dtype
+        In the library's own terms: its float32 or float64.
+    """
+
+    name: str
+    xp: Any = field(repr=False)
+    device: Any
+    dtype: Any
+
+    library: ClassVar[str]
+
+    @classmethod
+    def connect(cls, name: str, device: str, dtype: str) -> Backend:
+        """The backend ``name``; ``device`` is what followed the library's name, or ''.
+
+        Raises
+        ------
+        BackendUnavailableError, InputError
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def report(cls) -> LibraryReport:
+        """Version and devices of the library, which is usable."""
+        raise NotImplementedError
+
+    @property
+    def dtype_name(self) -> str:
+        """ "float32" or "float64"."""
+        return next(name for name in DTYPES if getattr(self.xp, name) == self.dtype)
+
+    def asarray(self, x: Any, *, dtype: str | None = None) -> Any:
+        """``x`` as an array of this backend, on its device.
+
+        Parameters
+        ----------
+        x : array of any supported library, or nested lists of numbers
+        dtype : str, optional
+            A dtype by its name in the standard; None is the backend's own. Values are rounded on
+            the host by NumPy, so every backend gets the same bits.
+        """
+        dtype = dtype or self.dtype_name
+        with self.scope():
+            if self.owns(x):
+                x = self.xp.astype(x, getattr(self.xp, dtype), copy=False)
+                return to_device(x, self.device)
+            return self._from_host(np.asarray(to_host(x), dtype=dtype))
+
+    def to_numpy(self, x: Any) -> np.ndarray:
+        """``x`` on the host; it may share memory with ``x`` and may be read-only."""
+        return self._to_host(x)
+
+    def synchronize(self, *arrays: Any) -> None:
+        """Wait until ``arrays``, or all work of the device, is done."""
+
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
+        """A context in which this backend computes; ``train`` and every check run inside it."""
+        return contextlib.nullcontext()
+
+    def repeat(
+        self,
+        step: Callable[..., tuple[Any, Any]],
+        state: Any,
+        inputs: Any,
+        shared: tuple[Any, ...] = (),
+    ) -> tuple[Any, Any]:
+        """Run a pure step once per leading index of ``inputs``, as ``lax.scan`` does.
+
+        Parameters
+        ----------
+        step : callable
+            ``step(state, input, *shared) -> state, outputs``. It must be pure, and the same
+            function object (or an equal one) from call to call, for it is compiled once.
+        state, inputs, outputs : array, tuple or dict of arrays
+            Every array of ``inputs`` has the same leading length n, 1 or more.
+        shared : tuple
+            What every step reads and none changes, the data above all. (A step that closed over
+            it would make it a constant of the compiled program.)
+
+        Returns
+        -------
+        state
+            After the last step.
+        outputs
+            Of all steps, stacked along a new leading axis.
+        """
+        collected = []
+        for i in range(leading_length(inputs)):
+            state, outputs = self._settle(step(state, _index(inputs, i), *shared))
+            collected.append(outputs)
+        return state, _stack(self.xp, collected)
+
+    def _settle(self, result: Any) -> Any:
+        """The result of a step, computed: lazy libraries override this."""
+        return result
+
+    @staticmethod
+    def owns(x: Any) -> bool:
+        """Whether ``x`` is an array of this library."""
+        raise NotImplementedError
+
+    @staticmethod
+    def device_of(x: Any) -> str:
+        """The device of ``x``, in the words that ``get_backend`` takes after the library's name."""
+        return ""
+
+    def _from_host(self, host: np.ndarray) -> Any:
+        return self.xp.asarray(host, device=self.device)
+
+    @staticmethod
+    def _to_host(x: Any) -> np.ndarray:
+        return np.asarray(x)
+
+
+def to_host(x: Any) -> Any:
+    """``x`` as a NumPy array if it is an array of a supported library, else ``x``."""
+    library = library_of(x)
+    return x if library is None else library._to_host(x)
+
+
+def check_device(name: str, device: str, allowed: tuple[str, ...]) -> None:
+    """Raise InputError for a device that the library does not have."""
+    if device not in allowed:
+        library = name.partition(":")[0]
+        known = ", ".join(f"{library}:{d}" if d else library for d in allowed)
+        raise InputError(f"unknown device in backend {name!r}. Known here: {known}")
+
+
+def leading_length(tree: Any) -> int:
+    """The leading length of the arrays of ``tree``."""
+    while isinstance(tree, tuple | dict):
+        tree = next(iter(tree.values() if isinstance(tree, dict) else tree))
+    return tree.shape[0]
+
+
+def _index(tree: Any, i: int) -> Any:
+    if isinstance(tree, dict):
+        return {key: _index(value, i) for key, value in tree.items()}
+    if isinstance(tree, tuple):
+        return tuple(_index(value, i) for value in tree)
+    return tree[i, ...]
+
+
+def _stack(xp: Any, trees: list[Any]) -> Any:
+    first = trees[0]
+    if isinstance(first, dict):
+        return {key: _stack(xp, [tree[key] for tree in trees]) for key in first}
+    if isinstance(first, tuple):
+        return tuple(_stack(xp, list(values)) for values in zip(*trees, strict=True))
+    return xp.stack(trees)

@@ -1,0 +1,59 @@
+"""Dask: arrays in chunks of examples, for data that one array cannot hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from array_api_compat import is_dask_array
+
+from portadnn.backends.base import Backend, BackendUnavailableError, LibraryReport, check_device
+
+
+class DaskBackend(Backend):
+    """Dask over NumPy chunks; training persists each step, so no graph grows with the run."""
+
+    library = "dask"
+
+    @classmethod
+    def connect(cls, name: str, device: str, dtype: str) -> Backend:
+        _import(name)
+        import array_api_compat.dask.array as xp
+
+        check_device(name, device, ("", "cpu"))
+        return cls(name, xp, "cpu", getattr(xp, dtype))
+
+    @classmethod
+    def report(cls) -> LibraryReport:
+        return LibraryReport(_import("dask").__version__, ("cpu",), "NumPy chunks")
+
+    @staticmethod
+    def owns(x: Any) -> bool:
+        return is_dask_array(x)
+
+    def _settle(self, result: Any) -> Any:
+        import dask
+
+        return dask.persist(result)[0]
+
+    def _from_host(self, host: np.ndarray) -> Any:
+        import dask.array
+
+        # whole columns: a chunk holds some examples with all their values
+        chunks = (-1, "auto") if host.ndim == 2 else "auto"
+        return dask.array.from_array(host, chunks=chunks)
+
+    @staticmethod
+    def _to_host(x: Any) -> np.ndarray:
+        return np.asarray(x.compute())
+
+
+def _import(name: str) -> Any:
+    try:
+        import dask
+        import dask.array
+    except ImportError as error:
+        raise BackendUnavailableError(
+            name, f"Dask's arrays are not installed ({error})", "pip install 'portadnn[dask]'"
+        ) from error
+    return dask

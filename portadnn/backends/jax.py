@@ -1,0 +1,136 @@
+"""JAX: the steps between two reports are one compiled loop."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from array_api_compat import is_jax_array
+
+from portadnn.backends.base import (
+    Backend,
+    BackendUnavailableError,
+    LibraryReport,
+    check_device,
+    leading_length,
+)
+
+_SMALLEST_LOOP = 128
+
+
+class JaxBackend(Backend):
+    """JAX on its default device, or on the one that is named."""
+
+    library = "jax"
+
+    @classmethod
+    def connect(cls, name: str, device: str, dtype: str) -> Backend:
+        jax = _import(name)
+        kind, _, index = device.partition(":")
+        try:
+            devices = jax.devices(kind or None)
+        except RuntimeError as error:
+            raise BackendUnavailableError(
+                name,
+                f"JAX {jax.__version__} has no device {kind!r} ({str(error).splitlines()[0]})",
+                "Take a build of JAX for it, for example pip install 'jax[cuda12]', "
+                "or the backend 'jax', which runs on JAX's default device",
+            ) from error
+        allowed = tuple(f"{kind}:{i}" if kind else "" for i in range(len(devices)))
+        check_device(name, device, (*allowed, kind))
+        chosen = devices[int(index) if index else 0]
+        return cls(name, jax.numpy, chosen, np.dtype(dtype))
+
+    @classmethod
+    def report(cls) -> LibraryReport:
+        jax = _import("jax")
+        devices = [f"{d.platform}:{d.id}" for d in jax.devices()]
+        if "cpu:0" not in devices:
+            devices.append("cpu:0")
+        return LibraryReport(jax.__version__, tuple(devices))
+
+    def synchronize(self, *arrays: Any) -> None:
+        import jax
+
+        jax.block_until_ready(arrays)
+
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
+        import jax
+
+        stack = contextlib.ExitStack()
+        stack.enter_context(jax.enable_x64(self.dtype_name == "float64"))
+        # on some GPUs JAX's default is TF32, which has 10 bits where float32 has 23
+        stack.enter_context(jax.default_matmul_precision("float32"))
+        stack.enter_context(jax.default_device(self.device))
+        return stack
+
+    def repeat(
+        self,
+        step: Callable[..., tuple[Any, Any]],
+        state: Any,
+        inputs: Any,
+        shared: tuple[Any, ...] = (),
+    ) -> tuple[Any, Any]:
+        import jax
+
+        n = leading_length(inputs)
+        # The loop is compiled for a capacity and runs n times, so reports at any distance, and the
+        # replay of a single step, are the same program and give the same bits.
+        capacity = max(_SMALLEST_LOOP, 1 << (n - 1).bit_length())
+        padding = capacity - n
+        inputs = jax.tree.map(
+            lambda x: jax.numpy.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1)), inputs
+        )
+        state, outputs = _compiled(step)(n, state, inputs, shared)
+        return state, jax.tree.map(lambda x: x[:n], outputs)
+
+    @staticmethod
+    def owns(x: Any) -> bool:
+        return is_jax_array(x)
+
+    @staticmethod
+    def device_of(x: Any) -> str:
+        import jax
+
+        (device,) = x.devices()
+        return "" if device == jax.devices()[0] else f"{device.platform}:{device.id}"
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled(step: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
+    """``step`` in a loop whose trip count is an argument, as one jitted function."""
+    import jax
+    import jax.numpy as jnp
+
+    def loop(n: Any, state: Any, inputs: Any, shared: tuple[Any, ...]) -> tuple[Any, Any]:
+        def at(i: Any) -> Any:
+            return jax.tree.map(
+                lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), inputs
+            )
+
+        def body(i: Any, carry: Any) -> Any:
+            state, outputs = carry
+            state, output = step(state, at(i), *shared)
+            outputs = jax.tree.map(lambda all_, one: all_.at[i].set(one), outputs, output)
+            return state, outputs
+
+        capacity = leading_length(inputs)
+        _, output = jax.eval_shape(step, state, at(0), *shared)
+        outputs = jax.tree.map(lambda one: jnp.zeros((capacity, *one.shape), one.dtype), output)
+        return jax.lax.fori_loop(0, n, body, (state, outputs))
+
+    return jax.jit(loop)
+
+
+def _import(name: str) -> Any:
+    try:
+        import jax
+        import jax.numpy
+    except ImportError as error:
+        raise BackendUnavailableError(
+            name, f"JAX is not installed ({error})", "pip install 'portadnn[jax]'"
+        ) from error
+    return jax

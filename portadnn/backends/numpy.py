@@ -1,0 +1,55 @@
+"""NumPy, the reference backend."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import numpy as np
+from array_api_compat import is_numpy_array
+
+from portadnn.backends.base import Backend, LibraryReport, check_device
+
+
+class NumpyBackend(Backend):
+    """NumPy on the CPU."""
+
+    library = "numpy"
+
+    @classmethod
+    def connect(cls, name: str, device: str, dtype: str) -> Backend:
+        import array_api_compat.numpy as xp
+
+        check_device(name, device, ("", "cpu"))
+        return cls(name, xp, "cpu", getattr(xp, dtype))
+
+    @classmethod
+    def report(cls) -> LibraryReport:
+        return LibraryReport(np.__version__, ("cpu",), describe_blas())
+
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
+        # a run that diverges is found at the next report and named; NumPy need not warn as well
+        return np.errstate(all="ignore")
+
+    @staticmethod
+    def owns(x: Any) -> bool:
+        return is_numpy_array(x)
+
+
+def describe_blas() -> str:
+    """Which BLAS NumPy's products run on: library, version, kernel and threads."""
+    from threadpoolctl import threadpool_info
+
+    np.matmul(np.ones((2, 2)), np.ones((2, 2)))  # the library is loaded by now
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    if not pools:
+        return "BLAS not recognised"
+    # other packages bring libraries of their own; NumPy's lies beside NumPy
+    numpys = [pool for pool in pools if "numpy" in pool["filepath"]] or pools
+    pool = numpys[0]
+    kernel = pool.get("architecture", "unknown")
+    threads = pool["num_threads"]
+    return (
+        f"BLAS {pool['internal_api']} {pool['version']}, {kernel} kernel, "
+        f"{threads} thread{'s' if threads != 1 else ''}"
+    )

@@ -1,0 +1,111 @@
+"""Choosing a backend by name, and saying what this machine has."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from portadnn.backends import registry
+from portadnn.backends.base import DTYPES, Backend, BackendUnavailableError, LibraryReport
+from portadnn.backends.registry import CLASSES, library_of
+from portadnn.errors import InputError, unknown_name
+
+logger = logging.getLogger("portadnn")
+
+
+def get_backend(name: str | Backend = "auto", *, dtype: Any = "float32") -> Backend:
+    """The backend of that name.
+
+    Parameters
+    ----------
+    name : str
+        ``library`` or ``library:device``: "numpy", "cupy", "cupy:1", "torch", "torch:cuda", "jax",
+        "jax:gpu", "dask", "strict", "strict:device1". Without a device it is the library's own
+        default. "auto" takes CuPy where a GPU works, else NumPy, and logs which and why.
+    dtype : {"float32", "float64"}
+
+    Raises
+    ------
+    BackendUnavailableError
+        If it cannot run here: the cause and the fix. It never falls back in silence.
+    InputError
+        If the name, the device or the dtype is unknown.
+
+    Examples
+    --------
+    >>> get_backend("numpy", dtype="float64").dtype_name
+    'float64'
+    """
+    if isinstance(name, Backend):
+        return name
+    if name == "auto":
+        backend, reason = choose_backend(dtype=dtype)
+        logger.info("backend auto: %s (%s)", backend.name, reason)
+        return backend
+    library, _, device = str(name).partition(":")
+    if library not in CLASSES:
+        raise unknown_name("backend", name, ("auto", *CLASSES))
+    return registry.library(library).connect(name, device, _dtype_name(dtype))
+
+
+def choose_backend(*, dtype: Any = "float32") -> tuple[Backend, str]:
+    """What "auto" takes, and why: CuPy where a GPU works, else NumPy."""
+    try:
+        return get_backend("cupy", dtype=dtype), "a CUDA device works"
+    except BackendUnavailableError as error:
+        return get_backend("numpy", dtype=dtype), f"no GPU: {error.cause}"
+
+
+def backend_of(x: Any) -> Backend:
+    """The backend on which the array ``x`` lives, in its dtype.
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is an array of no supported library, or not of float32 or float64.
+    """
+    library = library_of(x)
+    if library is None:
+        raise TypeError(
+            f"{type(x).__name__} is not an array of {', '.join(CLASSES)}: convert it, for "
+            f"example with numpy.asarray, or name a backend"
+        )
+    dtype = str(x.dtype).rpartition(".")[2]
+    if dtype not in DTYPES:
+        raise TypeError(
+            f"the array has dtype {x.dtype}: expected {' or '.join(DTYPES)} "
+            f"(convert it, or name a backend)"
+        )
+    device = library.device_of(x)
+    return get_backend(f"{library.library}:{device}" if device else library.library, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class BackendStatus:
+    """A backend on this machine: usable, or the reason and the fix."""
+
+    name: str
+    usable: bool
+    report: LibraryReport | None = None
+    cause: str = ""
+    fix: str = ""
+
+
+def list_backends() -> list[BackendStatus]:
+    """Every backend: usable with its version and devices, or why not. Imports every library."""
+    statuses = []
+    for name in CLASSES:
+        try:
+            get_backend(name)
+            statuses.append(BackendStatus(name, True, registry.library(name).report()))
+        except BackendUnavailableError as error:
+            statuses.append(BackendStatus(name, False, cause=error.cause, fix=error.fix))
+    return statuses
+
+
+def _dtype_name(dtype: Any) -> str:
+    name = getattr(dtype, "__name__", None) or str(dtype).rpartition(".")[2]
+    if name not in DTYPES:
+        raise InputError(f"dtype is {dtype!r}: expected {' or '.join(DTYPES)}")
+    return name

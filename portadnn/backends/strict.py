@@ -1,0 +1,53 @@
+"""array-api-strict: the checker that has nothing but the standard, and fake devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from portadnn.backends.base import Backend, BackendUnavailableError, LibraryReport, check_device
+
+_DEVICES = {"": "CPU_DEVICE", "cpu": "CPU_DEVICE", "device1": "device1", "device2": "device2"}
+
+
+class StrictBackend(Backend):
+    """array-api-strict, on its CPU device or on a fake one that no host transfer may cross."""
+
+    library = "strict"
+
+    @classmethod
+    def connect(cls, name: str, device: str, dtype: str) -> Backend:
+        xp = _import(name)
+        check_device(name, device, tuple(_DEVICES))
+        return cls(name, xp, xp.Device(_DEVICES[device]), getattr(xp, dtype))
+
+    @classmethod
+    def report(cls) -> LibraryReport:
+        return LibraryReport(_import("strict").__version__, ("cpu", "device1", "device2"))
+
+    @staticmethod
+    def owns(x: Any) -> bool:
+        from array_api_compat import is_array_api_strict_namespace
+
+        namespace = getattr(x, "__array_namespace__", None)
+        return namespace is not None and is_array_api_strict_namespace(namespace())
+
+    @staticmethod
+    def device_of(x: Any) -> str:
+        return next(name for name, full in _DEVICES.items() if full == str(x.device).split("'")[1])
+
+    @staticmethod
+    def _to_host(x: Any) -> np.ndarray:
+        xp = x.__array_namespace__()
+        return np.asarray(x.to_device(xp.Device("CPU_DEVICE")))
+
+
+def _import(name: str) -> Any:
+    try:
+        import array_api_strict
+    except ImportError as error:
+        raise BackendUnavailableError(
+            name, f"array-api-strict is not installed ({error})", "pip install array-api-strict"
+        ) from error
+    return array_api_strict

@@ -1,0 +1,96 @@
+"""PyTorch, on the CPU or on one of its devices."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import numpy as np
+from array_api_compat import is_torch_array
+
+from portadnn.backends.base import Backend, BackendUnavailableError, LibraryReport
+from portadnn.errors import InputError
+
+
+class TorchBackend(Backend):
+    """PyTorch tensors without autograd: the gradients are the package's own."""
+
+    library = "torch"
+
+    @classmethod
+    def connect(cls, name: str, device: str, dtype: str) -> Backend:
+        torch = _import(name)
+        import array_api_compat.torch as xp
+
+        try:
+            torch_device = torch.device(device or "cpu")
+        except RuntimeError as error:
+            raise InputError(
+                f"unknown device in backend {name!r}: expected for example torch, torch:cuda, "
+                f"torch:cuda:1"
+            ) from error
+        try:
+            probe = torch.ones((2, 2), dtype=getattr(torch, dtype), device=torch_device)
+            (probe @ probe + 1).cpu()
+        except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+            first_line = str(error).splitlines()[0]
+            raise BackendUnavailableError(
+                name,
+                f"PyTorch {torch.__version__} does not compute {dtype} on "
+                f"{torch_device}: {first_line}",
+                "Take a build of PyTorch for this device (https://pytorch.org/get-started), "
+                "or the backend 'torch', which runs on the CPU",
+            ) from error
+        return cls(name, xp, probe.device, getattr(torch, dtype))
+
+    @classmethod
+    def report(cls) -> LibraryReport:
+        torch = _import("torch")
+        devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        if torch.backends.mps.is_available():
+            devices.append("mps")
+        threads = torch.get_num_threads()
+        return LibraryReport(torch.__version__, tuple(devices), f"{threads} CPU threads")
+
+    def synchronize(self, *arrays: Any) -> None:
+        if self.device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize(self.device)
+
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
+        import torch
+
+        return torch.no_grad()
+
+    def asarray(self, x: Any, *, dtype: str | None = None) -> Any:
+        x = super().asarray(x, dtype=dtype)
+        return x.detach() if x.requires_grad else x
+
+    @staticmethod
+    def owns(x: Any) -> bool:
+        return is_torch_array(x)
+
+    @staticmethod
+    def device_of(x: Any) -> str:
+        return "" if x.device.type == "cpu" else str(x.device)
+
+    def _from_host(self, host: np.ndarray) -> Any:
+        import torch
+
+        # PyTorch warns of read-only memory, which it would let the caller write to
+        return torch.from_numpy(host if host.flags.writeable else host.copy()).to(self.device)
+
+    @staticmethod
+    def _to_host(x: Any) -> np.ndarray:
+        return x.detach().cpu().numpy()
+
+
+def _import(name: str) -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise BackendUnavailableError(
+            name, f"PyTorch is not installed ({error})", "pip install 'portadnn[torch]'"
+        ) from error
+    return torch

@@ -1,0 +1,59 @@
+"""The program ``portadnn``: its commands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+import portadnn
+from portadnn.cli.backends import backends
+from portadnn.cli.evaluate import evaluate
+from portadnn.cli.options import EXIT_BAD_INPUT, EXIT_INTERRUPTED
+from portadnn.cli.predict import predict
+from portadnn.cli.summary import summary
+from portadnn.cli.train import train
+from portadnn.errors import InputError
+
+app = App(
+    name="portadnn",
+    help="Train an L-layer network on images, on any array backend, with the same numbers.",
+    version=portadnn.__version__,
+    suppress_keyboard_interrupt=False,
+    result_action="return_value",
+)
+for _command in (train, evaluate, predict, summary, backends):  # each imports what it needs inside
+    app.command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; returns the exit code.
+
+    0 success, 1 training diverged, 2 bad input (said on stderr; nothing written), 130 Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return app(arguments or ["--help"], exit_on_error=False) or 0
+    except CycloptsError:
+        return EXIT_BAD_INPUT  # already printed
+    except InputError as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `portadnn predict ... | head`: the reader has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except RuntimeError as error:
+        from portadnn.backends import BackendUnavailableError
+
+        if not isinstance(error, BackendUnavailableError):
+            raise
+        return _fail(error)
+
+
+def _fail(error: Exception) -> int:
+    print(f"portadnn: error: {error}", file=sys.stderr)
+    return EXIT_BAD_INPUT

@@ -1,0 +1,56 @@
+"""Options and exit codes that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from portadnn.errors import InputError
+
+EXIT_DIVERGED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+Dtype = Literal["float32", "float64"]
+Split = Literal["train", "test"]
+
+BackendOption = Annotated[
+    str,
+    Parameter(
+        name="--backend",
+        help="numpy, cupy, torch, jax, dask or strict, with a device after a colon if need be "
+        "(cupy:1, torch:cuda, jax:gpu); auto takes a working GPU through CuPy, else NumPy.",
+    ),
+]
+JsonOption = Annotated[
+    bool,
+    Parameter(name="--json", negative="", help="Print one JSON object on stdout, nothing else."),
+]
+
+
+def parse_layers(text: str) -> tuple[int, ...]:
+    """The widths of the hidden layers: "20,7,5" is (20, 7, 5), "none" is ().
+
+    >>> parse_layers("64, 32")
+    (64, 32)
+
+    Raises
+    ------
+    InputError
+        If a width is not an integer above 0.
+    """
+    if text.strip().lower() == "none":
+        return ()
+    widths = []
+    for part in text.split(","):
+        if not (part.strip().isascii() and part.strip().isdigit()):
+            raise InputError(
+                f"--layers {text}: {part.strip()!r} is not a width: expected whole numbers "
+                f"above 0 with commas between them, such as 20,7,5 (or none)"
+            )
+        width = int(part)
+        if width < 1:
+            raise InputError(f"--layers {text}: a layer has width {width}: expected 1 or more")
+        widths.append(width)
+    return tuple(widths)

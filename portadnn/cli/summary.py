@@ -1,0 +1,35 @@
+"""``portadnn summary``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from portadnn.cli.options import JsonOption
+
+
+def summary(model: Path, /, *, as_json: JsonOption = False) -> None:
+    """Show the layers of a model, its classes and the examples that it takes.
+
+    Parameters
+    ----------
+    model
+        A model.h5 of `portadnn train`.
+    """
+    from portadnn.cli.output import network_json, network_table, print_json, print_table
+    from portadnn.data.models import load_model
+
+    loaded = load_model(model)
+    if as_json:
+        print_json(
+            {
+                "network": network_json(loaded.network),
+                "classes": list(loaded.classes),
+                "input_shape": list(loaded.input_shape),
+                "dtype": loaded.dtype,
+            }
+        )
+        return
+    print(f"input: examples of {loaded.input_shape}, {loaded.network.layer_dims[0]} values")
+    print_table(network_table(loaded.network))
+    print(f"classes: {', '.join(loaded.classes)}")
+    print(f"dtype: {loaded.dtype}")

@@ -1,0 +1,1 @@
+"""Datasets and models: what is read from and written to files."""

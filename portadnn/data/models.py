@@ -1,0 +1,119 @@
+"""A trained model as a value, and as an HDF5 file that any backend can load."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+
+from portadnn.data.files import atomic_path, open_hdf5, read_array
+from portadnn.errors import InputError
+from portadnn.network.spec import Network
+
+_FORMAT = "portadnn model"
+_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """What training returns and what ``predict``, ``evaluate`` and ``save_model`` take.
+
+    Parameters
+    ----------
+    network : Network
+    parameters : dict of NumPy arrays
+        ``W1, b1, ..., WL, bL`` on the host, whatever backend trained them.
+    classes : tuple of str
+        Names of the classes.
+    input_shape : tuple of int
+        The shape of one example before it became a column.
+
+    Raises
+    ------
+    InputError
+        If parameters, classes or input shape do not fit the network.
+    """
+
+    network: Network
+    parameters: dict[str, np.ndarray]
+    classes: tuple[str, ...]
+    input_shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        self.network.check(self.parameters)
+        n_x, n_y = self.network.layer_dims[0], self.network.layer_dims[-1]
+        if int(np.prod(self.input_shape, dtype=object)) != n_x:
+            raise InputError(f"input shape {self.input_shape} does not hold the network's {n_x}")
+        outputs = 1 if len(self.classes) == 2 else len(self.classes)
+        if outputs != n_y:
+            raise InputError(f"{len(self.classes)} classes, but the network has {n_y} outputs")
+
+    @property
+    def dtype(self) -> str:
+        """ "float32" or "float64"."""
+        return self.parameters["W1"].dtype.name
+
+
+def save_model(model: Model, path: str | os.PathLike[str]) -> None:
+    """Write a model to an HDF5 file, whole or not at all.
+
+    The root's attributes hold format, version, network, classes and input shape (the last three as
+    JSON); the group ``parameters`` holds one dataset per parameter.
+    """
+    network = {
+        "layer_dims": model.network.layer_dims,
+        "activations": model.network.activations,
+        "head": model.network.head,
+    }
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["format"] = _FORMAT
+        file.attrs["version"] = _VERSION
+        file.attrs["network"] = json.dumps(network)
+        file.attrs["classes"] = json.dumps(model.classes)
+        file.attrs["input_shape"] = json.dumps(model.input_shape)
+        for name, p in model.parameters.items():
+            file.create_dataset(f"parameters/{name}", data=p)
+
+
+def load_model(path: str | os.PathLike[str]) -> Model:
+    """Read a model that ``save_model`` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is not a model, or a part of it is missing, damaged or does not fit.
+    """
+    with open_hdf5(path) as file:
+        if file.attrs.get("format") != _FORMAT:
+            raise InputError(f"{path} is not a portadnn model: expected a file of `portadnn train`")
+        version = file.attrs.get("version")
+        if version != _VERSION:
+            raise InputError(
+                f"{path} is a model of format version {version}: this portadnn reads {_VERSION}"
+            )
+        try:
+            network = Network(**json.loads(file.attrs["network"]))
+            classes = tuple(map(str, json.loads(file.attrs["classes"])))
+            input_shape = tuple(map(int, json.loads(file.attrs["input_shape"])))
+            parameters = {
+                name: read_array(
+                    file, f"parameters/{name}", kinds="f", expected=f"weights of shape {shape}"
+                )
+                for name, shape in network.shapes.items()
+            }
+            _check_values(parameters)
+            return Model(network, parameters, classes, input_shape)
+        except (InputError, TypeError, ValueError, KeyError) as error:
+            raise InputError(f"{path} is a damaged model: {error}") from error
+
+
+def _check_values(parameters: dict[str, np.ndarray]) -> None:
+    dtypes = {p.dtype.name for p in parameters.values()}
+    if len(dtypes) != 1 or not dtypes <= {"float32", "float64"}:
+        raise InputError(f"weights are of {', '.join(sorted(dtypes))}: expected float32 or float64")
+    for name, p in parameters.items():
+        if not np.isfinite(p).all():
+            raise InputError(f"{name} holds values that are not finite")

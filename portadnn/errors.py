@@ -1,0 +1,22 @@
+"""Bad input, said plainly: what was given, what was expected, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """The caller's input cannot be used; nothing was started and nothing was written."""
+
+
+def unknown_name(kind: str, given: object, known: Iterable[str]) -> InputError:
+    """The error for a name that is in no table, with the nearest name that is.
+
+    >>> str(unknown_name("activation", "relo", ["relu", "tanh"]))
+    "unknown activation 'relo': did you mean 'relu'? Known: relu, tanh"
+    """
+    known = list(known)
+    nearest = difflib.get_close_matches(str(given), known, n=1)
+    hint = f": did you mean {nearest[0]!r}?" if nearest else "."
+    return InputError(f"unknown {kind} {given!r}{hint} Known: {', '.join(known)}")

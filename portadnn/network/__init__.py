@@ -1,0 +1,1 @@
+"""The mathematics: pure functions of arrays, written against the array API alone."""

@@ -1,0 +1,135 @@
+"""Activation functions ``A = g(Z)`` and their gradients ``dZ = dA * g'(Z)``.
+
+Every forward function takes ``Z`` of shape (n_l, m), one column per example, and returns ``A`` of
+the same shape. Every backward function takes ``dA`` and ``Z``, and ``A = g(Z)`` where the caller
+still has it, so that it is not computed twice. All of them are pure.
+
+References
+----------
+Goodfellow, Bengio and Courville, Deep Learning (2016), section 6.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from portadnn.errors import unknown_name
+from portadnn.network.namespace import Array, resolve
+
+NEGATIVE_SLOPE = 0.01  # of leaky_relu; Maas, Hannun and Ng (2013)
+
+
+def sigmoid(Z, *, xp=None):
+    """``1 / (1 + exp(-Z))``, by ``exp(-abs(Z))`` so that no exponential can overflow.
+
+    >>> import numpy as np
+    >>> sigmoid(np.asarray([[-1e4, 0.0, 1e4]]))
+    array([[0. , 0.5, 1. ]])
+    """
+    xp = resolve(xp, Z)
+    t = xp.exp(-xp.abs(Z))  # in (0, 1]
+    return xp.divide(xp.where(Z >= 0, 1.0, t), 1.0 + t)
+
+
+def sigmoid_backward(dA, Z, *, A=None, xp=None):
+    """``dA * A * (1 - A)``."""
+    xp = resolve(xp, dA, Z)
+    A = sigmoid(Z, xp=xp) if A is None else A
+    return xp.multiply(dA, xp.multiply(A, 1.0 - A))
+
+
+def relu(Z, *, xp=None):
+    """``max(0, Z)``.
+
+    References
+    ----------
+    Nair and Hinton, Rectified linear units improve restricted Boltzmann machines (2010).
+    """
+    xp = resolve(xp, Z)
+    return xp.maximum(Z, 0.0)
+
+
+def relu_backward(dA, Z, *, A=None, xp=None):
+    """``dA`` where Z > 0, else 0: the gradient at Z = 0 is taken as 0."""
+    xp = resolve(xp, dA, Z)
+    return xp.where(Z > 0, dA, 0.0)
+
+
+def leaky_relu(Z, *, xp=None):
+    """``Z`` where Z > 0, else ``0.01 Z``."""
+    xp = resolve(xp, Z)
+    return xp.where(Z > 0, Z, xp.multiply(Z, NEGATIVE_SLOPE))
+
+
+def leaky_relu_backward(dA, Z, *, A=None, xp=None):
+    """``dA`` where Z > 0, else ``0.01 dA``."""
+    xp = resolve(xp, dA, Z)
+    return xp.where(Z > 0, dA, xp.multiply(dA, NEGATIVE_SLOPE))
+
+
+def tanh(Z, *, xp=None):
+    """The hyperbolic tangent."""
+    xp = resolve(xp, Z)
+    return xp.tanh(Z)
+
+
+def tanh_backward(dA, Z, *, A=None, xp=None):
+    """``dA * (1 - A**2)``, as ``(1 - A)(1 + A)``, which keeps its digits near saturation."""
+    xp = resolve(xp, dA, Z)
+    A = tanh(Z, xp=xp) if A is None else A
+    return xp.multiply(dA, xp.multiply(1.0 - A, 1.0 + A))
+
+
+def identity(Z, *, xp=None):
+    """``Z`` itself: a linear layer."""
+    return Z
+
+
+def identity_backward(dA, Z, *, A=None, xp=None):
+    """``dA`` itself."""
+    return dA
+
+
+def softmax(Z, *, xp=None):
+    """``exp(Z) / sum(exp(Z))`` over the units of each example, shifted so that no exp overflows.
+
+    >>> import numpy as np
+    >>> softmax(np.asarray([[1e4], [1e4]]))
+    array([[0.5],
+           [0.5]])
+    """
+    xp = resolve(xp, Z)
+    t = xp.exp(Z - xp.max(Z, axis=0, keepdims=True))  # in [0, 1], with a 1 in every column
+    return xp.divide(t, xp.sum(t, axis=0, keepdims=True))
+
+
+def softmax_backward(dA, Z, *, A=None, xp=None):
+    """``A * (dA - sum(dA * A))``, the sum over the units of each example."""
+    xp = resolve(xp, dA, Z)
+    A = softmax(Z, xp=xp) if A is None else A
+    return xp.multiply(A, dA - xp.sum(xp.multiply(dA, A), axis=0, keepdims=True))
+
+
+class Activation(NamedTuple):
+    """A row of the table: ``forward(Z)`` and ``backward(dA, Z, A=)``."""
+
+    forward: Callable[..., Array]
+    backward: Callable[..., Array]
+
+
+ACTIVATIONS = {
+    "sigmoid": Activation(sigmoid, sigmoid_backward),
+    "relu": Activation(relu, relu_backward),
+    "leaky_relu": Activation(leaky_relu, leaky_relu_backward),
+    "tanh": Activation(tanh, tanh_backward),
+    "identity": Activation(identity, identity_backward),
+    "softmax": Activation(softmax, softmax_backward),
+}
+
+
+def get_activation(name: str) -> Activation:
+    """The activation of that name; an unknown name is an InputError that gives the nearest one."""
+    if name not in ACTIVATIONS:
+        raise unknown_name("activation", name, ACTIVATIONS)
+    return ACTIVATIONS[name]

@@ -1,0 +1,92 @@
+"""The output heads: an output activation and the cost that belongs to it.
+
+| head     | AL         | cost, averaged over the m examples                          |
+|----------|------------|-------------------------------------------------------------|
+| sigmoid  | sigmoid(Z) | binary cross-entropy, summed over outputs                   |
+| softmax  | softmax(Z) | categorical cross-entropy; the columns of Y sum to 1        |
+| identity | Z          | half the squared error, summed over outputs                 |
+
+With these pairs ``dZ[L] = AL - Y`` for every head, so no head divides by a probability. Each cost
+comes twice: from the logits ``Z``, which training uses and which is finite for every finite Z, and
+from ``AL`` alone, where a saturated probability has already lost its digits.
+
+References
+----------
+Bishop, Pattern Recognition and Machine Learning (2006), section 5.2 (canonical links).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from portadnn.errors import unknown_name
+from portadnn.network.activations import identity, sigmoid, softmax
+from portadnn.network.namespace import Array, resolve
+
+
+def sigmoid_cross_entropy_with_logits(Z, Y, *, xp=None):
+    """``mean(max(Z, 0) - Y Z + log(1 + exp(-abs(Z))))``: softplus(Z) - Y Z without overflow."""
+    xp = resolve(xp, Z, Y)
+    softplus = xp.maximum(Z, 0.0) + xp.log1p(xp.exp(-xp.abs(Z)))
+    return xp.divide(xp.sum(softplus - xp.multiply(Y, Z)), Z.shape[1])
+
+
+def sigmoid_cross_entropy(AL, Y, *, xp=None):
+    """``-mean(Y log AL + (1 - Y) log(1 - AL))``, where 0 log 0 is 0.
+
+    A label contradicted with certainty costs ``inf``, without a warning.
+    """
+    xp = resolve(xp, AL, Y)
+    return xp.divide(_plogq(Y, AL, xp) + _plogq(1.0 - Y, 1.0 - AL, xp), AL.shape[1])
+
+
+def softmax_cross_entropy_with_logits(Z, Y, *, xp=None):
+    """``mean(log(sum(exp(Z))) - sum(Y Z))``, shifted by the largest logit of each example."""
+    xp = resolve(xp, Z, Y)
+    Z = Z - xp.max(Z, axis=0, keepdims=True)
+    log_sum_exp = xp.log(xp.sum(xp.exp(Z), axis=0, keepdims=True))  # (1, m), >= 0
+    return xp.divide(xp.sum(log_sum_exp - xp.sum(xp.multiply(Y, Z), axis=0, keepdims=True)),
+                     Z.shape[1])  # fmt: skip
+
+
+def softmax_cross_entropy(AL, Y, *, xp=None):
+    """``-mean(sum(Y log AL))``, where 0 log 0 is 0 and a contradicted label costs ``inf``."""
+    xp = resolve(xp, AL, Y)
+    return xp.divide(_plogq(Y, AL, xp), AL.shape[1])
+
+
+def squared_error(AL, Y, *, xp=None):
+    """``mean(sum((AL - Y)**2)) / 2``; AL and the logits are the same here."""
+    xp = resolve(xp, AL, Y)
+    E = AL - Y
+    return xp.divide(xp.sum(xp.multiply(E, E)), 2 * AL.shape[1])
+
+
+def _plogq(P, Q, xp):
+    """``-sum(P log Q)`` with 0 log 0 = 0, without taking the logarithm of 0."""
+    certain = Q <= 0
+    terms = -xp.multiply(P, xp.log(xp.where(certain, 1.0, Q)))
+    return xp.sum(xp.where(certain & (P > 0), float("inf"), terms))
+
+
+class Head(NamedTuple):
+    """A row of the table above."""
+
+    activation: Callable[..., Array]
+    cost: Callable[..., Array]
+    cost_with_logits: Callable[..., Array]
+
+
+HEADS = {
+    "sigmoid": Head(sigmoid, sigmoid_cross_entropy, sigmoid_cross_entropy_with_logits),
+    "softmax": Head(softmax, softmax_cross_entropy, softmax_cross_entropy_with_logits),
+    "identity": Head(identity, squared_error, squared_error),
+}
+
+
+def get_head(name: str) -> Head:
+    """The head of that name; an unknown name is an InputError that gives the nearest one."""
+    if name not in HEADS:
+        raise unknown_name("head", name, HEADS)
+    return HEADS[name]

@@ -1,0 +1,162 @@
+"""The L-layer model: forward through every layer, the cost, and backward through every layer."""
+
+from __future__ import annotations
+
+from portadnn.errors import InputError
+from portadnn.network.activations import get_activation
+from portadnn.network.layers import linear_activation_forward, linear_backward
+from portadnn.network.losses import get_head
+from portadnn.network.namespace import resolve
+from portadnn.network.spec import infer_network
+
+
+def L_model_forward(X, parameters, *, network=None, xp=None):
+    """``[LINEAR -> RELU] * (L-1) -> LINEAR -> SIGMOID``, or what ``network`` says.
+
+    Parameters
+    ----------
+    X : array, shape (n_x, m)
+        One column per example.
+    parameters : dict
+        ``W1 .. WL`` of shape (n_l, n_prev), ``b1 .. bL`` of shape (n_l, 1).
+    network : Network, optional
+        The architecture; None means ReLU in every hidden layer and a sigmoid head.
+
+    Returns
+    -------
+    AL : array, shape (n_L, m)
+        The output.
+    caches : list
+        ``caches[l-1]`` is ``((A_prev, W, b), Z)`` of layer l.
+
+    Raises
+    ------
+    InputError
+        If a shape or a name disagrees.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> parameters = {"W1": np.asarray([[1.0, -1.0]]), "b1": np.asarray([[0.0]])}
+    >>> AL, caches = L_model_forward(np.asarray([[2.0], [2.0]]), parameters)
+    >>> AL
+    array([[0.5]])
+
+    References
+    ----------
+    Goodfellow, Bengio and Courville, Deep Learning (2016), algorithm 6.3.
+    """
+    xp = resolve(xp, X, *parameters.values())
+    network = network or infer_network(parameters)
+    network.check(parameters)
+    if len(X.shape) != 2 or X.shape[0] != network.layer_dims[0]:
+        raise InputError(
+            f"X has shape {tuple(X.shape)}, but the network takes {network.layer_dims[0]} values "
+            f"per example: expected ({network.layer_dims[0]}, m), one column per example"
+        )
+    A = X
+    caches = []
+    for l, activation in enumerate((*network.activations, network.head), start=1):
+        W, b = parameters[f"W{l}"], parameters[f"b{l}"]
+        A, cache = linear_activation_forward(A, W, b, activation, xp=xp)  # (n_l, m)
+        caches.append(cache)
+    return A, caches
+
+
+def compute_cost(AL, Y, *, network=None, xp=None):
+    """The cost of the output ``AL`` against the labels ``Y``, averaged over the examples.
+
+    It sees only ``AL``; training computes the same cost from the logits, where nothing is lost.
+
+    Parameters
+    ----------
+    AL : array, shape (n_L, m)
+    Y : array, shape (n_L, m)
+        0 and 1 for a sigmoid head, columns that sum to 1 for softmax, numbers for identity.
+    network : Network, optional
+        Names the head; None means sigmoid and binary cross-entropy.
+
+    Returns
+    -------
+    cost : 0-d array
+        0 log 0 counts as 0; a label contradicted with certainty makes it ``inf``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(compute_cost(np.asarray([[1.0, 0.5]]), np.asarray([[1.0, 0.0]])))
+    0.34657359027997264
+    """
+    _check_labels(AL, Y)
+    xp = resolve(xp, AL, Y)
+    return _head(network).cost(AL, Y, xp=xp)
+
+
+def compute_cost_with_logits(ZL, Y, *, network=None, xp=None):
+    """The same cost from the logits ``ZL``, finite wherever they are: what training reports."""
+    _check_labels(ZL, Y)
+    xp = resolve(xp, ZL, Y)
+    return _head(network).cost_with_logits(ZL, Y, xp=xp)
+
+
+def L_model_backward(AL, Y, caches, *, network=None, input_gradient=True, xp=None):
+    """Gradients of the cost with respect to every parameter, by backpropagation.
+
+    Parameters
+    ----------
+    AL, caches
+        As ``L_model_forward`` returned them.
+    Y : array, shape (n_L, m)
+    network : Network, optional
+        As given to ``L_model_forward``.
+    input_gradient : bool
+        Whether ``dA0``, the gradient with respect to X, is computed; training does without.
+
+    Returns
+    -------
+    grads : dict
+        ``dWl`` (n_l, n_prev) and ``dbl`` (n_l, 1), averaged over the examples; ``dZl`` (n_l, m)
+        and ``dAl`` (n_l, m), the gradients with respect to Z and A of layer l, per example.
+        ``dA0`` belongs to X. (The text's code stores the gradient of ``A[l]`` as ``dA(l+1)``.)
+
+    Raises
+    ------
+    InputError
+        If a shape disagrees.
+
+    References
+    ----------
+    Rumelhart, Hinton and Williams, Learning representations by back-propagating errors (1986);
+    Goodfellow, Bengio and Courville, Deep Learning (2016), algorithm 6.4.
+    """
+    _check_labels(AL, Y)
+    xp = resolve(xp, AL, Y)
+    L = len(caches)
+    activations = network.activations if network else ("relu",) * (L - 1)
+    grads: dict = {}
+    dZ = AL - Y  # (n_L, m), for every head: see losses.py
+    for l in range(L, 0, -1):
+        linear_cache, Z = caches[l - 1]
+        if l < L:
+            A = caches[l][0][0]  # the next layer's A_prev: not computed again
+            g = get_activation(activations[l - 1])
+            dZ = g.backward(grads[f"dA{l}"], Z, A=A, xp=xp)  # (n_l, m)
+        dA_prev, dW, db = linear_backward(
+            dZ, linear_cache, input_gradient=input_gradient or l > 1, xp=xp
+        )
+        grads |= {f"dZ{l}": dZ, f"dW{l}": dW, f"db{l}": db}
+        if dA_prev is not None:
+            grads[f"dA{l - 1}"] = dA_prev  # (n_prev, m)
+    return grads
+
+
+def _head(network):
+    return get_head(network.head if network else "sigmoid")
+
+
+def _check_labels(AL, Y):
+    if tuple(AL.shape) != tuple(Y.shape) or len(AL.shape) != 2:
+        raise InputError(
+            f"Y has shape {tuple(Y.shape)}, but the output has {tuple(AL.shape)}: "
+            f"expected both to be (n_L, m), one column per example"
+        )

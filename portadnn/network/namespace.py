@@ -1,0 +1,38 @@
+"""Seam 1: every function takes the array namespace ``xp``, or finds it from its arrays."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from array_api_compat import array_namespace
+
+from portadnn.errors import InputError
+
+Array: TypeAlias = Any
+
+
+def resolve(xp: Any, *arrays: Array) -> Any:
+    """``xp`` itself, or, where it is None, the array namespace that ``arrays`` share.
+
+    The training loop resolves it once and passes it down, so the step does no look-up.
+
+    Raises
+    ------
+    TypeError
+        If the arrays are of several libraries, or of none.
+    InputError
+        If their dtype is one that the namespace cannot compute with now (JAX's float64 while
+        x64 is off, which JAX would silently round to float32).
+    """
+    if xp is not None:
+        return xp
+    xp = array_namespace(*arrays)
+    floating = xp.__array_namespace_info__().dtypes(kind="real floating")
+    for x in arrays:
+        if xp.isdtype(x.dtype, "real floating") and x.dtype not in floating.values():
+            raise InputError(
+                f"an array of {x.dtype} was given, but {xp.__name__} computes only in "
+                f"{', '.join(floating)} now: work inside jax.enable_x64(True), or inside "
+                f'portadnn.get_backend("jax", dtype="float64").scope()'
+            )
+    return xp
