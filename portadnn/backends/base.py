@@ -170,6 +170,11 @@ def to_host(x: Any) -> Any:
     return x if library is None else library._to_host(x)
 
 
+def quiet_numpy() -> contextlib.AbstractContextManager[Any]:
+    """A scope in which NumPy does not warn: the loop finds what is not finite, and names it."""
+    return np.errstate(all="ignore")
+
+
 def check_device(name: str, device: str, allowed: tuple[str, ...]) -> None:
     """Raise InputError for a device that the library does not have."""
     if device not in allowed:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,6 +29,13 @@ class DaskBackend(Backend):
     @classmethod
     def report(cls) -> LibraryReport:
         return LibraryReport(_import("dask").__version__, ("cpu",), "NumPy chunks")
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        # NumPy's own switch, errstate, does not reach the scheduler's threads
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".* encountered in ", RuntimeWarning)
+            yield
 
     @staticmethod
     def owns(x: Any) -> bool:

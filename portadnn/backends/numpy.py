@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_numpy_array
 
-from portadnn.backends.base import Backend, LibraryReport, check_device
+from portadnn.backends.base import Backend, LibraryReport, check_device, quiet_numpy
 
 
 class NumpyBackend(Backend):
@@ -28,8 +28,7 @@ class NumpyBackend(Backend):
         return LibraryReport(np.__version__, ("cpu",), describe_blas())
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
-        # a run that diverges is found at the next report and named; NumPy need not warn as well
-        return np.errstate(all="ignore")
+        return quiet_numpy()
 
     @staticmethod
     def owns(x: Any) -> bool:

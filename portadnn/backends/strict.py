@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
 
-from portadnn.backends.base import Backend, BackendUnavailableError, LibraryReport, check_device
+from portadnn.backends.base import (
+    Backend,
+    BackendUnavailableError,
+    LibraryReport,
+    check_device,
+    quiet_numpy,
+)
 
 _DEVICES = {"": "CPU_DEVICE", "cpu": "CPU_DEVICE", "device1": "device1", "device2": "device2"}
 
@@ -25,6 +32,9 @@ class StrictBackend(Backend):
     @classmethod
     def report(cls) -> LibraryReport:
         return LibraryReport(_import("strict").__version__, ("cpu", "device1", "device2"))
+
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
+        return quiet_numpy()
 
     @staticmethod
     def owns(x: Any) -> bool:

@@ -70,11 +70,14 @@ def read_array(file: h5py.File, name: str, *, kinds: str, expected: str) -> np.n
         If it is missing, of another kind, kept in another file, or larger than the memory.
     """
     where = f"{file.filename}: {name}"
-    if name not in file:
-        names = ", ".join(sorted(file)) or "nothing"
-        raise InputError(f"{where} is missing: expected {expected}; the file holds {names}")
-    if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
-        raise InputError(f"{where} is a link to another file: expected {expected}")
+    parts = name.split("/")
+    for depth in range(1, len(parts) + 1):
+        link = file.get("/".join(parts[:depth]), getlink=True)
+        if link is None:
+            names = ", ".join(sorted(file)) or "nothing"
+            raise InputError(f"{where} is missing: expected {expected}; the file holds {names}")
+        if not isinstance(link, h5py.HardLink):  # it may lead to any file of this machine
+            raise InputError(f"{where} is a link to another place: expected {expected}")
     found = file[name]
     if not isinstance(found, h5py.Dataset):
         raise InputError(f"{where} is a group: expected {expected}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass
 
@@ -45,7 +46,7 @@ class Model:
     def __post_init__(self) -> None:
         self.network.check(self.parameters)
         n_x, n_y = self.network.layer_dims[0], self.network.layer_dims[-1]
-        if int(np.prod(self.input_shape, dtype=object)) != n_x:
+        if min(self.input_shape, default=0) < 1 or math.prod(self.input_shape) != n_x:
             raise InputError(f"input shape {self.input_shape} does not hold the network's {n_x}")
         outputs = 1 if len(self.classes) == 2 else len(self.classes)
         if outputs != n_y:

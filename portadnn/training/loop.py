@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -89,6 +92,34 @@ class TrainingInterrupted(KeyboardInterrupt):
     def __init__(self, iteration: int, parameters: Any) -> None:
         super().__init__(f"training was interrupted after {iteration} iterations")
         self.iteration, self.parameters = iteration, parameters
+
+
+@contextlib.contextmanager
+def deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C is noted, and the loop asks for it between chunks; a second one interrupts at once.
+
+    Raised wherever the program happens to be, a KeyboardInterrupt can be lost (Python ignores what
+    is raised inside a garbage collector's callback, and JAX has one). A handler that is not Python's
+    own is left alone, as are threads, which get no signals.
+    """
+    noted = False
+
+    def note(_signal: int, _frame: Any) -> None:
+        nonlocal noted
+        noted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield lambda: False
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: noted
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def check_schedule(learning_rate: float, num_iterations: int) -> tuple[float, int]:

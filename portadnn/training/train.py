@@ -19,6 +19,7 @@ from portadnn.training.loop import (
     TrainingInterrupted,
     check_data,
     check_schedule,
+    deferred_interrupt,
     descend,
 )
 
@@ -88,8 +89,8 @@ def L_layer_model(
     --------
     >>> X, Y = np.asarray([[-1.0, 1.0]]), np.asarray([[0.0, 1.0]])
     >>> parameters = L_layer_model(X, Y, [1, 1], 1.0, 200, print_cost=True, rng=0)
-    Cost after iteration 0: 0.609893
-    Cost after iteration 100: 0.021017
+    Cost after iteration 0: 0.608189
+    Cost after iteration 100: 0.010076
 
     References
     ----------
@@ -122,14 +123,19 @@ def L_layer_model(
         )
         done = 0
         try:
-            for parameters, costs, report in chunks:  # noqa: B007 (used when interrupted)
-                done = report.iteration
-                recorded.extend(costs)
-                for iteration, cost in costs if print_cost else ():
-                    print(f"Cost after iteration {iteration}: {cost:f}")
-                if on_report:
-                    on_report(report)
-        except KeyboardInterrupt:
+            with deferred_interrupt() as interrupted:
+                for parameters, costs, report in chunks:
+                    done = report.iteration
+                    recorded.extend(costs)
+                    for iteration, cost in costs if print_cost else ():
+                        print(f"Cost after iteration {iteration}: {cost:f}")
+                    if on_report:
+                        on_report(report)
+                    if interrupted():
+                        raise TrainingInterrupted(done, parameters)
+        except KeyboardInterrupt as error:
+            if isinstance(error, TrainingInterrupted):
+                raise
             raise TrainingInterrupted(done, parameters) from None
     if plot_cost:
         from portadnn.plots import show_costs

@@ -1,0 +1,139 @@
+"""What every backend does beside the array API: conversion, scope, repeat."""
+
+import numpy as np
+import pytest
+from support import assert_lives_on
+
+from portadnn.backends import get_backend
+from portadnn.training.step import make_step
+
+
+def test_asarray_rounds_on_the_host_to_the_same_bits(backend, dtype):
+    values = np.random.default_rng(0).standard_normal((3, 4))
+    x = backend.asarray(values)
+    assert_lives_on(x, backend)
+    np.testing.assert_array_equal(backend.to_numpy(x), values.astype(dtype))
+
+
+@pytest.mark.parametrize("values", [[[1, 2], [3, 4]], np.arange(4, dtype=np.uint8).reshape(2, 2)])
+def test_asarray_of_lists_and_integers(values, backend):
+    x = backend.asarray(values)
+    assert_lives_on(x, backend)
+    np.testing.assert_array_equal(backend.to_numpy(x), np.asarray(values, float))
+
+
+def test_asarray_of_another_librarys_array(backend):
+    theirs = get_backend("strict:device1", dtype="float64")
+    x = backend.asarray(theirs.asarray([[1.5, -2.0]]))
+    assert_lives_on(x, backend)
+    np.testing.assert_array_equal(backend.to_numpy(x), [[1.5, -2.0]])
+
+
+def test_asarray_of_its_own_array_in_another_dtype(backend):
+    x = backend.asarray([[1.5, -2.0]], dtype="float32")
+    assert x.dtype == backend.xp.float32
+    assert_lives_on(backend.asarray(x), backend)
+
+
+def test_asarray_of_read_only_memory(backend):
+    values = np.ones((2, 3))
+    values.flags.writeable = False
+    np.testing.assert_array_equal(backend.to_numpy(backend.asarray(values)), values)
+
+
+def counting_step(state, rate, offset):
+    """A little recurrence with a dict for a state and a tuple of outputs."""
+    x = state["x"] * 0.5 + rate * offset
+    return {"x": x, "n": state["n"] + 1.0}, (x[0, 0], {"n": state["n"]})
+
+
+@pytest.mark.parametrize("n", [1, 3, 130])
+def test_repeat_runs_the_step_once_per_input(n, backend):
+    rates = np.linspace(0.0, 1.0, n).reshape(n, 1, 1)
+    start = {"x": backend.asarray([[1.0, 2.0]]), "n": backend.asarray([[0.0]])}
+    offset = backend.asarray([[2.0]])
+    state, (xs, counts) = backend.repeat(counting_step, start, backend.asarray(rates), (offset,))
+
+    x, expected = np.asarray([[1.0, 2.0]]), []
+    for rate in backend.to_numpy(backend.asarray(rates))[:, 0, 0].astype(float):
+        x = x * 0.5 + rate * 2.0
+        expected.append(x[0, 0])
+    eps = float(backend.xp.finfo(backend.dtype).eps)
+    assert_lives_on(state["x"], backend)
+    assert_lives_on(xs, backend)
+    assert tuple(xs.shape) == (n,)
+    # every step halves what went before: the roundings of 4 steps are all that is left
+    np.testing.assert_allclose(backend.to_numpy(xs), expected, rtol=4 * eps)
+    np.testing.assert_array_equal(backend.to_numpy(counts["n"])[:, 0, 0], np.arange(n))
+    np.testing.assert_array_equal(backend.to_numpy(state["n"]), [[n]])
+    np.testing.assert_array_equal(backend.to_numpy(start["x"]), [[1.0, 2.0]])
+
+
+def training(backend, digits):
+    from portadnn.network.initializers import initialize_parameters_deep
+    from portadnn.training.train import network_for
+
+    network = network_for(digits[0], [5])
+    step = make_step(network, backend.xp)
+    X = backend.asarray(digits[0].columns("float64")[:, :40])
+    Y = backend.asarray(digits[0].targets("float64")[:, :40])
+    return step, initialize_parameters_deep(network.layer_dims, backend=backend), (X, Y)
+
+
+def test_how_a_run_is_cut_into_chunks_does_not_change_its_bits(backend, digits):
+    # a replay one step at a time must retrace the run; on JAX both are the same compiled program
+    step, parameters, data = training(backend, digits)
+    rates = backend.asarray(np.full((7, 1, 1), 0.3))
+    whole, costs = backend.repeat(step, parameters, rates, data)
+    cut = parameters
+    for n in (1, 4, 2):
+        cut, _ = backend.repeat(step, cut, rates[:n, ...], data)
+    assert tuple(costs.shape) == (7,)
+    for name, p in whole.items():
+        np.testing.assert_array_equal(backend.to_numpy(cut[name]), backend.to_numpy(p))
+
+
+def test_jax_compiles_once_for_every_length_of_a_chunk(require, digits):
+    require("jax")
+    backend = get_backend("jax")
+    with backend.scope():
+        step, parameters, data = training(backend, digits)
+        traces = []
+
+        def counted(*arguments):
+            traces.append(1)
+            return step(*arguments)
+
+        for n in (1, 2, 64, 100, 3):
+            rates = backend.asarray(np.full((n, 1, 1), 0.1 * n))
+            backend.repeat(counted, parameters, rates, data)
+    # once for the shapes of the outputs, once for the loop
+    assert len(traces) == 2
+
+
+def test_the_step_is_one_object_per_network_and_namespace(backend, digits):
+    step, _, _ = training(backend, digits)
+    assert training(backend, digits)[0] is step
+
+
+def test_scope_keeps_numpy_quiet_about_overflow():
+    with get_backend("numpy").scope():
+        assert np.isinf(np.asarray([1e300]) * 1e300).all()
+
+
+def test_jax_scope_sets_x64_and_the_precision_of_products(require):
+    require("jax")
+    import jax
+
+    with get_backend("jax", dtype="float64").scope():
+        assert jax.numpy.ones(1).dtype == "float64"
+        assert jax.config.jax_default_matmul_precision == "float32"
+    with get_backend("jax", dtype="float32").scope():
+        assert jax.numpy.ones(1).dtype == "float32"
+
+
+def test_torch_tensors_are_taken_without_their_autograd(torch):
+    backend = get_backend("torch")
+    x = backend.asarray(torch.ones((2, 2), requires_grad=True))
+    assert not x.requires_grad
+    assert backend.to_numpy(torch.ones(2, requires_grad=True)).tolist() == [1.0, 1.0]

@@ -1,0 +1,188 @@
+import logging
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from support import assert_lives_on
+
+from portadnn.backends import (
+    BackendUnavailableError,
+    backend_of,
+    choose_backend,
+    get_backend,
+    list_backends,
+    registry,
+)
+from portadnn.backends.numpy import describe_blas
+from portadnn.errors import InputError
+
+
+def test_a_backend_is_a_value(backend_name, dtype):
+    backend = get_backend(backend_name, dtype=dtype)
+    assert backend.name == backend_name
+    assert backend.dtype_name == dtype
+    assert backend == get_backend(backend_name, dtype=dtype)
+    assert hash(backend) == hash(get_backend(backend_name, dtype=dtype))
+    assert get_backend(backend) is backend
+    with pytest.raises(AttributeError):
+        backend.name = "other"
+
+
+def test_float32_where_nothing_is_said():
+    assert get_backend("numpy").dtype_name == "float32"
+
+
+@pytest.mark.parametrize("spelling", ["float64", np.float64, np.dtype("float64")])
+def test_dtypes_in_several_spellings(spelling):
+    assert get_backend("numpy", dtype=spelling).dtype_name == "float64"
+
+
+def test_a_dtype_that_is_none():
+    with pytest.raises(InputError, match="dtype is 'float16': expected float32 or float64"):
+        get_backend("numpy", dtype="float16")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("numpi", "unknown backend 'numpi': did you mean 'numpy'"),
+        ("", "unknown backend ''"),
+        ("numpy:1", "unknown device in backend 'numpy:1'"),
+        ("strict:device7", "Known here: strict, strict:cpu, strict:device1, strict:device2"),
+    ],
+)
+def test_unknown_names(name, message):
+    with pytest.raises(InputError, match=message):
+        get_backend(name)
+
+
+@pytest.mark.parametrize("library", ["cupy", "torch", "jax", "dask", "array_api_strict"])
+def test_a_library_that_is_not_installed_is_named_with_the_remedy(library, monkeypatch):
+    monkeypatch.setitem(sys.modules, library, None)  # makes its import fail
+    name = "strict" if library == "array_api_strict" else library
+    with pytest.raises(BackendUnavailableError) as caught:
+        get_backend(name)
+    assert caught.value.name == name
+    assert "install" in caught.value.fix
+    assert name in str(caught.value)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    status = next(status for status in list_backends() if status.name == name)
+    assert not status.usable
+    assert status.cause == caught.value.cause
+
+
+def test_auto_takes_numpy_where_cupy_fails_and_says_why(monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    backend, reason = choose_backend(dtype="float64")
+    assert backend.name == "numpy"
+    assert backend.dtype_name == "float64"
+    assert "cupy" in reason
+    with caplog.at_level(logging.INFO, "portadnn"):
+        assert get_backend("auto").name == "numpy"
+    assert "backend auto: numpy (no GPU" in caplog.text
+
+
+class BrokenCupy:
+    """A CuPy whose product is wrong, as with a wheel for another CUDA."""
+
+    __version__ = "0"
+    float32 = np.float32
+    arange, exp = staticmethod(np.arange), staticmethod(np.exp)
+
+    class cuda:
+        class runtime:
+            getDeviceCount = staticmethod(lambda: 1)
+
+        class Device:
+            def __init__(self, _id):
+                pass
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *_):
+                return None
+
+    @staticmethod
+    def matmul(_a, _b):
+        raise RuntimeError("nvrtc: error: invalid value for --gpu-architecture\nmore lines")
+
+
+def test_a_gpu_that_fails_its_probe_is_not_taken(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", BrokenCupy)
+    monkeypatch.setitem(sys.modules, "array_api_compat.cupy", object())
+    with pytest.raises(BackendUnavailableError, match="failed its probe.*gpu-architecture"):
+        get_backend("cupy")
+    backend, reason = choose_backend()
+    assert backend.name == "numpy"
+    assert "failed its probe" in reason
+
+
+def test_devices_that_are_not_there(require):
+    require("torch")
+    with pytest.raises(InputError, match="unknown device in backend 'torch:quantum'"):
+        get_backend("torch:quantum")
+    import torch
+
+    if not torch.cuda.is_available():
+        with pytest.raises(BackendUnavailableError, match="does not compute float32 on cuda"):
+            get_backend("torch:cuda")
+
+
+def test_jax_devices_that_are_not_there(require):
+    require("jax")
+    import jax
+
+    if jax.default_backend() == "cpu":
+        with pytest.raises(BackendUnavailableError, match="has no device 'gpu'"):
+            get_backend("jax:gpu")
+    with pytest.raises(InputError, match="unknown device in backend 'jax:cpu:99'"):
+        get_backend("jax:cpu:99")
+
+
+def test_backend_of_an_array(backend):
+    found = backend_of(backend.asarray([[1.0, 2.0]]))
+    assert found == backend
+
+
+def test_backend_of_what_is_no_array():
+    with pytest.raises(TypeError, match="list is not an array of numpy, cupy"):
+        backend_of([1.0])
+    with pytest.raises(TypeError, match="the array has dtype int64: expected float32 or float64"):
+        backend_of(np.asarray([1]))
+
+
+def test_the_list_shows_every_library():
+    statuses = {status.name: status for status in list_backends()}
+    assert statuses.keys() == registry.CLASSES.keys()
+    assert statuses["numpy"].usable
+    assert statuses["numpy"].report.version == np.__version__
+    for status in statuses.values():
+        assert status.report if status.usable else (status.cause and status.fix)
+
+
+def test_the_blas_of_numpy_is_described():
+    # the kernel that OpenBLAS is told to take is the one that is reported
+    program = "from portadnn.backends.numpy import describe_blas; print(describe_blas())"
+    text = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"OPENBLAS_CORETYPE": "Nehalem", "OPENBLAS_NUM_THREADS": "1", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    if "openblas" not in describe_blas():
+        pytest.skip(f"NumPy is built with another BLAS here: {text}")
+    assert "Nehalem kernel, 1 thread\n" in text
+
+
+def test_cupy_on_a_gpu(request):
+    from conftest import cupy_problem
+
+    problem = cupy_problem()
+    if problem is not None:
+        pytest.skip(problem)
+    backend = get_backend("cupy")
+    assert_lives_on(backend.asarray([[1.0]]), backend)

@@ -1,0 +1,353 @@
+"""The program as a user runs it: what it prints, writes, and returns."""
+
+import csv
+import io
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from portadnn.cli.main import main
+from portadnn.cli.options import parse_layers
+from portadnn.data.models import load_model
+from portadnn.errors import InputError
+
+QUICK = ["--iterations", "3", "--layers", "4", "--backend", "numpy"]
+
+
+def run(capsys, *arguments):
+    code = main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture
+def trained(tmp_path, capsys):
+    """A model of the embedded digits, hardly trained."""
+    code, _, _ = run(capsys, "train", *QUICK, "--out", tmp_path / "run")
+    assert code == 0
+    return tmp_path / "run" / "model.h5"
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A course file of 2 x 2 RGB images in two classes, with a test set."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / "pictures.h5"
+    with h5py.File(path, "w") as file:
+        for split, m in (("train", 20), ("test", 6)):
+            file[f"{split}_set_x"] = rng.integers(0, 256, (m, 2, 2, 3), dtype=np.uint8)
+            file[f"{split}_set_y"] = np.arange(m) % 2
+        file["list_classes"] = np.asarray([b"no", b"yes"])
+    return path
+
+
+def test_train_shows_the_network_and_the_scores_and_writes_the_run(tmp_path, capsys):
+    code, out, err = run(capsys, "train", *QUICK, "--out", tmp_path / "run")
+    assert code == 0
+    assert err == ""  # no progress bar where stderr is no terminal
+    assert "backend: numpy, float32" in out
+    assert "(4, 64)   (4, 1)    relu" in out
+    assert "softmax" in out
+    assert "train accuracy" in out
+    assert "test accuracy" in out
+    written = sorted(p.name for p in (tmp_path / "run").iterdir())
+    assert written == ["cost.png", "history.json", "model.h5"]
+    with Image.open(tmp_path / "run" / "cost.png") as curve:
+        assert curve.size == (768, 480)
+    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert history["status"] == "done"
+    assert history["history"][0][0] == 0
+    assert history["network"]["layer_dims"] == [64, 4, 10]
+
+
+def test_train_says_what_auto_took(tmp_path, capsys):
+    _, out, _ = run(
+        capsys, "train", "--iterations", 1, "--layers", "none", "--out", tmp_path / "run"
+    )
+    assert "(auto: " in out
+
+
+def test_train_json_is_one_object_and_nothing_else(tmp_path, capsys, pictures):
+    code, out, err = run(capsys, "train", pictures, *QUICK, "--json", "--out", tmp_path / "run")
+    assert code == 0
+    assert err == ""
+    result = json.loads(out)
+    assert result["test"]["examples"] == 6
+    assert result["network"]["layer_dims"] == [12, 4, 1]
+    assert result["network"]["head"] == "sigmoid"
+    assert os.path.exists(result["files"]["model"])
+
+
+def test_train_quiet_prints_nothing(tmp_path, capsys):
+    assert run(capsys, "train", *QUICK, "--quiet", "--out", tmp_path / "run") == (0, "", "")
+
+
+def test_the_default_directory_is_new_for_every_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, "train", *QUICK, "--quiet")[0] == 0
+    (directory,) = (tmp_path / "runs").iterdir()
+    assert (directory / "model.h5").exists()
+
+
+def test_a_seed_gives_the_same_weights(tmp_path, capsys):
+    for name in "ab":
+        run(capsys, "train", *QUICK, "--seed", 7, "--out", tmp_path / name, "--quiet")
+    first, second = (load_model(tmp_path / name / "model.h5") for name in "ab")
+    for name, p in first.parameters.items():
+        np.testing.assert_array_equal(p, second.parameters[name])
+
+
+def test_a_model_is_not_replaced_unless_asked(trained, capsys):
+    before = trained.read_bytes()
+    code, _, err = run(capsys, "train", *QUICK, "--out", trained.parent)
+    assert code == 2
+    assert "already holds a model" in err
+    assert trained.read_bytes() == before
+    arguments = (*QUICK, "--seed", 9, "--out", trained.parent, "--overwrite")
+    assert run(capsys, "train", *arguments)[0] == 0
+    assert trained.read_bytes() != before
+
+
+def test_evaluate(trained, capsys, pictures):
+    code, out, _ = run(capsys, "evaluate", trained)
+    assert code == 0
+    assert out.startswith("the embedded digits (test): accuracy")
+    _, out, _ = run(capsys, "evaluate", trained, "--split", "train", "--json")
+    assert json.loads(out)["examples"] == 1437
+    code, _, err = run(capsys, "evaluate", trained, pictures)
+    assert code == 2
+    assert "has the classes no, yes" in err
+
+
+def test_predict_csv_and_json_say_the_same(trained, capsys):
+    code, out, _ = run(capsys, "predict", trained)
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert code == 0
+    assert len(rows) == 360
+    _, out, _ = run(capsys, "predict", trained, "--format", "json")
+    predictions = json.loads(out)["predictions"]
+    for row, prediction in zip(rows, predictions, strict=True):
+        assert int(row["label"]) == prediction["label"]
+        assert row["class"] == prediction["class"]
+        probabilities = [float(row[f"p({name})"]) for name in "0123456789"]
+        assert probabilities == prediction["probabilities"]
+        assert abs(sum(probabilities) - 1) < 1e-5
+
+
+def test_predict_pictures(tmp_path, capsys, pictures):
+    run(capsys, "train", pictures, *QUICK, "--out", tmp_path / "run")
+    files = []
+    for i, suffix in enumerate((".png", ".jpg")):
+        files.append(tmp_path / f"photo{i}{suffix}")
+        Image.new("RGB", (30, 20), (200, 10, 50)).save(files[-1])
+    code, out, _ = run(capsys, "predict", tmp_path / "run" / "model.h5", *files)
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert code == 0
+    assert [row["example"] for row in rows] == [str(path) for path in files]
+    assert {row["class"] for row in rows} <= {"no", "yes"}
+    code, _, err = run(capsys, "predict", tmp_path / "run" / "model.h5", files[0], pictures)
+    assert code == 2
+    assert "expected one HDF5 file, or only pictures" in err
+
+
+def test_predict_without_labels(tmp_path, capsys, pictures):
+    run(capsys, "train", pictures, *QUICK, "--out", tmp_path / "run")
+    with h5py.File(pictures, "a") as file:
+        del file["test_set_y"]
+    code, out, _ = run(capsys, "predict", tmp_path / "run" / "model.h5", pictures)
+    assert code == 0
+    assert len(out.splitlines()) == 7
+
+
+def test_summary(trained, capsys):
+    code, out, _ = run(capsys, "summary", trained)
+    assert code == 0
+    assert "(4, 64)" in out
+    assert "310" in out
+    assert "classes: 0, 1, 2" in out
+    _, out, _ = run(capsys, "summary", trained, "--json")
+    assert json.loads(out)["network"]["parameters"] == 4 * 64 + 4 + 10 * 4 + 10
+
+
+def test_backends(capsys):
+    code, out, _ = run(capsys, "backends")
+    assert code == 0
+    assert "numpy" in out
+    assert "cupy" in out
+    _, out, _ = run(capsys, "backends", "--json")
+    statuses = {status["name"]: status for status in json.loads(out)["backends"]}
+    assert statuses["numpy"]["usable"]
+    assert "kernel" in statuses["numpy"]["report"]["details"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent.h5"], "absent.h5: no such file"),
+        (["text.h5"], "text.h5 is not an HDF5 file"),
+        (["no_y.h5"], "train_set_y is missing"),
+        (["nan.h5"], "example 1 holds nan at index (1, 2)"),
+        (["labels.h5"], "label 0 is 5: expected integers 0..1"),
+        (["empty.h5"], "they are empty"),
+        (["good.h5", "--test", "other.h5"], "has examples of shape (4,)"),
+        (["good.h5", "--test", "absent.h5"], "absent.h5: no such file"),
+        (["--layers", "20,0,5"], "a layer has width 0"),
+        (["--layers", "20,x"], "'x' is not a width"),
+        (["--learning-rate", "0"], "learning rate is 0"),
+        (["--learning-rate", "-0.1"], "learning rate is -0.1"),
+        (["--learning-rate", "nan"], "learning rate is nan"),
+        (["--learning-rate", "fast"], "learning-rate"),
+        (["--iterations", "0"], "number of iterations is 0"),
+        (["--backend", "nunpy"], "unknown backend 'nunpy': did you mean 'numpy'"),
+        (["--backend", "strict:device9"], "unknown device"),
+        (["--init", "xaver"], "unknown initialiser 'xaver': did you mean 'xavier'"),
+        (["--dtype", "float16"], "float16"),
+        (["--seed", "-1"], "seed is -1"),
+        (["--no-such-option"], "no-such-option"),
+        (["--out", "text.h5"], "cannot be written"),
+        (["--out", "text.h5/deeper"], "cannot be written"),
+    ],
+)
+def test_bad_input_is_named_and_nothing_is_written(
+    arguments, message, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    X, Y, classes = np.zeros((2, 3)), np.asarray([0, 1]), np.asarray([b"a", b"b"])
+    nan = X.copy()
+    nan[1, 2] = np.nan
+    for name, x, y in (
+        ("good", X, Y), ("no_y", X, None), ("nan", nan, Y), ("labels", X, Y + 5),
+        ("empty", X[:0], Y[:0]),
+    ):  # fmt: skip
+        with h5py.File(f"{name}.h5", "w") as file:
+            file["train_set_x"], file["list_classes"] = x, classes
+            if y is not None:
+                file["train_set_y"] = y
+    with h5py.File("other.h5", "w") as file:
+        file["test_set_x"], file["test_set_y"] = np.zeros((1, 4)), Y[:1]
+        file["list_classes"] = classes
+    (tmp_path / "text.h5").write_text("hello")
+    before = sorted(p.name for p in tmp_path.rglob("*"))
+    code, out, err = run(capsys, "train", "--backend", "numpy", *arguments)
+    if "--backend" in arguments:
+        code, out, err = run(capsys, "train", *arguments)
+    assert code == 2
+    assert out == ""
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+    assert sorted(p.name for p in tmp_path.rglob("*")) == before
+
+
+def test_a_directory_that_may_not_be_written_is_found_before_training(tmp_path, capsys):
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    locked.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    if os.access(locked, os.W_OK):
+        pytest.skip("this user may write everywhere")
+    code, out, err = run(capsys, "train", *QUICK, "--out", locked / "run")
+    assert code == 2
+    assert out == ""
+    assert "cannot be written (Permission denied)" in err
+
+
+def test_a_backend_that_is_not_there(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, "train", "--backend", "cupy")
+    assert code == 2
+    assert out == ""
+    assert "backend 'cupy' cannot run here" in err
+    assert "pip install" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "summary"])
+def test_a_model_that_is_none(command, tmp_path, capsys):
+    code, _, err = run(capsys, command, tmp_path / "absent.h5")
+    assert code == 2
+    assert "no such file" in err
+
+
+def test_divergence_is_said_and_the_last_finite_weights_are_kept(tmp_path, capsys):
+    code, out, err = run(
+        capsys, "train", "--learning-rate", 1e6, "--backend", "numpy", "--json",
+        "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert code == 1
+    assert "diverged at iteration 2" in err
+    assert "smaller learning rate" in err
+    result = json.loads(out)
+    assert result["status"] == "diverged"
+    assert result["iterations_done"] == 2
+    load_model(tmp_path / "run" / "model.h5")  # refuses weights that are not finite
+
+
+def program(*arguments):
+    return [sys.executable, "-m", "portadnn", *map(str, arguments)]
+
+
+def test_ctrl_c_saves_what_was_learnt(tmp_path):
+    process = subprocess.Popen(
+        program("train", "--iterations", 10**7, "--backend", "numpy", "--out", tmp_path / "run"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if line.startswith("  total"):  # training begins behind the table
+            break
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    sent = time.monotonic()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert time.monotonic() - sent < 20  # a second and the scores; a loaded machine needs more
+    assert "saving what was learnt" in err
+    assert "Traceback" not in err
+    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert history["status"] == "interrupted"
+    assert 0 < history["iterations_done"] < 10**7
+    load_model(tmp_path / "run" / "model.h5")
+
+
+def test_a_reader_that_stops_early_is_no_error(trained):
+    process = subprocess.run(
+        ["bash", "-c", 'set -o pipefail; "$@" | head -1', "-", *program("predict", trained)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0
+    assert process.stderr == ""
+
+
+def test_without_arguments_it_shows_its_help(capsys):
+    code, out, _ = run(capsys)
+    assert code == 0
+    assert "Usage: portadnn COMMAND" in out
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=1, max_size=6))
+def test_layers_are_read_back(widths):
+    assert parse_layers(", ".join(map(str, widths))) == tuple(widths)
+
+
+@given(st.text(max_size=12))
+def test_layers_are_widths_or_an_input_error(text):
+    try:
+        widths = parse_layers(text)
+    except InputError:
+        return
+    assert all(width > 0 for width in widths)
+    assert widths or text.strip().lower() == "none"

@@ -1,0 +1,88 @@
+import h5py
+import numpy as np
+import pytest
+
+from portadnn.data.models import Model, load_model, save_model
+from portadnn.errors import InputError
+from portadnn.network.initializers import initialize_parameters_deep
+from portadnn.network.spec import Network
+
+
+def make_model(dtype="float32"):
+    network = Network((12, 5, 3), "tanh", "softmax")
+    parameters = initialize_parameters_deep(network.layer_dims, rng=0)
+    parameters = {name: p.astype(dtype) for name, p in parameters.items()}
+    return Model(network, parameters, ("a", "b", "ç"), (2, 2, 3))
+
+
+def test_saving_and_loading_back(tmp_path, dtype):
+    model = make_model(dtype)
+    save_model(model, tmp_path / "model.h5")
+    again = load_model(tmp_path / "model.h5")
+    assert again.network == model.network
+    assert again.classes == model.classes
+    assert again.input_shape == model.input_shape
+    assert again.dtype == dtype
+    for name, p in model.parameters.items():
+        np.testing.assert_array_equal(again.parameters[name], p)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.h5"]
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "model.h5"
+    save_model(make_model(), path)
+    before = path.read_bytes()
+    monkeypatch.setattr(
+        h5py.Group, "create_dataset", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full"))
+    )
+    with pytest.raises(OSError, match="disk full"):
+        save_model(make_model("float64"), path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["model.h5"]
+
+
+def change(path, name, value):
+    with h5py.File(path, "a") as file:
+        if name in file.attrs:
+            file.attrs[name] = value
+        else:
+            del file[name]
+            if value is not None:
+                file[name] = value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("format", "other", "is not a portadnn model"),
+        ("version", 99, "model of format version 99: this portadnn reads 1"),
+        ("network", "{}", "damaged model"),
+        ("network", "not json", "damaged model"),
+        ("network", '{"layer_dims": [12, -5, 3]}', "layer 1 has width -5"),
+        ("classes", '["a"]', "1 classes, but the network has 3 outputs"),
+        ("classes", "3", "damaged model"),
+        ("input_shape", "[5, 5]", r"input shape \(5, 5\) does not hold the network's 12"),
+        ("input_shape", "[-2, -2, 3]", r"input shape \(-2, -2, 3\)"),
+        ("parameters/W2", None, r"parameters/W2 is missing: expected weights of shape \(3, 5\)"),
+        ("parameters", h5py.ExternalLink("other.h5", "/"), "parameters/W1 is a link to another"),
+        ("parameters/W2", np.zeros((3, 4), "f4"), r"W2 has shape \(3, 4\)"),
+        ("parameters/b1", np.full((5, 1), np.nan, "f4"), "b1 holds values that are not finite"),
+        ("parameters/b1", np.zeros((5, 1), "f8"), "weights are of float32, float64"),
+        ("parameters/b1", np.zeros((5, 1), "i4"), "dtype int32"),
+    ],
+)
+def test_damaged_models_are_refused(tmp_path, name, value, message):
+    path = tmp_path / "model.h5"
+    save_model(make_model(), path)
+    change(path, name, value)
+    with pytest.raises(InputError, match=message) as caught:
+        load_model(path)
+    assert "model.h5" in str(caught.value)
+
+
+def test_a_dataset_is_no_model(tmp_path):
+    path = tmp_path / "data.h5"
+    with h5py.File(path, "w") as file:
+        file["train_set_x"] = np.zeros((2, 2))
+    with pytest.raises(InputError, match="is not a portadnn model"):
+        load_model(path)

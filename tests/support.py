@@ -1,0 +1,31 @@
+"""What several test files share."""
+
+from pathlib import Path
+
+import numpy as np
+from array_api_compat import array_namespace, device
+
+CAT_TRAIN = Path(__file__).parent.parent.parent / "shared" / "data" / "train_catvnoncat.h5"
+CAT_TEST = CAT_TRAIN.with_name("test_catvnoncat.h5")
+
+
+def assert_lives_on(x, backend):
+    """The array is of the backend's namespace and dtype, and on its device."""
+    assert array_namespace(x) is array_namespace(backend.asarray([0.0]))
+    assert x.dtype == backend.dtype
+    assert device(x) == backend.device
+
+
+def assert_equal(x, expected, backend, *, rtol=0.0, atol=0.0):
+    """Values, namespace, dtype and device; ``rtol`` is relative to the largest expected value."""
+    assert_lives_on(x, backend)
+    expected = np.asarray(expected)
+    found = backend.to_numpy(x)
+    assert found.shape == expected.shape
+    scale = np.max(np.abs(expected), initial=np.finfo(float).tiny)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=rtol * scale + atol)
+
+
+def eps(backend):
+    """The spacing of the backend's numbers at 1."""
+    return float(backend.xp.finfo(backend.dtype).eps)

@@ -1,0 +1,69 @@
+"""The package as a whole: what importing it costs, its names, its examples."""
+
+import doctest
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import portadnn
+
+LIBRARIES = {"numpy", "cupy", "torch", "jax", "dask", "array_api_strict", "matplotlib", "h5py"}
+
+
+def modules_after(program):
+    code = f"import sys\n{program}\nprint(*{{m.partition('.')[0] for m in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_loads_no_library():
+    assert not modules_after("import portadnn") & LIBRARIES
+
+
+def test_importing_the_mathematics_loads_no_library():
+    modules = "activations, layers, losses, model, optimizers, spec"
+    assert not modules_after(f"from portadnn.network import {modules}") & LIBRARIES
+
+
+def test_starting_the_program_loads_no_library():
+    program = "from portadnn.cli.main import main\nimport io, contextlib\n"
+    program += "with contextlib.redirect_stdout(io.StringIO()):\n main(['train', '--help'])"
+    assert not modules_after(program) & LIBRARIES
+
+
+def test_every_public_name_is_there_and_no_other():
+    assert sorted(portadnn.__all__) == sorted(portadnn._HOME_OF)
+    assert portadnn.__all__ == sorted(portadnn.__all__)
+    for name in portadnn.__all__:
+        assert getattr(portadnn, name) is not None
+    assert set(portadnn.__all__) <= set(dir(portadnn))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = portadnn.nothing
+
+
+def test_the_version_is_that_of_the_distribution():
+    from importlib.metadata import version
+
+    assert portadnn.__version__ == version("portadnn")
+
+
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(portadnn.__path__, "portadnn.")
+    if module.name != "portadnn.__main__"
+]
+
+
+@pytest.mark.parametrize("name", ["portadnn", *MODULES])
+def test_the_examples_in_docstrings(name):
+    module = importlib.import_module(name)
+    result = doctest.testmod(module, extraglobs={"np": __import__("numpy")})
+    assert result.failed == 0
+
+
+def test_every_public_function_says_what_it_takes_and_raises():
+    for name in portadnn.__all__:
+        assert getattr(portadnn, name).__doc__, name
