@@ -56,7 +56,7 @@ class Backend:
 
     name: str
     xp: Any = field(repr=False)
-    device: Any
+    device: Any = field(hash=False)  # the name says it, and CuPy's devices have no hash
     dtype: Any
 
     library: ClassVar[str]

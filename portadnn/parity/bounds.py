@@ -14,6 +14,7 @@ Ipsen and Zhou, Probabilistic error analysis for inner products, arXiv 1906.1046
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -93,9 +94,9 @@ def product(
     inputs rounded by u_in add ``2 u_in + u_in^2``. Every operation may underflow by tiny.
 
     Statistical: as a martingale, the error's variance is at most u^2 V, where V sums the squares of
-    the products and of the partial sums. Partial sums are taken at the edges of nb blocks of k, from
-    the front and from the back; between edges each is within the larger of the two ends, up to the
-    block's own products, which ``Q n / (2 nb)`` covers.
+    the products and of the partial sums. Partial sums are taken at the edges of nb blocks of k,
+    from the front and from the back; between edges each is within the larger of the two ends, up
+    to the block's own products, which ``Q n / (2 nb)`` covers.
     """
     n = P.shape[1]
     extra = (b is not None) + (1 + K_DIV) * (divisor != 1)
@@ -107,7 +108,7 @@ def product(
     edges = np.linspace(0, n, blocks + 1).astype(int)
     V = Q * (1 + n / (2 * blocks))
     before = np.zeros_like(S)
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in itertools.pairwise(edges):
         after = before + P[:, start:stop] @ R[start:stop]
         largest = np.maximum.reduce([np.abs(before), np.abs(after),
                                      np.abs(S - before), np.abs(S - after)])  # fmt: skip

@@ -70,7 +70,8 @@ class Check:
         where = f"{self.tensor}[{', '.join(map(str, self.index))}]" if self.index else self.tensor
         return (
             f"{self.verdict.value} step {self.step}, layer {self.layer}, {where}: observed "
-            f"{self.observed!r}, exact {self.exact!r}, |error| {abs(self.observed - self.exact):.3g}, "
+            f"{self.observed!r}, exact {self.exact!r}, "
+            f"|error| {abs(self.observed - self.exact):.3g}, "
             f"bound {self.bound:.3g}, ratio {self.ratio:.3g}; {self.flagged} of {self.entries:,} "
             f"entries"
         )

@@ -28,8 +28,8 @@ class StepRecord:
     learning_rate : float
         As it was declared, before any rounding.
     tensors : dict of str to array
-        ``X`` and ``Y``; ``W1, b1, ...`` before and ``W1+, b1+, ...`` after the step; ``Zl``, ``Al``,
-        ``cost``, ``dZl``, ``dAl``, ``dWl``, ``dbl`` in between.
+        ``X`` and ``Y``; ``W1, b1, ...`` before and ``W1+, b1+, ...`` after the step; ``Zl``,
+        ``Al``, ``cost``, ``dZl``, ``dAl``, ``dWl``, ``dbl`` in between.
     """
 
     network: Network

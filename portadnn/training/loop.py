@@ -99,8 +99,8 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """Ctrl-C is noted, and the loop asks for it between chunks; a second one interrupts at once.
 
     Raised wherever the program happens to be, a KeyboardInterrupt can be lost (Python ignores what
-    is raised inside a garbage collector's callback, and JAX has one). A handler that is not Python's
-    own is left alone, as are threads, which get no signals.
+    is raised inside a garbage collector's callback, and JAX has one). A handler that is not
+    Python's own is left alone, as are threads, which get no signals.
     """
     noted = False
 

@@ -310,7 +310,7 @@ def test_ctrl_c_saves_what_was_learnt(tmp_path):
     time.sleep(1)
     process.send_signal(signal.SIGINT)
     sent = time.monotonic()
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert time.monotonic() - sent < 20  # a second and the scores; a loaded machine needs more
     assert "saving what was learnt" in err

@@ -178,7 +178,7 @@ def test_divergence_names_the_iteration_and_keeps_the_last_finite_parameters(bac
     step = loop.make_step(NETWORK, backend.xp)
     rate = backend.asarray([[[50.0]]])
     data = backend.asarray(X), backend.asarray(Y)
-    for iteration in range(400):
+    for iteration in range(400):  # noqa: B007 (used after the loop)
         after, cost = backend.repeat(step, parameters, rate, data)
         finite = all(np.isfinite(backend.to_numpy(p)).all() for p in after.values())
         if not (finite and np.isfinite(backend.to_numpy(cost)).all()):
