@@ -20,33 +20,62 @@ from typing import NamedTuple
 
 import numpy as np
 
+from portadnn.errors import InputError, unknown_name
+
 U_SHADOW = 2.0**-53
 EPSILON = 1e-6  # chance that any of the entries of a run exceeds its statistical bound
 
-# Errors of the libraries' elementary functions in ulp, 1 ulp being at most 2u relative. The largest
-# measured: NumPy's float32 exp 2.43 and log 3.83, XLA's exp 3.97 and log1p 2.48; CUDA publishes 2.
-K_EXP = K_LOG = K_LOG1P = 4
 K_DIV = 4  # XLA does not round division correctly on a GPU
-SECOND_ORDER = 1.01  # covers the products of two roundings, below u * 1e4 of the first
 
 
 class Format(NamedTuple):
     """The arithmetic that a backend declares.
 
-    ``u`` is the unit roundoff, ``tiny`` the smallest normal number, ``u_in`` the rounding that
-    the inputs of a matrix product get (0 for plain float32 and float64).
+    Attributes
+    ----------
+    u : float
+        Unit roundoff of every operation.
+    tiny, largest : float
+        The smallest normal and the largest number; smaller ones may be flushed to 0.
+    u_in : float
+        The rounding that the inputs of a matrix product get: 0, 2^-11 in TF32, 2^-8 in bfloat16.
+    u_sum : float
+        Unit roundoff of a matrix product's sums. Tensor cores do not round to nearest (Fasi,
+        Higham, Mikaitis and Pranesh 2021), so theirs is 2^-23 and has no statistical bound.
     """
 
     u: float
     tiny: float
     largest: float
-    u_in: float = 0.0
+    u_in: float
+    u_sum: float
+
+    @property
+    def rounds_to_nearest(self) -> bool:
+        """Whether the sums of a product round to nearest, so that errors may cancel."""
+        return self.u_sum == self.u
 
 
-FORMATS = {
-    "float32": Format(2.0**-24, 2.0**-126, float(np.finfo(np.float32).max)),
-    "float64": Format(2.0**-53, 2.0**-1022, float(np.finfo(np.float64).max)),
-}
+MATMUL_MODES = {"float32": 0.0, "float64": 0.0, "tf32": 2.0**-11, "bfloat16": 2.0**-8}
+
+
+def declared_format(dtype: str, matmul: str | None = None) -> Format:
+    """The format of a dtype with its matrix products in the mode ``matmul``, by default plain.
+
+    Raises
+    ------
+    InputError
+        If the mode is unknown, or is not one that products of this dtype can have.
+    """
+    info = np.finfo(dtype)
+    u = float(info.eps) / 2
+    matmul = matmul or dtype
+    if matmul not in MATMUL_MODES:
+        raise unknown_name("matmul mode", matmul, MATMUL_MODES)
+    if matmul != dtype and dtype == "float64":
+        raise InputError(f"products of float64 are never {matmul}: expected float64")
+    u_sum = u if matmul == dtype else 2.0**-23
+    return Format(u, float(info.smallest_normal), float(info.max), MATMUL_MODES[matmul], u_sum)
 
 
 class Bound(NamedTuple):
@@ -64,6 +93,11 @@ class Bound(NamedTuple):
 def gamma(k: float, u: float) -> float:
     """``k u / (1 - k u)``: k roundings in a row; infinite where k u reaches 1."""
     return k * u / (1 - k * u) if k * u < 1 else math.inf
+
+
+def confidence(entries: int) -> float:
+    """lambda: a Gaussian tail beyond it, in any of so many entries, has the chance EPSILON."""
+    return math.sqrt(2 * math.log(2 * entries / EPSILON))
 
 
 def product(
@@ -100,20 +134,19 @@ def product(
     """
     n = P.shape[1]
     extra = (b is not None) + (1 + K_DIV) * (divisor != 1)
-    u, u_in = form.u, form.u_in
+    u, u_in = form.u_sum, form.u_in
     S = P @ R
     M = np.abs(P) @ np.abs(R)
     Q = np.square(P) @ np.square(R)
     blocks = min(32, n)
-    edges = np.linspace(0, n, blocks + 1).astype(int)
     V = Q * (1 + n / (2 * blocks))
-    before = np.zeros_like(S)
-    for start, stop in itertools.pairwise(edges):
-        after = before + P[:, start:stop] @ R[start:stop]
-        largest = np.maximum.reduce([np.abs(before), np.abs(after),
-                                     np.abs(S - before), np.abs(S - after)])  # fmt: skip
-        V += (stop - start) * np.square(largest)
-        before = after
+    partial = np.zeros_like(S)
+    at_start = np.abs(S)  # max(|p|, |S - p|) at an edge: what is summed from either side
+    for start, stop in itertools.pairwise(np.linspace(0, n, blocks + 1).astype(int)):
+        partial += P[:, start:stop] @ R[start:stop]
+        at_stop = np.maximum(np.abs(partial), np.abs(S - partial))
+        V += (stop - start) * np.square(np.maximum(at_start, at_stop))
+        at_start = at_stop
     magnitude = np.abs(S)
     if b is not None:
         S = S + b
@@ -127,70 +160,16 @@ def product(
     ) * M + underflow
     sigma = np.sqrt((u**2 + U_SHADOW**2) * V + 2 * u_in**2 * Q) + underflow
     count = S.size if entries is None else entries
-    stat = np.minimum(det, math.sqrt(2 * math.log(2 * count / EPSILON)) * sigma)
+    stat = np.minimum(det, confidence(count) * sigma) if form.rounds_to_nearest else det
     return Bound(S / divisor, det / divisor, stat / divisor)
 
 
 def exact(result: np.ndarray) -> Bound:
-    """An operation that rounds nothing: selection and comparison."""
+    """An operation that rounds nothing: a copy, a selection, a comparison."""
     zero = np.zeros_like(result)
     return Bound(result, zero, zero)
 
 
-def relu(Z: np.ndarray, form: Format) -> Bound:
-    """``max(0, Z)`` rounds nothing."""
-    return exact(np.maximum(Z, 0.0))
-
-
-def relu_backward(dA: np.ndarray, Z: np.ndarray, form: Format) -> Bound:
-    """``dA`` where the observed Z > 0, else 0, rounds nothing."""
-    return exact(np.where(Z > 0, dA, 0.0))
-
-
-def sigmoid(Z: np.ndarray, form: Format) -> Bound:
-    """``1 / (1 + t)`` or ``t / (1 + t)`` with ``t = exp(-|Z|)``.
-
-    A relative error d of t moves the result by (1 - s) d; exp errs by 2 K_EXP u, the sum by u, the
-    division by K_DIV u. The shadow's own error is 8 U_SHADOW.
-    """
-    t = np.exp(-np.abs(Z))
-    s = np.where(Z >= 0, 1.0, t) / (1.0 + t)
-    relative = ((1 - s) * 2 * K_EXP + 1 + K_DIV) * form.u
-    return _one(s, SECOND_ORDER * s * relative + form.tiny + 8 * U_SHADOW * s)
-
-
-def output_gradient(AL: np.ndarray, Y: np.ndarray, form: Format) -> Bound:
-    """``dZ[L] = AL - Y``: one rounding here and one in the shadow."""
-    difference = AL - Y
-    return _one(difference, 1.01 * (form.u + U_SHADOW) * np.abs(difference) + form.tiny)
-
-
-def sigmoid_cross_entropy(Z: np.ndarray, Y: np.ndarray, form: Format) -> Bound:
-    """``mean(max(Z, 0) - Y Z + l)`` with ``l = log1p(exp(-|Z|))``.
-
-    Each term makes two roundings of at most a = max(Z, 0) + |Y Z| + l, and the two functions err by
-    K ulp of l each; the sum of m terms and the division add gamma(m + 2).
-    """
-    m = Z.shape[1]
-    l = np.log1p(np.exp(-np.abs(Z)))
-    terms = np.maximum(Z, 0) - Y * Z + l
-    a = np.maximum(Z, 0) + np.abs(Y * Z) + l
-    t = 2 * form.u * a + 2 * (K_EXP + K_LOG1P) * form.u * l + 4 * form.tiny
-    bound = (t.sum() + (gamma(Z.size + 2, form.u) + 8 * U_SHADOW) * a.sum()) / m
-    return _one(np.asarray(math.fsum(terms.ravel()) / m), np.asarray(bound))
-
-
-def update(W: np.ndarray, g: np.ndarray, learning_rate: float, form: Format) -> Bound:
-    """``W - learning_rate g``, the rate rounded to the format, with FMA or without.
-
-    The step ``st`` has two roundings (of the rate, of the product), the difference one more.
-    """
-    st = learning_rate * g
-    difference = W - st
-    step_error = 2 * form.u * np.abs(st)
-    bound = SECOND_ORDER * (step_error + form.u * (np.abs(difference) + step_error))
-    return _one(difference, bound + 2 * form.tiny + 4 * U_SHADOW * np.abs(W))
-
-
-def _one(result: np.ndarray, bound: np.ndarray) -> Bound:
+def within(result: np.ndarray, bound: np.ndarray) -> Bound:
+    """An operation without a sum: one bound serves for both."""
     return Bound(result, bound, bound)

@@ -211,8 +211,8 @@ def descend(
     while done < num_iterations:
         n = min(chunk, num_iterations - done, report_every - done % report_every)
         chunk_started = time.perf_counter()
-        rates = backend.asarray(np.full((n, 1, 1), learning_rate))
-        after, chunk_costs = backend.repeat(step, parameters, rates, (X, Y))
+        inputs = step_inputs(n, learning_rate, backend)
+        after, chunk_costs = backend.repeat(step, parameters, inputs, (X, Y))
         costs = backend.to_numpy(chunk_costs)
         if not (np.isfinite(costs).all() and _all_finite(after, backend)):
             raise _locate(step, parameters, done, n, X, Y, backend, learning_rate)
@@ -224,6 +224,11 @@ def descend(
             chunk = min(2 * chunk, LARGEST_CHUNK)
         elif now - chunk_started > CHUNK_SECONDS:
             chunk = max(chunk // 2, 1)
+
+
+def step_inputs(n: int, learning_rate: float, backend: Backend) -> dict[str, Any]:
+    """The ``inputs`` of n steps at one rate, for ``backend.repeat``."""
+    return {"learning_rate": backend.asarray(np.full((n, 1, 1), learning_rate))}
 
 
 def _all_finite(parameters: dict[str, Any], backend: Backend) -> bool:
@@ -242,10 +247,10 @@ def _locate(
     learning_rate: float,
 ) -> DivergenceError:
     """Replay a chunk step by step, from the state it started from, to name the iteration."""
-    rate = backend.asarray(np.full((1, 1, 1), learning_rate))
+    inputs = step_inputs(1, learning_rate, backend)
     iteration = done
     while True:
-        after, costs = backend.repeat(step, parameters, rate, (X, Y))
+        after, costs = backend.repeat(step, parameters, inputs, (X, Y))
         cost = float(backend.to_numpy(costs)[0])
         finite = math.isfinite(cost) and _all_finite(after, backend)
         if not finite or iteration == done + n - 1:

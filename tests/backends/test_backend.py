@@ -5,6 +5,7 @@ import pytest
 from support import assert_lives_on
 
 from portadnn.backends import get_backend
+from portadnn.training.loop import step_inputs
 from portadnn.training.step import make_step
 
 
@@ -83,11 +84,10 @@ def training(backend, digits):
 def test_how_a_run_is_cut_into_chunks_does_not_change_its_bits(backend, digits):
     # a replay one step at a time must retrace the run; on JAX both are the same compiled program
     step, parameters, data = training(backend, digits)
-    rates = backend.asarray(np.full((7, 1, 1), 0.3))
-    whole, costs = backend.repeat(step, parameters, rates, data)
+    whole, costs = backend.repeat(step, parameters, step_inputs(7, 0.3, backend), data)
     cut = parameters
     for n in (1, 4, 2):
-        cut, _ = backend.repeat(step, cut, rates[:n, ...], data)
+        cut, _ = backend.repeat(step, cut, step_inputs(n, 0.3, backend), data)
     assert tuple(costs.shape) == (7,)
     for name, p in whole.items():
         np.testing.assert_array_equal(backend.to_numpy(cut[name]), backend.to_numpy(p))
@@ -105,8 +105,7 @@ def test_jax_compiles_once_for_every_length_of_a_chunk(require, digits):
             return step(*arguments)
 
         for n in (1, 2, 64, 100, 3):
-            rates = backend.asarray(np.full((n, 1, 1), 0.1 * n))
-            backend.repeat(counted, parameters, rates, data)
+            backend.repeat(counted, parameters, step_inputs(n, 0.1 * n, backend), data)
     # once for the shapes of the outputs, once for the loop
     assert len(traces) == 2
 

@@ -9,10 +9,14 @@ from hypothesis import strategies as st
 
 from portadnn.backends import get_backend
 from portadnn.errors import InputError
+from portadnn.network.activations import ACTIVATIONS
 from portadnn.network.initializers import initialize_parameters_deep
+from portadnn.network.losses import HEADS
 from portadnn.network.spec import Network
+from portadnn.parity import elementwise
+from portadnn.parity.bounds import declared_format, product
 from portadnn.parity.certify import Verdict, certify_step, first_failure
-from portadnn.parity.record import record_step
+from portadnn.parity.run import Run, final_parameters, watch
 
 RATE = 0.0075
 
@@ -26,50 +30,83 @@ def problem(network, m, seed, scale=1.0):
     }
     X = rng.standard_normal((network.layer_dims[0], m)) * scale
     X[:, 0] = 0
-    return parameters, X, rng.integers(0, 2, (network.layer_dims[-1], m)).astype(float)
+    n_y = network.layer_dims[-1]
+    if network.head == "softmax":
+        return parameters, X, np.eye(n_y)[:, rng.integers(0, n_y, m)]
+    return parameters, X, rng.integers(0, 2, (n_y, m)).astype(float)
 
 
-def records(network, backend, m, seed=0, steps=3, scale=1.0):
-    parameters, X, Y = problem(network, m, seed, scale)
-    parameters = {name: backend.asarray(p) for name, p in parameters.items()}
-    X, Y = backend.asarray(X), backend.asarray(Y)
-    found = []
-    for step in range(steps):
-        parameters, record = record_step(
-            parameters, X, Y, RATE, network=network, backend=backend, step=step
-        )
-        found.append(record)
-    return found
+def make_run(network, m, seed=0, steps=3, scale=1.0, batch_size=None):
+    return Run(network, *problem(network, m, seed, scale), RATE, steps, batch_size)
+
+
+def certify_run(run, backend):
+    """The checks of every step, each with the state that it must start from."""
+    previous, checks = None, []
+    for record in watch(run, backend, range(run.steps)):
+        checks.append(certify_step(run, record, previous))
+        previous = {name: record.tensors[f"{name}+"] for name in run.network.shapes}
+    return checks
+
+
+def test_everything_that_the_package_computes_has_a_bound():
+    # what is added to the package brings its bound along
+    assert elementwise.FORWARD.keys() == elementwise.BACKWARD.keys() == ACTIVATIONS.keys()
+    assert elementwise.LIPSCHITZ.keys() == ACTIVATIONS.keys()
+    assert elementwise.COST.keys() == HEADS.keys()
+    assert set(elementwise.KINKED) <= ACTIVATIONS.keys()
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_honest_steps_lie_within_their_bounds(activation, head, backend):
+    run = make_run(Network((12, 7, 5, 2), activation, head), m=31)
+    for checks in certify_run(run, backend):
+        assert first_failure(checks) is None, str(first_failure(checks))
+        assert max(check.ratio for check in checks) <= 1
+        # X, Y, 6 parameters before and after, and 2 L + 1 + 3 L + L - 1 operations
+        assert len(checks) == 2 + 6 + 18 + 6
+        masks = [c for c in checks if c.tensor[:2] == "dZ" and c.layer < 3]
+        if activation in ("relu", "identity"):
+            assert all(check.verdict is Verdict.EXACT for check in masks)
+        assert all(c.bits is not None for c in checks if c.tensor in ("Z1", "dW2", "dA1"))
 
 
 @pytest.mark.parametrize(
-    ("dims", "m"), [((12, 7, 5, 1), 31), ((300, 20, 7, 5, 1), 50), ((3, 1), 1), ((5, 1, 2), 4)]
+    ("dims", "m", "batch_size"),
+    [
+        ((300, 20, 7, 5, 1), 50, None),
+        ((300, 20, 7, 5, 1), 50, 16),
+        ((3, 1), 1, None),
+        ((5, 1, 2), 4, 1),
+        ((9, *[5] * 9, 1), 6, None),
+    ],
 )
-def test_honest_steps_lie_within_their_bounds(dims, m, backend):
-    for record in records(Network(dims), backend, m):
-        checks = certify_step(record)
+def test_shapes_and_minibatches(dims, m, batch_size, backend):
+    run = make_run(Network(dims), m, steps=4, batch_size=batch_size)
+    for checks in certify_run(run, backend):
         assert first_failure(checks) is None, str(first_failure(checks))
-        assert max(check.ratio for check in checks) <= 1
-        # every tensor of the step was checked
-        L = len(dims) - 1
-        assert len(checks) == 2 * L + 1 + 3 * L + (L - 1) + 2 * L
-        masks = [c for c in checks if c.tensor[:2] == "dZ" and c.layer < L]
-        assert all(check.verdict is Verdict.EXACT for check in masks)
 
 
-@given(
-    st.lists(st.integers(1, 9), min_size=2, max_size=6),
-    st.integers(1, 8),
-    st.integers(0, 2**32),
-    st.floats(1e-3, 1e3),
-    st.sampled_from(["float32", "float64"]),
-)
-@settings(max_examples=150)
-def test_no_honest_case_is_flagged(dims, m, seed, scale, dtype):
-    backend = get_backend("numpy", dtype=dtype)
-    for record in records(Network(tuple(dims)), backend, m, seed, steps=2, scale=scale):
-        failure = first_failure(certify_step(record))
-        assert failure is None, str(failure)
+@st.composite
+def honest_cases(draw):
+    dims = draw(st.lists(st.integers(1, 9), min_size=2, max_size=7))
+    head = draw(st.sampled_from(sorted(HEADS)))
+    if head == "softmax":
+        dims[-1] += 1
+    names = st.sampled_from(sorted(ACTIVATIONS))
+    network = Network(tuple(dims), tuple(draw(names) for _ in dims[2:]), head)
+    m = draw(st.integers(1, 8))
+    batch_size = draw(st.none() | st.integers(1, m))
+    scale = 10.0 ** draw(st.integers(-6, 6))
+    return make_run(network, m, draw(st.integers(0, 2**32)), 2, scale, batch_size)
+
+
+@given(honest_cases(), st.sampled_from(["float32", "float64"]))
+@settings(max_examples=200)
+def test_no_honest_case_is_flagged(run, dtype):
+    for checks in certify_run(run, get_backend("numpy", dtype=dtype)):
+        assert first_failure(checks) is None, str(first_failure(checks))
 
 
 def test_the_cat_data(cat_files, backend):
@@ -79,34 +116,37 @@ def test_the_cat_data(cat_files, backend):
         pytest.skip("the smaller cases cover Dask")
     data = load_dataset(cat_files[0])
     network = Network((12288, 20, 7, 5, 1))
-    parameters = initialize_parameters_deep(network.layer_dims, backend=backend)
-    X, Y = (backend.asarray(x("float64")) for x in (data.columns, data.targets))
-    for step in range(2):
-        parameters, record = record_step(
-            parameters, X, Y, RATE, network=network, backend=backend, step=step
-        )
-        failure = first_failure(certify_step(record))
-        assert failure is None, str(failure)
+    parameters = initialize_parameters_deep(network.layer_dims)
+    run = Run(network, parameters, data.columns("float64"), data.targets("float64"), RATE, 2)
+    for checks in certify_run(run, backend):
+        assert first_failure(checks) is None, str(first_failure(checks))
 
 
 NETWORK = Network((12, 7, 5, 1))
+RUN = make_run(NETWORK, m=31, steps=2)
 
 
 def faulty(record, **changes):
-    """The record with tensors replaced; what follows from them is computed honestly."""
+    """The record with tensors replaced."""
     return replace(record, tensors={**record.tensors, **changes})
 
 
 def honest(backend):
-    return records(NETWORK, backend, m=31, steps=2)[-1]
+    """The second step of a run, which must start where the first ended."""
+    first, second = watch(RUN, backend, range(2))
+    return second, {name: first.tensors[f"{name}+"] for name in NETWORK.shapes}
+
+
+def find(record, previous):
+    return first_failure(certify_step(RUN, record, previous))
 
 
 def test_a_wrong_mask_is_found_at_its_tensor(backend):
-    record = honest(backend)
+    record, previous = honest(backend)
     index = tuple(np.argwhere(record.tensors["Z2"] <= 0)[0])
     dZ = record.tensors["dZ2"].copy()
     dZ[index] = record.tensors["dA2"][index]  # let through where the unit was off
-    failure = first_failure(certify_step(faulty(record, dZ2=dZ)))
+    failure = find(faulty(record, dZ2=dZ), previous)
     assert failure.verdict is Verdict.DIVERGED
     assert (failure.step, failure.layer, failure.tensor) == (1, 2, "dZ2")
     assert failure.index == index
@@ -115,8 +155,8 @@ def test_a_wrong_mask_is_found_at_its_tensor(backend):
 
 @pytest.mark.parametrize("tensor", ["dW1", "dW3", "db2"])
 def test_a_missing_1_over_m_is_found_at_its_tensor(tensor, backend):
-    record = honest(backend)
-    failure = first_failure(certify_step(faulty(record, **{tensor: record.tensors[tensor] * 31})))
+    record, previous = honest(backend)
+    failure = find(faulty(record, **{tensor: record.tensors[tensor] * 31}), previous)
     assert failure.verdict is Verdict.DIVERGED
     assert failure.tensor == tensor
     assert failure.layer == int(tensor[-1])
@@ -124,55 +164,122 @@ def test_a_missing_1_over_m_is_found_at_its_tensor(tensor, backend):
 
 
 def test_a_float16_learning_rate_is_found_at_the_update(backend):
-    record = honest(backend)
+    record, previous = honest(backend)
     rate = np.float64(np.float16(RATE))
     W = record.tensors["W1"].astype(np.float64) - rate * record.tensors["dW1"].astype(np.float64)
     W = W.astype(record.tensors["W1"].dtype)
-    failure = first_failure(certify_step(faulty(record, **{"W1+": W})))
+    failure = find(faulty(record, **{"W1+": W}), previous)
     assert (failure.tensor, failure.layer) == ("W1+", 1)
     assert failure.verdict is Verdict.DIVERGED
 
 
-def test_a_product_in_lower_precision_is_suspect_or_worse():
-    record = records(Network((300, 20, 1)), get_backend("numpy"), m=50, steps=1)[0]
+def test_another_batch_and_another_state_are_found_bit_for_bit(backend):
+    record, previous = honest(backend)
+    X = record.tensors["X"].copy()
+    X[3, 4] = np.nextafter(X[3, 4], np.inf)
+    failure = find(faulty(record, X=X), previous)
+    assert (failure.tensor, failure.layer, failure.index) == ("X", 0, (3, 4))
+    b = previous["b2"].copy()
+    b[1, 0] = np.nextafter(b[1, 0], np.inf)
+    failure = find(record, {**previous, "b2": b})
+    assert (failure.tensor, failure.layer, failure.index) == ("b2", 2, (1, 0))
+
+
+def rounded(x, bits):
+    """x with so many bits of significand, to nearest."""
+    mantissa, exponent = np.frexp(x)
+    return np.ldexp(np.round(np.ldexp(mantissa, bits)), exponent - bits)
+
+
+@pytest.mark.parametrize(("bits", "mode"), [(11, "tf32"), (8, "bfloat16")])
+def test_lower_precision_is_flagged_and_lawful_where_it_is_declared(bits, mode):
+    run = make_run(Network((300, 20, 1)), m=50, steps=1)
+    (record,) = watch(run, get_backend("numpy"), [0])
     t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
-
-    def bfloat16(x):
-        return (x.astype(np.float32).view(np.uint32) & 0xFFFF0000).view(np.float32)
-
-    Z = bfloat16(t["W1"]).astype(np.float64) @ bfloat16(t["X"]) + t["b1"]
-    failure = first_failure(certify_step(faulty(record, Z1=Z.astype(np.float32))))
+    Z = rounded(t["W1"], bits) @ rounded(t["X"], bits) + t["b1"]
+    changed = faulty(record, Z1=Z.astype(np.float32))
+    failure = first_failure(certify_step(run, changed))
     assert failure.tensor == "Z1"
     assert failure.verdict in (Verdict.SUSPECT, Verdict.DIVERGED)
+    assert abs(failure.bits - {"tf32": 12.4, "bfloat16": 9.4}[mode]) < 0.6
+    declared = certify_step(run, changed, matmul=mode)
+    assert next(c for c in declared if c.tensor == "Z1").verdict is Verdict.WITHIN_BOUND
+
+
+def test_modes_that_do_not_fit():
+    with pytest.raises(InputError, match="unknown matmul mode 'tf23': did you mean 'tf32'"):
+        declared_format("float32", "tf23")
+    with pytest.raises(InputError, match="products of float64 are never tf32"):
+        declared_format("float64", "tf32")
+
+
+def test_structured_data_is_no_fault():
+    # a constant times a constant: every partial sum rounds the same way
+    n = 4096
+    run = make_run(Network((n, 1)), m=2, steps=1)
+    parameters = {"W1": np.full((1, n), 0.1), "b1": np.zeros((1, 1))}
+    run = replace(run, parameters=parameters, X=np.full((n, 2), 0.7))
+    (record,) = watch(run, get_backend("numpy"), [0])
+    products = record.tensors["W1"][0] * record.tensors["X"][:, 0]
+    Z = np.add.accumulate(products)[-1]  # an honest, naive order
+    changed = faulty(record, Z1=np.full((1, 2), Z, np.float32))
+    check = next(c for c in certify_step(run, changed) if c.tensor == "Z1")
+    assert check.verdict is Verdict.WITHIN_BOUND
+    assert check.ratio > 1
 
 
 def test_what_is_not_finite_is_said():
-    record = honest(get_backend("numpy"))
+    record, previous = honest(get_backend("numpy"))
     Z = record.tensors["Z1"].copy()
     Z[0, 0] = np.nan
-    failure = first_failure(certify_step(faulty(record, Z1=Z)))
+    failure = find(faulty(record, Z1=Z), previous)
     assert failure.verdict is Verdict.NON_FINITE
     assert (failure.tensor, failure.index) == ("Z1", (0, 0))
 
 
-def test_an_operation_without_a_bound_is_not_certified():
-    network = Network((3, 2, 1), "tanh")
-    record = records(network, get_backend("numpy"), m=4, steps=1)[0]
-    with pytest.raises(InputError, match="no bound is derived for 'tanh'"):
-        certify_step(record)
+def test_lawful_overflow_is_no_fault():
+    form = declared_format("float32")
+    P, R = np.full((1, 2), 2e38), np.full((2, 1), 0.9)
+    bound = product(P, R, form=form)
+    assert bound.exact[0, 0] > form.largest
+    run = make_run(Network((2, 1)), m=2, steps=1)
+    parameters = {"W1": np.full((1, 2), 2e38), "b1": np.zeros((1, 1))}
+    run = replace(run, parameters=parameters, X=np.full((2, 2), 0.9))
+    (record,) = watch(run, get_backend("numpy"), [0])
+    assert np.isinf(record.tensors["Z1"]).all()
+    check = next(c for c in certify_step(run, record) if c.tensor == "Z1")
+    assert check.verdict in (Verdict.VACUOUS, Verdict.WITHIN_BOUND)
 
 
-def test_recording_a_step_does_not_change_it(backend_name):
-    from portadnn.training.step import train_step
+@pytest.mark.parametrize("table", ["FORWARD", "COST"])
+def test_an_operation_without_a_bound_is_not_certified(table, monkeypatch):
+    monkeypatch.delitem(getattr(elementwise, table), "sigmoid")
+    (record,) = watch(RUN, get_backend("numpy"), [0])
+    with pytest.raises(InputError, match="no bound is derived for 'sigmoid'"):
+        certify_step(RUN, record)
 
-    backend = get_backend(backend_name)
-    parameters, X, Y = problem(NETWORK, 31, 0)
-    parameters = {name: backend.asarray(p) for name, p in parameters.items()}
-    X, Y = backend.asarray(X), backend.asarray(Y)
-    with backend.scope():
-        rate = backend.asarray([[RATE]])
-        plain, cost = train_step(parameters, rate, X, Y, network=NETWORK, xp=backend.xp)
-    recorded, record = record_step(parameters, X, Y, RATE, network=NETWORK, backend=backend)
-    assert float(backend.to_numpy(cost)) == float(record.tensors["cost"])
-    for name, p in plain.items():
-        np.testing.assert_array_equal(backend.to_numpy(p), backend.to_numpy(recorded[name]))
+
+@pytest.mark.parametrize("batch_size", [None, 8])
+def test_recording_a_run_does_not_change_it(batch_size, backend):
+    run = make_run(NETWORK, m=31, steps=7, batch_size=batch_size)
+    unwatched = final_parameters(run, backend)
+    for steps in (range(7), [3, 6]):
+        *_, last = watch(run, backend, steps)
+        for name, p in unwatched.items():
+            np.testing.assert_array_equal(last.tensors[f"{name}+"], p)
+
+
+def test_a_run_that_cannot_be():
+    with pytest.raises(InputError, match="batch size is 32: expected 1 to 31"):
+        make_run(NETWORK, m=31, batch_size=32)
+    with pytest.raises(InputError, match="steps 2 to 2 are asked for, of 2"):
+        list(watch(RUN, get_backend("numpy"), [2]))
+
+
+def test_batches_are_a_shuffle_of_every_epoch():
+    run = make_run(NETWORK, m=31, batch_size=8, steps=9)
+    epochs = [np.concatenate([run.batch(3 * e + i) for i in range(3)]) for e in range(3)]
+    for epoch in epochs:
+        assert len(set(epoch.tolist())) == 24
+    assert not np.array_equal(epochs[0], epochs[1])
+    np.testing.assert_array_equal(run.batch(4), run.batch(4))

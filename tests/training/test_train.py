@@ -176,10 +176,10 @@ def test_divergence_names_the_iteration_and_keeps_the_last_finite_parameters(bac
     # one step at a time from the start: the iteration named is the first that is not finite
     parameters = initialize_parameters_deep([5, 4, 1], rng=1, backend=backend)
     step = loop.make_step(NETWORK, backend.xp)
-    rate = backend.asarray([[[50.0]]])
+    inputs = loop.step_inputs(1, 50.0, backend)
     data = backend.asarray(X), backend.asarray(Y)
     for iteration in range(400):  # noqa: B007 (used after the loop)
-        after, cost = backend.repeat(step, parameters, rate, data)
+        after, cost = backend.repeat(step, parameters, inputs, data)
         finite = all(np.isfinite(backend.to_numpy(p)).all() for p in after.values())
         if not (finite and np.isfinite(backend.to_numpy(cost)).all()):
             break

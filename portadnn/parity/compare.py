@@ -1,0 +1,389 @@
+"""Several backends over the same run: the verdict, the first divergence, and the kinks."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from portadnn.backends import Backend
+from portadnn.errors import InputError
+from portadnn.parity import elementwise
+from portadnn.parity.bounds import declared_format, product
+from portadnn.parity.certify import Check, Verdict, certify_step, first_failure
+from portadnn.parity.environment import environment
+from portadnn.parity.projection import project_step
+from portadnn.parity.run import Run, StepRecord, final_parameters, watch
+
+
+class Outcome(enum.Enum):
+    """What a comparison or a certificate says in the end."""
+
+    PARITY = "PARITY"
+    SUSPECT = "SUSPECT"
+    DIVERGED = "DIVERGED"
+
+    @property
+    def exit_code(self) -> int:
+        """0 for parity, 1 for the rest."""
+        return 0 if self is Outcome.PARITY else 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which steps are checked, and how.
+
+    Attributes
+    ----------
+    full : frozenset of int
+        Steps of which every operation is checked at every entry.
+    every : int
+        Of the rest, every so many-th has its products checked through random +-1 projections; 0
+        for none.
+    """
+
+    full: frozenset[int]
+    every: int = 0
+
+    def steps(self, steps: int) -> list[int]:
+        """The steps of a run that are looked at in any way: the masks of all of them are."""
+        projected = range(0, steps, self.every) if self.every else ()
+        return sorted({step for step in self.full if step < steps} | set(projected))
+
+
+def full_plan(steps: int) -> Plan:
+    """Every step in full."""
+    return Plan(frozenset(range(steps)))
+
+
+def sampled_plan(steps: int, every: int = 10) -> Plan:
+    """Steps 0, 1, 2, 5, 10, 100, 1,000 and the last in full, projections in between."""
+    full = {step for step in (0, 1, 2, 5, 10, 100, 1000) if step < steps}
+    return Plan(frozenset(full | {steps - 1}), every)
+
+
+@dataclass(eq=False)
+class Certificate:
+    """What was found of one backend.
+
+    Attributes
+    ----------
+    backend, dtype, matmul : str
+    environment : dict of str
+        Versions, device, threads, BLAS, matmul mode.
+    checks : list of Check
+        Of every step that was checked in full, in the order of computation.
+    projected : int
+        Steps whose products were checked through projections; ``projection_failures`` say which
+        failed.
+    mode_mismatch : bool or None
+        Whether a run that nobody watched ended with other weights; None where that was not tried.
+    seconds : float
+        Spent on checking.
+    """
+
+    backend: str
+    dtype: str
+    matmul: str
+    environment: dict[str, str]
+    checks: list[Check] = field(default_factory=list)
+    full: int = 0
+    projected: int = 0
+    projection_failures: list[Check] = field(default_factory=list)
+    mode_mismatch: bool | None = None
+    seconds: float = 0.0
+
+    @property
+    def first_failure(self) -> Check | None:
+        """The first operation that did not compute what it should, or None."""
+        failures = [first_failure(self.checks), first_failure(self.projection_failures)]
+        return min((f for f in failures if f), key=lambda check: check.step, default=None)
+
+    @property
+    def outcome(self) -> Outcome:
+        """DIVERGED where any operation is beyond every order of summation."""
+        failure = self.first_failure
+        if failure is None:
+            return Outcome.PARITY
+        failed = [c for c in self.checks + self.projection_failures if not c.verdict.passed]
+        suspect = all(check.verdict is Verdict.SUSPECT for check in failed)
+        return Outcome.SUSPECT if suspect else Outcome.DIVERGED
+
+    @property
+    def largest(self) -> Check | None:
+        """The check with the largest ratio of error to bound."""
+        return max(self.checks, key=lambda check: check.ratio, default=None)
+
+
+@dataclass(frozen=True)
+class Kink:
+    """A unit that is on for one backend and off for another.
+
+    ``propagated`` is the most by which the difference of the two states that the step started from,
+    and the rounding of both backends, may move Z here. Where both values are nearer to 0 than that,
+    the kink is undecidable: from here the two trajectories part lawfully.
+    """
+
+    step: int
+    layer: int
+    unit: int
+    sample: int
+    first: float
+    second: float
+    propagated: float
+    backends: tuple[str, str]
+
+    @property
+    def undecidable(self) -> bool:
+        """Whether the two signs of Z are explained."""
+        return max(abs(self.first), abs(self.second)) <= self.propagated
+
+    def __str__(self) -> str:
+        kind = "UNDECIDABLE KINK" if self.undecidable else "UNEXPLAINED MASK"
+        return (
+            f"{kind} step {self.step}, layer {self.layer}, unit {self.unit}, sample {self.sample}: "
+            f"Z is {self.first:.3g} on {self.backends[0]} and {self.second:.3g} on "
+            f"{self.backends[1]}, propagated deviation {self.propagated:.3g}"
+        )
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far apart two backends are in one tensor of one step: max |a - b| / max |a|."""
+
+    step: int
+    tensor: str
+    backends: tuple[str, str]
+    relative: float
+
+
+@dataclass(eq=False)
+class Comparison:
+    """Several backends over the same run."""
+
+    run: Run
+    plan: Plan
+    certificates: list[Certificate]
+    kinks: list[Kink] = field(default_factory=list)
+    deviations: list[Deviation] = field(default_factory=list)
+    noise: dict[str, dict[str, float | None]] = field(default_factory=dict)
+
+    @property
+    def outcome(self) -> Outcome:
+        """The worst of the certificates; a mask that no kink explains is DIVERGED."""
+        outcomes = {certificate.outcome for certificate in self.certificates}
+        if Outcome.DIVERGED in outcomes or not all(kink.undecidable for kink in self.kinks):
+            return Outcome.DIVERGED
+        return Outcome.SUSPECT if Outcome.SUSPECT in outcomes else Outcome.PARITY
+
+    @property
+    def first_mask_disagreement(self) -> Kink | None:
+        """Where two backends first took different sides of a kink."""
+        return self.kinks[0] if self.kinks else None
+
+    @property
+    def first_divergence(self) -> tuple[str, Check] | None:
+        """The backend and the operation that failed first."""
+        failures = [(c.backend, c.first_failure) for c in self.certificates if c.first_failure]
+        return min(failures, key=lambda failure: failure[1].step, default=None)
+
+
+def compare(
+    run: Run,
+    backends: Sequence[Backend],
+    *,
+    plan: Plan | None = None,
+    matmul: str | None = None,
+    jit: bool = True,
+    check_mode: bool = True,
+    on_step: Callable[[int], None] | None = None,
+) -> Comparison:
+    """Make the run on every backend in lockstep, certify each, and compare all with the first.
+
+    Parameters
+    ----------
+    run : Run
+    backends : sequence of Backend
+        One is certified against the float64 shadow alone.
+    plan : Plan, optional
+        Default every step in full.
+    matmul : {"float32", "tf32", "bfloat16"}, optional
+        The mode that is declared for products of float32.
+    jit : bool
+        False runs op by op also where a backend would compile.
+    check_mode : bool
+        Make the run once more unwatched, and say MODE MISMATCH where it ends with other weights.
+    on_step : callable, optional
+        Called with the number of steps done.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    InputError
+        If no backend is given, or an operation of the network has no bound.
+    """
+    if not backends:
+        raise InputError("no backend to compare was given: expected one or more")
+    plan = plan or full_plan(run.steps)
+    watched = plan.steps(run.steps)
+    streams = [watch(run, backend, watched, jit=jit) for backend in backends]
+    return judge(
+        run,
+        [backend.name for backend in backends],
+        [environment(backend) for backend in backends],
+        streams,
+        plan=plan,
+        matmul=matmul,
+        references=[
+            functools.partial(final_parameters, run, backend) if check_mode and jit else None
+            for backend in backends
+        ],
+        on_step=on_step,
+    )
+
+
+def judge(
+    run: Run,
+    names: Sequence[str],
+    environments: Sequence[dict[str, str]],
+    streams: Sequence[Iterable[StepRecord]],
+    *,
+    plan: Plan,
+    matmul: str | None = None,
+    references: Sequence[Callable[[], Mapping[str, np.ndarray]] | None] = (),
+    on_step: Callable[[int], None] | None = None,
+) -> Comparison:
+    """Certify and compare streams of records, wherever they come from: backends, or a file."""
+    certificates: list[Certificate] = []
+    result = Comparison(run, plan, certificates)
+    previous: list[Mapping[str, np.ndarray] | None] = [None] * len(names)
+    last_step = -1
+    for records in zip(*streams, strict=True):
+        step = records[0].step
+        if step != last_step + 1:  # the step before was not looked at
+            previous = [None] * len(names)
+        last_step = step
+        for i, record in enumerate(records):
+            if len(certificates) <= i:
+                mode = matmul or record.dtype
+                certificates.append(Certificate(names[i], record.dtype, mode, environments[i]))
+            _certify(run, record, previous[i], plan, matmul, certificates[i])
+            previous[i] = {name: record.tensors[f"{name}+"] for name in run.network.shapes}
+        for other, record in enumerate(records[1:], start=1):
+            pair = names[0], names[other]
+            result.kinks += find_kinks(run, records[0], record, pair)
+            if step in plan.full:
+                result.deviations += deviations(records[0], record, pair)
+        if on_step:
+            on_step(step + 1)
+    complete = last_step == run.steps - 1
+    for certificate, last, reference in zip(certificates, previous, references, strict=False):
+        if reference is not None and last is not None and complete:
+            unwatched = reference()
+            certificate.mode_mismatch = any(
+                not np.array_equal(unwatched[name], last[name], equal_nan=True) for name in last
+            )
+    return result
+
+
+def _certify(
+    run: Run,
+    record: StepRecord,
+    previous: Mapping[str, np.ndarray] | None,
+    plan: Plan,
+    matmul: str | None,
+    certificate: Certificate,
+) -> None:
+    started = time.perf_counter()
+    if record.step in plan.full:
+        certificate.checks += certify_step(run, record, previous, matmul=matmul)
+        certificate.full += 1
+    else:
+        certificate.projection_failures += project_step(run, record, previous, matmul=matmul)
+        certificate.projected += 1
+    certificate.seconds += time.perf_counter() - started
+
+
+def find_kinks(
+    run: Run, first: StepRecord, second: StepRecord, backends: tuple[str, str]
+) -> list[Kink]:
+    """The entries of hidden layers whose masks differ between two records of the same step.
+
+    The propagated deviation follows both states, W and W', through the step:
+    ``D_Z = |(W - W') A + b - b'| + |W'| D_A`` and the rounding of both products;
+    ``D_A = Lip(g) D_Z`` and the rounding of both activations. The batch is the same to the bit, so
+    ``D_A`` begins with 0.
+    """
+    network = run.network
+    masks = [
+        (l, first.tensors[f"Z{l}"] > 0, second.tensors[f"Z{l}"] > 0)
+        for l, activation in enumerate(network.activations, start=1)
+        if activation in elementwise.KINKED
+    ]
+    found = {l: np.argwhere(ours != theirs) for l, ours, theirs in masks}
+    last = max((l for l, indices in found.items() if len(indices)), default=0)
+    if last == 0:
+        return []
+    deviation = _propagate(run, first, second, last)
+    kinks = []
+    for l, indices in found.items():
+        for unit, sample in indices.tolist():
+            kinks.append(
+                Kink(
+                    step=first.step,
+                    layer=l,
+                    unit=unit,
+                    sample=sample,
+                    first=float(first.tensors[f"Z{l}"][unit, sample]),
+                    second=float(second.tensors[f"Z{l}"][unit, sample]),
+                    propagated=float(deviation[l][unit, sample]),
+                    backends=backends,
+                )
+            )
+    return kinks
+
+
+def _propagate(run: Run, first: StepRecord, second: StepRecord, last: int) -> dict[int, np.ndarray]:
+    """The propagated deviation of Z of layers 1 to ``last``."""
+    ours, theirs = (
+        {name: x.astype(np.float64) for name, x in record.tensors.items()}
+        for record in (first, second)
+    )
+    deviation = {}
+    A = ours["X"]
+    D_A = np.abs(ours["X"] - theirs["X"])
+    with np.errstate(all="ignore"):
+        for l in range(1, last + 1):
+            W, b = f"W{l}", f"b{l}"
+            D_Z = np.abs((ours[W] - theirs[W]) @ A + ours[b] - theirs[b])
+            D_Z = D_Z + np.abs(theirs[W]) @ D_A
+            activation = (*run.network.activations, run.network.head)[l - 1]
+            local = np.zeros_like(D_Z)
+            for t, record in ((ours, first), (theirs, second)):
+                form = declared_format(record.dtype)
+                inner = t["X"] if l == 1 else t[f"A{l - 1}"]
+                D_Z = D_Z + product(t[W], inner, t[b], form=form).stat
+                local = local + elementwise.FORWARD[activation](t[f"Z{l}"], form).stat
+            deviation[l] = D_Z
+            D_A = elementwise.LIPSCHITZ[activation] * D_Z + local
+            A = ours[f"A{l}"]
+    return deviation
+
+
+def deviations(first: StepRecord, second: StepRecord, backends: tuple[str, str]) -> list[Deviation]:
+    """The relative distance of every tensor, largest entry by largest entry."""
+    found = []
+    for name, ours in first.tensors.items():
+        theirs = second.tensors[name].astype(np.float64)
+        scale = float(np.max(np.abs(ours), initial=0.0))
+        distance = float(np.max(np.abs(ours.astype(np.float64) - theirs), initial=0.0))
+        relative = 0.0 if distance == 0 else distance / scale if scale else float("inf")
+        found.append(Deviation(first.step, name, backends, relative))
+    return found

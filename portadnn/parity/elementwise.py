@@ -1,0 +1,239 @@
+"""Bounds of the operations without a matrix product: activations, heads, update rules.
+
+Each takes observed inputs in float64 and a Format, and returns what ``bounds.within`` holds. One
+rounding makes a relative error of at most u, a function of the library K ulp or 2 K u, and the
+shadow the same with its own u, so every bound is written with ``v = u + U_SHADOW``. A result below
+the smallest normal number may be flushed to 0, which costs ``tiny``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from portadnn.network.activations import NEGATIVE_SLOPE
+from portadnn.parity.bounds import K_DIV, U_SHADOW, Bound, Format, gamma, within
+
+# Errors of the libraries' elementary functions in ulp, an ulp being at most 2u relative. The
+# largest that were measured: exp 3.97 (XLA float32), log 3.83 (NumPy float32), log1p 2.48 (XLA
+# float32), tanh 6.55 (XLA float64, 3.5 million points); CUDA publishes 2 or less.
+K_EXP = K_LOG = K_LOG1P = 4
+K_TANH = 8
+SECOND_ORDER = 1.01  # products of two roundings; each is below a hundredth of the first order
+
+
+def _flushed(x: np.ndarray, form: Format) -> np.ndarray:
+    """tiny where ``x`` is so small that it may be read as 0, else 0: for exact operations."""
+    return np.where((np.abs(x) < form.tiny) & (x != 0), form.tiny, 0.0)
+
+
+def relu(Z: np.ndarray, form: Format) -> Bound:
+    """``max(0, Z)`` rounds nothing."""
+    return within(np.maximum(Z, 0.0), _flushed(Z, form))
+
+
+def relu_backward(dA: np.ndarray, Z: np.ndarray, A: np.ndarray, form: Format) -> Bound:
+    """``dA`` where the observed Z > 0, else 0, rounds nothing."""
+    unsure = np.where(_flushed(Z, form) > 0, np.abs(dA), 0.0)
+    return within(np.where(Z > 0, dA, 0.0), _flushed(dA, form) + unsure)
+
+
+def _scaled(x: np.ndarray, Z: np.ndarray, form: Format) -> Bound:
+    """``x`` where Z > 0, else ``0.01 x``: the slope is rounded to the format, then the product."""
+    slope = NEGATIVE_SLOPE * x
+    bound = np.where(Z > 0, _flushed(x, form), 2 * SECOND_ORDER * _v(form) * np.abs(slope)
+                     + form.tiny)  # fmt: skip
+    unsure = np.where(_flushed(Z, form) > 0, np.abs(x), 0.0)
+    return within(np.where(Z > 0, x, slope), bound + unsure)
+
+
+def leaky_relu(Z: np.ndarray, form: Format) -> Bound:
+    """``Z`` where Z > 0, else ``0.01 Z`` with two roundings."""
+    return _scaled(Z, Z, form)
+
+
+def leaky_relu_backward(dA: np.ndarray, Z: np.ndarray, A: np.ndarray, form: Format) -> Bound:
+    """``dA`` where Z > 0, else ``0.01 dA`` with two roundings."""
+    return _scaled(dA, Z, form)
+
+
+def sigmoid(Z: np.ndarray, form: Format) -> Bound:
+    """``1 / (1 + t)`` or ``t / (1 + t)`` with ``t = exp(-|Z|)``.
+
+    A relative error d of t moves the result by (1 - s) d; exp errs by 2 K_EXP u, the sum by u, the
+    division by K_DIV u. The shadow's own error is 8 U_SHADOW.
+    """
+    t = np.exp(-np.abs(Z))
+    s = np.where(Z >= 0, 1.0, t) / (1.0 + t)
+    relative = ((1 - s) * 2 * K_EXP + 1 + K_DIV) * form.u
+    return within(s, SECOND_ORDER * s * relative + form.tiny + 8 * U_SHADOW * s)
+
+
+def sigmoid_backward(dA: np.ndarray, Z: np.ndarray, A: np.ndarray, form: Format) -> Bound:
+    """``dA * (A * (1 - A))``: three roundings; the inner product may underflow before dA scales."""
+    result = dA * (A * (1 - A))
+    tiny = form.tiny * (1 + np.abs(dA))
+    return within(result, SECOND_ORDER * 3 * _v(form) * np.abs(result) + tiny)
+
+
+def tanh(Z: np.ndarray, form: Format) -> Bound:
+    """The library's function: K_TANH ulp here, 4 in the shadow."""
+    A = np.tanh(Z)
+    return within(A, SECOND_ORDER * (2 * K_TANH * form.u + 8 * U_SHADOW) * np.abs(A) + form.tiny)
+
+
+def tanh_backward(dA: np.ndarray, Z: np.ndarray, A: np.ndarray, form: Format) -> Bound:
+    """``dA * ((1 - A) * (1 + A))``: four roundings."""
+    result = dA * ((1 - A) * (1 + A))
+    tiny = form.tiny * (1 + np.abs(dA))
+    return within(result, SECOND_ORDER * 4 * _v(form) * np.abs(result) + tiny)
+
+
+def identity(Z: np.ndarray, form: Format) -> Bound:
+    """A copy."""
+    return within(Z, np.zeros_like(Z))
+
+
+def identity_backward(dA: np.ndarray, Z: np.ndarray, A: np.ndarray, form: Format) -> Bound:
+    """A copy."""
+    return within(dA, np.zeros_like(dA))
+
+
+def softmax(Z: np.ndarray, form: Format) -> Bound:
+    """``t / sum(t)`` with ``t = exp(d)``, ``d = Z - max(Z)``.
+
+    Rounding d by u |d| and exp by 2 K_EXP u makes a relative error r of t; the sum has the average
+    of r, weighted by s, and gamma(n - 1); the division K_DIV u.
+    """
+    d = Z - np.max(Z, axis=0, keepdims=True)
+    t = np.exp(d)
+    s = t / np.sum(t, axis=0, keepdims=True)
+    v = _v(form)
+    # beyond the range of exp, t is below tiny on both sides, and d's rounding no longer matters
+    r = v * np.minimum(np.abs(d), 800.0) + 2 * K_EXP * v
+    in_sum = np.sum(s * r, axis=0, keepdims=True) + gamma(len(Z) - 1, v)
+    return within(s, SECOND_ORDER * s * (r + in_sum + K_DIV * v) + 2 * form.tiny)
+
+
+def softmax_backward(dA: np.ndarray, Z: np.ndarray, A: np.ndarray, form: Format) -> Bound:
+    """``A * (dA - p)`` with ``p = sum(dA * A)``: n products and sums, a difference, a product."""
+    terms = dA * A
+    difference = dA - np.sum(terms, axis=0, keepdims=True)
+    result = A * difference
+    v = _v(form)
+    p_error = gamma(len(Z), v) * np.sum(np.abs(terms), axis=0, keepdims=True)
+    p_error = p_error + len(Z) * form.tiny
+    bound = np.abs(A) * (p_error + v * np.abs(difference)) + v * np.abs(result)
+    return within(result, SECOND_ORDER * bound + 2 * form.tiny)
+
+
+def output_gradient(AL: np.ndarray, Y: np.ndarray, form: Format) -> Bound:
+    """``dZ[L] = AL - Y`` of every head: one rounding here and one in the shadow."""
+    difference = AL - Y
+    return within(difference, SECOND_ORDER * _v(form) * np.abs(difference) + form.tiny)
+
+
+def sigmoid_cross_entropy(Z: np.ndarray, Y: np.ndarray, form: Format) -> Bound:
+    """``sum(max(Z, 0) - Y Z + l) / m`` with ``l = log1p(exp(-|Z|))``.
+
+    Each term makes two roundings of at most a = max(Z, 0) + |Y Z| + l, and the two functions err
+    by K ulp of l each; the sum of N terms and the division add gamma(N + K_DIV).
+    """
+    l = np.log1p(np.exp(-np.abs(Z)))
+    a = np.maximum(Z, 0) + np.abs(Y * Z) + l
+    t = 2 * form.u * a + 2 * (K_EXP + K_LOG1P) * form.u * l + 4 * form.tiny
+    return _mean(np.maximum(Z, 0) - Y * Z + l, t, a, Z.shape[1], form)
+
+
+def softmax_cross_entropy(Z: np.ndarray, Y: np.ndarray, form: Format) -> Bound:
+    """``sum(log(S) - sum(Y d)) / m`` with ``d = Z - max(Z)`` and ``S = sum(exp(d))`` per example.
+
+    The relative error of S, as in ``softmax``, is an absolute one of log(S), which adds K_LOG ulp;
+    ``sum(Y d)`` has d's rounding, the product's and gamma(n) of its sum; the difference one more.
+    """
+    d = Z - np.max(Z, axis=0, keepdims=True)
+    t = np.exp(d)
+    S = np.sum(t, axis=0, keepdims=True)
+    log_S = np.log(S)
+    v = _v(form)
+    n = len(Z)
+    r = v * np.minimum(np.abs(d), 800.0) + 2 * K_EXP * v
+    S_error = np.sum(t / S * r, axis=0, keepdims=True) + gamma(n - 1, v) + n * form.tiny
+    picked = np.sum(np.abs(Y * d), axis=0, keepdims=True)
+    a = np.abs(log_S) + picked
+    error = S_error + 2 * K_LOG * v * np.abs(log_S) + (2 * v + gamma(n, v)) * picked + v * a
+    terms = log_S - np.sum(Y * d, axis=0, keepdims=True)
+    return _mean(terms, SECOND_ORDER * error + n * form.tiny, a, Z.shape[1], form)
+
+
+def squared_error(Z: np.ndarray, Y: np.ndarray, form: Format) -> Bound:
+    """``sum(E * E) / 2m`` with ``E = Z - Y``: a term has E's rounding twice and its own."""
+    squares = np.square(Z - Y)
+    t = SECOND_ORDER * 3 * _v(form) * squares + form.tiny
+    return _mean(squares, t, squares, 2 * Z.shape[1], form)
+
+
+def _mean(
+    terms: np.ndarray, errors: np.ndarray, magnitudes: np.ndarray, divisor: int, form: Format
+) -> Bound:
+    """``sum(terms) / divisor``, each term with its error; the shadow sums exactly."""
+    total = math.fsum(terms.ravel()) if np.isfinite(terms).all() else np.sum(terms)
+    summing = gamma(terms.size + K_DIV, form.u) + 8 * U_SHADOW
+    bound = SECOND_ORDER * (np.sum(errors) + summing * np.sum(magnitudes)) / divisor + form.tiny
+    return within(np.asarray(total / divisor), np.asarray(bound))
+
+
+def gradient_descent(W: np.ndarray, g: np.ndarray, rate: float, form: Format) -> Bound:
+    """``W - rate * g``, the rate rounded to the format, with FMA or without.
+
+    The step ``st`` has two roundings (of the rate, of the product), the difference one more.
+    """
+    st = rate * g
+    difference = W - st
+    step_error = 2 * form.u * np.abs(st)
+    bound = SECOND_ORDER * (step_error + form.u * (np.abs(difference) + step_error))
+    return within(difference, bound + 2 * form.tiny + 4 * U_SHADOW * np.abs(W))
+
+
+def _v(form: Format) -> float:
+    return form.u + U_SHADOW
+
+
+# the bounds of everything that the package computes; a test fails for what is missing here
+FORWARD: dict[str, Callable[..., Bound]] = {
+    "sigmoid": sigmoid,
+    "relu": relu,
+    "leaky_relu": leaky_relu,
+    "tanh": tanh,
+    "identity": identity,
+    "softmax": softmax,
+}
+BACKWARD: dict[str, Callable[..., Bound]] = {
+    "sigmoid": sigmoid_backward,
+    "relu": relu_backward,
+    "leaky_relu": leaky_relu_backward,
+    "tanh": tanh_backward,
+    "identity": identity_backward,
+    "softmax": softmax_backward,
+}
+COST: dict[str, Callable[..., Bound]] = {
+    "sigmoid": sigmoid_cross_entropy,
+    "softmax": softmax_cross_entropy,
+    "identity": squared_error,
+}
+UPDATE: dict[str, Callable[..., Bound]] = {"gradient_descent": gradient_descent}
+
+# the activations whose derivative jumps where Z crosses 0
+KINKED = ("relu", "leaky_relu")
+
+# by how much |A - A'| may exceed |Z - Z'|, at most
+LIPSCHITZ = {
+    "sigmoid": 0.25,
+    "relu": 1.0,
+    "leaky_relu": 1.0,
+    "tanh": 1.0,
+    "identity": 1.0,
+    "softmax": 1.0,
+}

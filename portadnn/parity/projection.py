@@ -1,0 +1,81 @@
+"""A quick look at the products of a step through random signs.
+
+For ``S = P R + b`` and a vector r of random signs, ``S r`` must equal ``P (R r) + b sum(r)``: two
+matrix-vector products instead of one of matrices. It bounds gross errors, not lower precision: the
+error of every entry adds up, and so does its bound.
+
+References
+----------
+Freivalds, Probabilistic machines can use less running time (1977).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from portadnn.parity.bounds import K_DIV, U_SHADOW, declared_format, exact, gamma, within
+from portadnn.parity.certify import Check, check_tensor
+from portadnn.parity.run import Run, StepRecord
+
+
+def project_step(
+    run: Run,
+    record: StepRecord,
+    previous: Mapping[str, np.ndarray] | None = None,
+    *,
+    matmul: str | None = None,
+) -> list[Check]:
+    """The products of a step that fail behind a projection, and a state that is not the last one.
+
+    Parameters
+    ----------
+    run : Run
+    record : StepRecord
+    previous : dict of arrays, optional
+        The parameters that the step must start from, bit for bit.
+    matmul : str, optional
+        The declared mode of products.
+
+    Returns
+    -------
+    failures : list of Check
+        Empty where nothing was found.
+    """
+    form = declared_format(record.dtype, matmul)
+    t, L = record.tensors, run.network.L
+    m = t["X"].shape[1]
+    rng = np.random.default_rng(record.step)
+    checks = []
+    for name, expected in (previous or {}).items():
+        bound = exact(np.asarray(expected, np.float64))
+        checks.append(check_tensor(record.step, int(name[1:]), name, t[name], bound, form))
+    A = {0: t["X"], **{l: t[f"A{l}"] for l in range(1, L + 1)}}
+    products: list[tuple] = []  # layer, tensor, P, R, b, divisor
+    for l in range(1, L + 1):
+        products.append((l, f"Z{l}", t[f"W{l}"], A[l - 1], t[f"b{l}"], 1))
+        products.append((l, f"dW{l}", t[f"dZ{l}"], A[l - 1].T, None, m))
+        if l > 1:
+            products.append((l, f"dA{l - 1}", t[f"W{l}"].T, t[f"dZ{l}"], None, 1))
+    with np.errstate(all="ignore"):
+        for layer, tensor, P, R, b, divisor in products:
+            r = rng.choice((-1.0, 1.0), (R.shape[1], 1))
+            b_sum = 0.0 if b is None else b.astype(np.float64) * r.sum()
+            expected = (_times(P, _times(R, r)) + b_sum) / divisor
+            # |S| r sums to at most |P| (|R| 1): the bound of every entry of S, added up
+            M = _times(np.abs(P), _times(np.abs(R), np.ones_like(r)))
+            if b is not None:
+                M = M + np.abs(b) * R.shape[1]
+            n = P.shape[1] + 1 + K_DIV
+            relative = gamma(n, form.u_sum) * (1 + form.u_in) ** 2 + form.u_in * (2 + form.u_in)
+            shadow = gamma(n + 2 * R.shape[1], U_SHADOW)
+            bound = within(expected, (relative + shadow) * M / divisor + n * R.shape[1] * form.tiny)
+            observed = _times(t[tensor], r)
+            checks.append(check_tensor(record.step, layer, tensor, observed, bound, form))
+    return [check for check in checks if not check.verdict.passed]
+
+
+def _times(P: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """A matrix times a vector, in float64."""
+    return P.astype(np.float64, copy=False) @ v
