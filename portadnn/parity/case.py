@@ -1,0 +1,122 @@
+"""A tensor that is to be explained, and the cause that explains it."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from portadnn.parity.bounds import Bound, Format, exact
+from portadnn.parity.operations import compute, kind_and_layer, operands
+from portadnn.parity.run import Run, StepRecord
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What an operation did instead.
+
+    Attributes
+    ----------
+    name : str
+        In a word or two.
+    sentence : str
+        What was computed, as the numbers show it.
+    remedy : str
+        The setting or the change that mends it.
+    """
+
+    name: str
+    sentence: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.sentence}. {self.remedy}"
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A tensor to be explained, and what it could have been computed from."""
+
+    run: Run
+    record: StepRecord
+    tensor: str
+    previous: StepRecord | None
+    form: Format
+
+    @functools.cached_property
+    def t(self) -> dict[str, np.ndarray]:
+        return {name: x.astype(np.float64) for name, x in self.record.tensors.items()}
+
+    @functools.cached_property
+    def before(self) -> dict[str, np.ndarray]:
+        """The tensors of the step before, where they are known."""
+        if self.previous is None:
+            return {}
+        return {name: x.astype(np.float64) for name, x in self.previous.tensors.items()}
+
+    @functools.cached_property
+    def observed(self) -> np.ndarray:
+        return self.t[self.tensor]
+
+    @property
+    def kind(self) -> str:
+        return kind_and_layer(self.tensor)[0]
+
+    @property
+    def layer(self) -> int:
+        return kind_and_layer(self.tensor)[1]
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        return operands(self.tensor, self.run.network.L)
+
+    @property
+    def m(self) -> int:
+        return self.t["X"].shape[1]
+
+    @functools.cached_property
+    def given(self) -> np.ndarray | None:
+        """What the step should have been given, before any rounding; None where unknown."""
+        if self.kind in ("X", "Y"):
+            return self.run.declared(self.record.step, "float64")[self.tensor]
+        if self.record.step == 0:
+            return np.asarray(self.run.parameters[self.tensor], np.float64)
+        return self.before.get(f"{self.tensor}+")
+
+    @property
+    def known(self) -> bool:
+        """Whether it can be said what the tensor should have been."""
+        return bool(self.operands) or self.given is not None
+
+    @functools.cached_property
+    def expected(self) -> Bound:
+        """What the tensor should have been; NaN where that is not known."""
+        if self.operands:
+            return self.compute()
+        if self.given is None:
+            return exact(np.full_like(self.observed, np.nan))
+        return exact(self.given.astype(self.record.dtype).astype(np.float64))
+
+    def compute(self, changes: Mapping[str, np.ndarray] | None = None, **options) -> Bound:
+        """The tensor from its operands, some of them changed."""
+        entries = sum(x.size for x in self.t.values()) * self.run.steps
+        options = {"form": self.form, "entries": entries, **options}
+        return compute(self.run, self.tensor, {**self.t, **(changes or {})}, **options)
+
+    def rms_error(self, result: np.ndarray) -> float:
+        finite = np.isfinite(self.observed)
+        return math.sqrt(float(np.mean(np.square(np.where(finite, self.observed - result, 0)))))
+
+    def explained_by(self, bound: Bound) -> bool:
+        """Whether every entry that was observed lies within the bound."""
+        if bound.exact.shape != self.observed.shape:
+            return False
+        same = self.observed == bound.exact
+        return bool(np.all(same | (np.abs(self.observed - bound.exact) <= bound.stat)))
+
+
+# what a hypothesis yields: the tensor as the fault would make it, and the cause that this means
+Found = Iterator[tuple[Bound, Cause]]

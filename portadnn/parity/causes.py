@@ -1,0 +1,127 @@
+"""Why an operation failed: what is known to go wrong, tried on the tensors themselves.
+
+Every hypothesis computes the failed tensor once more as the fault would have made it. One under
+which the observed tensor lies within its bound names the cause; where several do, the first in
+the table among those that leave about the least error. Where none does, nothing is said.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from portadnn.parity import mistakes, precision
+from portadnn.parity.bounds import declared_format
+from portadnn.parity.case import Case, Cause, Found
+from portadnn.parity.certify import Check
+from portadnn.parity.run import Run, StepRecord
+
+__all__ = ["HYPOTHESES", "Cause", "name_cause"]
+
+UNLIKELY = 30  # entries rounded correctly, of those that neither order of float32 sums would round
+
+# by kind of tensor, the simplest first
+_GIVEN = (
+    precision.wide_input,
+    precision.narrow_result,
+    mistakes.stale,
+    mistakes.sign_flip,
+    mistakes.transposed,
+    mistakes.permuted,
+)
+_ELEMENTWISE = (precision.narrow_result, mistakes.sign_flip, mistakes.stale, mistakes.permuted)
+_PRODUCT = (precision.narrow_inputs, *_ELEMENTWISE, mistakes.transposed)
+_MEAN = (*_PRODUCT, mistakes.scaled, mistakes.first_column, mistakes.dropped_sample)
+_UPDATE = (
+    mistakes.not_updated,
+    *_ELEMENTWISE,
+    mistakes.first_column,
+    precision.other_rate,
+    mistakes.transposed,
+)
+HYPOTHESES: dict[str, tuple[Callable[[Case], Found], ...]] = {
+    "X": (*_GIVEN, mistakes.other_step),
+    "Y": (*_GIVEN, mistakes.other_step),
+    "W": _GIVEN,
+    "b": _GIVEN,
+    "Z": (*_PRODUCT, mistakes.bias_dropped),
+    "A": _ELEMENTWISE,
+    "cost": (precision.narrow_result, mistakes.sign_flip, mistakes.stale, mistakes.scaled),
+    "dZ": (mistakes.wrong_mask, *_ELEMENTWISE, mistakes.scaled),
+    "dW": _MEAN,
+    "db": _MEAN,
+    "dA": (*_PRODUCT, mistakes.scaled, mistakes.updated_early),
+    "W+": _UPDATE,
+    "b+": _UPDATE,
+}
+
+
+def name_cause(
+    run: Run,
+    record: StepRecord,
+    check: Check,
+    previous: StepRecord | None = None,
+    *,
+    matmul: str | None = None,
+) -> Cause | None:
+    """What went wrong in an operation, if it is one of the faults that are known.
+
+    Parameters
+    ----------
+    run : Run
+    record : StepRecord
+        The step that the check is of.
+    check : Check
+        One that failed. One that passed is asked whether its product was computed in float64 where
+        less was declared, the one fault that makes errors smaller.
+    previous : StepRecord, optional
+        The step before, without which nothing stale is recognised.
+    matmul : {"float32", "tf32", "bfloat16"}, optional
+        The declared mode of products.
+
+    Returns
+    -------
+    Cause or None
+    """
+    form = declared_format(record.dtype, matmul)
+    case = Case(run, record, check.tensor, previous, form)
+    with np.errstate(all="ignore"):
+        if check.verdict.passed:
+            return _computed_in_float64(case)
+        if not case.known or case.expected.exact.shape != case.observed.shape:
+            return None
+        found = [
+            (case.rms_error(bound.exact), cause)
+            for hypothesis in HYPOTHESES[case.kind]
+            for bound, cause in hypothesis(case)
+            if case.explained_by(bound)
+        ]
+    least = min((error for error, _ in found), default=0.0)
+    return next((cause for error, cause in found if error <= 2 * least), None)
+
+
+def _computed_in_float64(case: Case) -> Cause | None:
+    """Whether a product of float32 came out as only a sum in float64 would round it."""
+    dtype = np.dtype(case.record.dtype)
+    if dtype == np.float64:
+        return None
+    if case.record.tensors[case.tensor].dtype == np.float64:
+        return precision.silent_float64_cause(case)
+    if case.kind not in ("Z", "dA"):
+        return None
+    names = case.operands
+    P, R = (case.record.tensors[name] for name in names[:2])
+    P = P.T if case.kind == "dA" else P
+    b = case.record.tensors[names[2]] if case.kind == "Z" else dtype.type(0)
+    right = case.expected.exact.astype(dtype)
+    if not np.array_equal(right, case.record.tensors[case.tensor]):
+        return None
+    # float32 sums of these very numbers, forward and backward: where would both have shown?
+    forward, backward = (
+        functools.reduce(lambda S, k: S + P[:, k : k + 1] * R[k : k + 1], order, dtype.type(0))
+        for order in (range(P.shape[1]), range(P.shape[1])[::-1])
+    )
+    shown = (forward + b != right) & (backward + b != right)
+    return precision.silent_float64_cause(case) if np.sum(shown) >= UNLIKELY else None

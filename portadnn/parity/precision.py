@@ -1,0 +1,129 @@
+"""Faults of precision: another format than the one declared, in a product, a tensor or a rate.
+
+Each hypothesis computes the tensor of a ``Case`` once more as its fault would have made it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from portadnn.parity.bounds import Format, exact, within
+from portadnn.parity.case import Case, Cause, Found
+
+FEWEST_ENTRIES = 4  # below which a rate that is fitted to them would fit anything
+
+FULL_PRECISION = (
+    "For float32 products set torch.backends.cuda.matmul.allow_tf32 = False, "
+    'jax.default_matmul_precision("float32") or CUPY_TF32=0'
+)
+KEEP_DTYPE = "Give every array its dtype where it is made, and cast nothing in between"
+
+
+def rounded(x: np.ndarray, bits: int, *, toward_zero: bool = False) -> np.ndarray:
+    """``x`` with so many bits of significand, to nearest or toward zero."""
+    significand, exponent = np.frexp(x)
+    rounding = np.trunc if toward_zero else np.round
+    return np.ldexp(rounding(np.ldexp(significand, bits)), exponent - bits)
+
+
+def _as_dtype(x: np.ndarray, dtype: str) -> np.ndarray:
+    return rounded(x, 8) if dtype == "bfloat16" else x.astype(dtype).astype(np.float64)
+
+
+def narrow_inputs(case: Case) -> Found:
+    """The operands of a product were rounded: TF32 (11 bits of 24), bfloat16 (8), float16 (11)."""
+    names = case.operands[:2]
+    ways = {
+        "TF32": [lambda x: rounded(x, 11), lambda x: rounded(x, 11, toward_zero=True)],
+        "bfloat16": [lambda x: rounded(x, 8), lambda x: rounded(x, 8, toward_zero=True)],
+        "float16": [lambda x: _as_dtype(x, "float16")],
+    }
+    if case.record.dtype == "float64":
+        ways["float32"] = [lambda x: _as_dtype(x, "float32")]
+    # tensor cores add up with 2^-23; that bound is too wide to tell anything by itself
+    form = case.form._replace(u_in=0.0, u_sum=2.0**-23)
+    error = case.rms_error(case.expected.exact)
+    for name, roundings in ways.items():
+        bits = {"TF32": 11, "bfloat16": 8, "float16": 11, "float32": 24}[name]
+        cause = Cause(
+            name,
+            f"{case.tensor} is a product of operands rounded to {name} ({bits} significant bits)",
+            f"{FULL_PRECISION}, or declare the mode"
+            if name in ("TF32", "bfloat16")
+            else KEEP_DTYPE,
+        )
+        for rounding in roundings:
+            bound = case.compute({n: rounding(case.t[n]) for n in names}, form=form)
+            if case.rms_error(bound.exact) <= error / 4:
+                yield bound, cause
+
+
+def narrow_result(case: Case) -> Found:
+    """Every value is one of a narrower format, and as near as that format's arithmetic comes."""
+    observed = case.observed[np.isfinite(case.observed) & (case.observed != 0)]
+    names = ["float16", "bfloat16"] + ["float32"] * (case.record.dtype == "float64")
+    for name in names:
+        if not observed.size or np.any(_as_dtype(observed, name) != observed):
+            continue
+        info = np.finfo("float16" if name == "float16" else "float32")
+        u = 2.0**-8 if name == "bfloat16" else float(info.eps) / 2
+        form = Format(u, float(info.smallest_normal), float(info.max), 0.0, u)
+        bound = case.expected
+        if case.operands:
+            bound = case.compute(form=form)
+        width = bound.det + u * np.abs(bound.exact) + form.tiny
+        if not np.median(width) <= np.median(np.abs(bound.exact)):
+            continue  # so wide that anything would lie within
+        # what this format cannot hold overflows lawfully
+        width = np.where(np.abs(bound.exact) + width > form.largest, math.inf, width)
+        advice = KEEP_DTYPE
+        if name == "float32":
+            advice = "Give dtype=float64 everywhere; on JAX set jax.enable_x64 first"
+        cause = Cause(
+            f"silent {name}",
+            f"{case.tensor} was computed or kept in {name}: every value is one of {name}, where "
+            f"{case.record.dtype} was declared",
+            advice,
+        )
+        yield within(bound.exact, width), cause
+
+
+def wide_input(case: Case) -> Found:
+    """A given tensor that was not rounded to the declared dtype."""
+    if case.given is not None and case.record.tensors[case.tensor].dtype == np.float64:
+        yield exact(case.given), silent_float64_cause(case)
+
+
+def silent_float64_cause(case: Case) -> Cause:
+    """float64 where less was declared."""
+    return Cause(
+        "silent float64",
+        f"{case.tensor} is in float64, where {case.record.dtype} was declared",
+        "Give every array dtype=float32 where it is made: NumPy's default, and a float64 scalar "
+        "in the arithmetic, make float64",
+    )
+
+
+def other_rate(case: Case) -> Found:
+    """A learning rate that was rounded, left out, or another altogether."""
+    rate, name = case.run.learning_rate, case.tensor[:-1]
+    remedy = "Keep the rate in the dtype of the parameters"
+    for dtype in ("float16", "bfloat16"):
+        used = float(_as_dtype(np.asarray(rate), dtype))
+        sentence = f"{case.tensor} was updated with the learning rate rounded to {dtype}, {used!r}"
+        yield case.compute(rate=used), Cause(f"learning rate in {dtype}", sentence, remedy)
+    g = case.t[f"d{name}"]
+    if np.count_nonzero(g) >= FEWEST_ENTRIES:
+        used = float(np.sum((case.t[name] - case.observed) * g) / np.sum(g * g))
+        bound = case.compute(rate=used)
+        # rounding within the bound moves the fit by this much at most
+        unsure = float(np.sum(bound.stat * np.abs(g)) / np.sum(g * g))
+        if abs(used - rate) > 4 * unsure:
+            sentence = (
+                f"{case.tensor} was updated with the learning rate {used:.6g}, not {rate:.6g}"
+            )
+            remedy = "Use the declared rate: look at schedules, decay and a division by m"
+            bound = within(bound.exact, bound.stat + unsure * np.abs(g))
+            yield bound, Cause("another learning rate", sentence, remedy)
