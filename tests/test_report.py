@@ -140,7 +140,7 @@ def test_a_divergence_is_told_in_words_with_its_cause(records, tmp_path):
     assert "DIVERGED step 3, layer 2, dW2[" in page.text
     assert "missing 1/m: dW2 was not divided by m = 16." in page.text
     assert "What to do: Divide by m." in page.text
-    assert "MODE MISMATCH: torch ended with other weights" in page.text
+    assert "MODE MISMATCH torch ended with other weights" in page.text
     assert rows(page, "Backends")["verdict"] == ["PARITY", "DIVERGED"]
     assert rows(page, "Backends")["watched = unwatched"] == ["not tried", "MODE MISMATCH"]
     assert "No fault that is known" in Page(written(tmp_path, comparison)).text

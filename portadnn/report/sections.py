@@ -41,9 +41,9 @@ def verdict(comparison: Comparison) -> str:
             + (", each undecidable, so from there the trajectories may part lawfully."
                if all(kink.undecidable for kink in kinks) else ", not all of them explained.")
         )  # fmt: skip
-    notes += [
-        f"MODE MISMATCH: {c.backend} ended with other weights when nobody watched, so what was "
-        "checked is not what it trains."
+    mismatches = [
+        f"{c.backend} ended with other weights when nobody watched, so what was checked is not "
+        "what it trains."
         for c in certificates
         if c.mode_mismatch
     ]
@@ -56,6 +56,10 @@ def verdict(comparison: Comparison) -> str:
         f"<header>\n<p class=kicker>portadnn parity report</p>\n<h1>{escape(names)}</h1>\n"
         f'<p class="verdict {outcome.value.lower()}"><strong>{outcome.value}</strong> '
         f"{escape(said)}</p>\n"
+        + "".join(
+            f'<p class="verdict suspect"><strong>MODE MISMATCH</strong> {escape(text)}</p>\n'
+            for text in mismatches
+        )
         + "".join(f"<p>{escape(note)}</p>\n" for note in notes)
         + f"<p class=quiet>{operations:,} operations checked in full, at {full:,} of "
         f"{comparison.run.steps:,} steps.</p>\n</header>\n"
@@ -99,7 +103,7 @@ def backends(comparison: Comparison) -> str:
         each("steps checked in full", lambda c: f"{c.full:,}"),
         each("steps projected", lambda c: f"{c.projected:,}"),
         each("operations checked", lambda c: f"{len(c.checks):,}"),
-        each("of them failed", _failed),
+        each("operations that failed", _failed),
         each("largest error / bound", lambda c: _largest(c.largest)),
         each("effective bits, least", _least_bits),
         each("watched = unwatched", _mode),

@@ -208,6 +208,17 @@ def test_silent_float16_is_named(tensor):
     assert cause.name == "silent float16"
 
 
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_a_16_bit_product_with_sums_in_float32_is_named(name):
+    run = make_run((2000, 7, 1))
+    low = half if name == "float16" else lambda x: rounded(x, 8)
+
+    def plant(t, _):
+        return low(low(t["W1"]) @ low(t["X"]) + t["b1"])
+
+    assert diagnose("Z1", plant, run).name == f"silent {name}"
+
+
 def test_overflow_of_float16_is_silent_float16():
     run = replace(RUN, X=RUN.X * 1e5)
 
@@ -275,6 +286,16 @@ def test_without_the_step_before_nothing_stale_is_named():
     record = replace(record, tensors={**record.tensors, "b1": b})
     failure = first_failure(certify_step(RUN, record, state))
     assert name_cause(RUN, record, failure) is None
+
+
+def test_the_lowest_precision_of_long_sums_is_named():
+    run = make_run((12288, 20, 1))
+
+    def plant(t, _):
+        single = (rounded(t[name], 11).astype(np.float32) for name in ("W1", "X"))
+        return np.matmul(*single) + t["b1"]
+
+    assert diagnose("Z1", plant, run).name == "TF32"
 
 
 TENSORS = [
