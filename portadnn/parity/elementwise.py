@@ -188,13 +188,13 @@ def _mean(
 def gradient_descent(W: np.ndarray, g: np.ndarray, rate: float, form: Format) -> Bound:
     """``W - rate * g``, the rate rounded to the format, with FMA or without.
 
-    The step ``st`` has two roundings (of the rate, of the product), the difference one more.
+    The step ``st`` has two roundings (of the rate, of the product), the difference one more. The
+    shadow's rate is exact, so it rounds ``st`` and the difference once each.
     """
     st = rate * g
     difference = W - st
-    step_error = 2 * form.u * np.abs(st)
-    bound = SECOND_ORDER * (step_error + form.u * (np.abs(difference) + step_error))
-    return within(difference, bound + 2 * form.tiny + 4 * U_SHADOW * np.abs(W))
+    bound = (2 * form.u + U_SHADOW) * np.abs(st) + _v(form) * np.abs(difference)
+    return within(difference, SECOND_ORDER * bound + 2 * form.tiny)
 
 
 def _v(form: Format) -> float:
