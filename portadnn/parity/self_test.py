@@ -1,0 +1,225 @@
+"""What the certificate finds of the planted faults, beside what is customary.
+
+The customary checks compare end results with a chosen tolerance. Here they compare the parameters
+after the last step with those of an honest run on the same backend, which is the easiest case for
+them: but for the fault, the two are equal to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from portadnn.backends import Backend, get_backend
+from portadnn.parity.certify import Check, certify_step, first_failure
+from portadnn.parity.compare import sampled_plan
+from portadnn.parity.faults import FAULTS, HONEST, STEPS, Fault, declared_run
+from portadnn.parity.run import StepRecord, watch
+from portadnn.parity.tampered import Tampered
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Parameters = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What became of one fault in one dtype.
+
+    Attributes
+    ----------
+    fault : Fault
+    dtype : str
+    flag : Check or None
+        The first operation that the certificate does not pass.
+    customary : dict of bool
+        Which of the ``CUSTOMARY`` checks tell the parameters after the last step from the honest
+        ones.
+    """
+
+    fault: Fault
+    dtype: str
+    flag: Check | None
+    customary: Mapping[str, bool]
+
+    @property
+    def located(self) -> bool:
+        """Whether the first flag stands at the step, layer and tensor of the fault."""
+        return self.flag is not None and _place(self.flag) == self.fault.place
+
+    @property
+    def required(self) -> bool:
+        """Whether the fault lies above the rounding level of this dtype."""
+        return self.fault.must_show(self.dtype)
+
+    @property
+    def passed(self) -> bool:
+        """Located if it is required, and never a flag anywhere else."""
+        return self.located if self.required or self.flag else True
+
+    @property
+    def result(self) -> str:
+        """In words."""
+        if self.fault.tensor is None:
+            return "FALSE ALARM" if self.flag else "not flagged"
+        if self.flag is None:
+            return "MISSED" if self.required else "below the rounding level"
+        return "found" if self.located else "MISPLACED"
+
+
+def self_test(dtypes: Sequence[str] = ("float32", "float64")) -> list[Detection]:
+    """Plant every fault on NumPy in every dtype, and certify every step until the first flag.
+
+    Parameters
+    ----------
+    dtypes : sequence of {"float32", "float64"}
+
+    Returns
+    -------
+    detections : list of Detection
+        A row per fault and dtype, honest orders of summation at the end. The checker is sound where
+        all of them are ``passed``.
+
+    Examples
+    --------
+    >>> all(detection.passed for detection in self_test(["float64"]))
+    True
+    """
+    backends = [get_backend("numpy", dtype=dtype) for dtype in dtypes]
+    return [detect(fault, backend) for fault in (*FAULTS, *HONEST) for backend in backends]
+
+
+def detect(fault: Fault, backend: Backend) -> Detection:
+    """Plant one fault on a NumPy backend."""
+    run = declared_run(fault.steps, fault.batch_size)
+    xp = Tampered(backend.xp, run.network, fault.tampers, fault.step)
+    flag: Check | None = None
+    end: Parameters = {}
+    next_step = 0
+    for record in watch(run, backend, sampled_plan(run.steps).full, xp=xp):
+        start = end if record.step == next_step else None
+        flag = flag or first_failure(certify_step(run, record, start))
+        end, next_step = _end(record), record.step + 1
+    (honest,) = watch(run, backend, [run.steps - 1], jit=False)
+    with backend.scope():
+        found = {n: not passes(end, _end(honest)) for n, passes in CUSTOMARY.items()}
+    return Detection(fault, backend.dtype_name, flag, found)
+
+
+def _end(record: StepRecord) -> Parameters:
+    """The parameters that a step ended with."""
+    return {name[:-1]: x for name, x in record.tensors.items() if name.endswith("+")}
+
+
+def _assert_allclose(ours: Parameters, theirs: Parameters) -> bool:
+    """``numpy.testing.assert_allclose(rtol=1e-5)``."""
+    return all(np.allclose(ours[name], theirs[name], rtol=1e-5, atol=0) for name in theirs)
+
+
+def _assert_close(ours: Parameters, theirs: Parameters) -> bool:
+    """``torch.testing.assert_close`` with its defaults for the dtype, which NumPy can compute."""
+    tolerances = {"float32": (1.3e-6, 1e-5), "float64": (1e-7, 1e-7)}
+    return all(
+        np.allclose(ours[name], expected, *tolerances[str(expected.dtype)])
+        for name, expected in theirs.items()
+    )
+
+
+def _cosine(ours: Parameters, theirs: Parameters) -> bool:
+    """Cosine similarity above 0.9999, of all parameters as one vector."""
+    a, b = (
+        np.concatenate([parameters[name].ravel() for name in theirs]).astype(np.float64)
+        for parameters in (ours, theirs)
+    )
+    return bool(a @ b > 0.9999 * np.linalg.norm(a) * np.linalg.norm(b))
+
+
+CUSTOMARY: dict[str, Callable[[Parameters, Parameters], bool]] = {
+    "assert_allclose": _assert_allclose,
+    "assert_close": _assert_close,
+    "cosine": _cosine,
+}
+
+_HEADINGS = ("planted", "dtype", "step, layer, tensor", "first flag", "ratio", "result", *CUSTOMARY)
+LEGEND = (
+    "First flag: step, layer and tensor of the first operation that the certificate does not pass; "
+    "ratio: its error over its bound. The customary checks compare the parameters after the last "
+    f"step ({STEPS} where nothing else is said) with those of an honest run on the same backend, "
+    "equal to the bit but for what is planted: numpy.testing.assert_allclose(rtol=1e-5), "
+    "torch.testing.assert_close with its defaults (by NumPy, with the same tolerances), cosine "
+    "similarity > 0.9999."
+)
+
+
+def detection_table(rows: Iterable[Detection]) -> Table:
+    """The detections for a terminal, with their totals below."""
+    from rich import box
+    from rich.table import Table
+
+    rows = list(rows)
+    table = Table(
+        box=box.SIMPLE, caption="\n".join((*totals(rows), LEGEND)), caption_justify="left"
+    )
+    for heading in _HEADINGS:
+        table.add_column(heading, justify="right" if heading == "ratio" else "left")
+    for row in rows:
+        table.add_row(*_cells(row), style=None if row.passed else "bold red")
+    return table
+
+
+def detection_markdown(rows: Iterable[Detection]) -> str:
+    """The detections as a Markdown table, with their totals below."""
+    rows = list(rows)
+    lines = [_HEADINGS, ["---:" if h == "ratio" else "---" for h in _HEADINGS], *map(_cells, rows)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join((table, "", *(f"- {line}" for line in totals(rows)), "", LEGEND, ""))
+
+
+def totals(rows: Iterable[Detection]) -> list[str]:
+    """How many faults were found and how many false alarms raised, a line each per dtype."""
+    rows, lines = list(rows), []
+    for dtype in dict.fromkeys(row.dtype for row in rows):
+        faults = [row for row in rows if row.dtype == dtype and row.fault.tensor]
+        honest = [row for row in rows if row.dtype == dtype and not row.fault.tensor]
+        required = [row for row in faults if row.required]
+        located = sum(row.located for row in required)
+        alarms = sum(row.flag is not None for row in honest)
+        lines.append(
+            f"{dtype}, faults above the rounding level: the certificate finds {located} of "
+            f"{len(required)} at their place; of all {len(faults)}, {_customary_counts(faults)}"
+        )
+        lines.append(
+            f"{dtype}, false alarms in {len(honest)} honest runs: the certificate {alarms}, "
+            f"{_customary_counts(honest)}"
+        )
+    return lines
+
+
+def _customary_counts(rows: list[Detection]) -> str:
+    return ", ".join(f"{name} {sum(row.customary[name] for row in rows)}" for name in CUSTOMARY)
+
+
+def _place(check: Check) -> tuple[int, int, str]:
+    return check.step, check.layer, check.tensor
+
+
+def _at(place: tuple[int, int, str] | None) -> str:
+    return "none" if place is None else ", ".join(map(str, place))
+
+
+def _cells(row: Detection) -> list[str]:
+    fault, flag = row.fault, row.flag
+    found = "found" if fault.tensor else "FALSE ALARM"
+    return [
+        fault.name,
+        row.dtype,
+        _at(fault.place),
+        _at(_place(flag) if flag else None),
+        f"{flag.ratio:.3g}" if flag else "",
+        row.result,
+        *(found if differs else "-" for differs in row.customary.values()),
+    ]
