@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -152,9 +152,20 @@ class Backend:
         raise NotImplementedError
 
     @staticmethod
-    def device_of(x: Any) -> str:
-        """The device of ``x``, in the words that ``get_backend`` takes after the library's name."""
+    def device_name(device: Any) -> str:
+        """What ``get_backend`` takes after the library's name; '' for the library's default."""
         return ""
+
+    @staticmethod
+    def device_of(x: Any) -> Any:
+        """The device of ``x``, in the library's own terms."""
+        return getattr(x, "device", None)
+
+    @classmethod
+    def full_name(cls, device: Any) -> str:
+        """The one name of the library on that device, however it was asked for."""
+        device_name = cls.device_name(device)
+        return f"{cls.library}:{device_name}" if device_name else cls.library
 
     def _from_host(self, host: np.ndarray) -> Any:
         return self.xp.asarray(host, device=self.device)
@@ -173,6 +184,24 @@ def to_host(x: Any) -> Any:
 def quiet_numpy() -> contextlib.AbstractContextManager[Any]:
     """A scope in which NumPy does not warn: the loop finds what is not finite, and names it."""
     return np.errstate(all="ignore")
+
+
+@contextlib.contextmanager
+def importing(name: str, library: str, fix: str) -> Iterator[None]:
+    """Whatever an import raises, as BackendUnavailableError: broken builds fail in many ways."""
+    try:
+        yield
+    except ImportError as error:
+        raise BackendUnavailableError(name, f"{library} is not installed ({error})", fix) from error
+    except Exception as error:
+        cause = f"{library} is installed but broken ({first_line(error)})"
+        raise BackendUnavailableError(name, cause, f"Install it anew: {fix}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """An error in a line, with its type."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def check_device(name: str, device: str, allowed: tuple[str, ...]) -> None:

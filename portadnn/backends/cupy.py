@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_cupy_array
 
-from portadnn.backends.base import Backend, BackendUnavailableError, LibraryReport, check_device
+from portadnn.backends.base import (
+    Backend,
+    BackendUnavailableError,
+    LibraryReport,
+    check_device,
+    first_line,
+    importing,
+)
 
 
 class CupyBackend(Backend):
@@ -20,12 +27,12 @@ class CupyBackend(Backend):
     @classmethod
     def connect(cls, name: str, device: str, dtype: str) -> Backend:
         cupy, count = _import(name)
-        import array_api_compat.cupy as xp
-
+        with importing(name, "array-api-compat for CuPy", "pip install -U array-api-compat"):
+            import array_api_compat.cupy as xp
         check_device(name, device, ("", *map(str, range(count))))
         cuda_device = cupy.cuda.Device(int(device or 0))
         _probe(name, cupy, cuda_device)
-        return cls(name, xp, cuda_device, getattr(xp, dtype))
+        return cls(cls.full_name(cuda_device), xp, cuda_device, getattr(xp, dtype))
 
     @classmethod
     def report(cls) -> LibraryReport:
@@ -50,8 +57,8 @@ class CupyBackend(Backend):
         return is_cupy_array(x)
 
     @staticmethod
-    def device_of(x: Any) -> str:
-        return str(x.device.id)
+    def device_name(device: Any) -> str:
+        return str(device.id) if device.id else ""
 
     @staticmethod
     def _to_host(x: Any) -> np.ndarray:
@@ -64,13 +71,13 @@ def _import(name: str) -> tuple[Any, int]:
         import cupy
     except Exception as error:  # a wheel for another CUDA fails in ways of its own
         raise BackendUnavailableError(
-            name, f"CuPy cannot be imported ({_first_line(error)})", _advice()
+            name, f"CuPy cannot be imported ({first_line(error)})", _advice()
         ) from error
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:
         raise BackendUnavailableError(
-            name, f"CuPy {cupy.__version__} finds no CUDA device ({_first_line(error)})", _advice()
+            name, f"CuPy {cupy.__version__} finds no CUDA device ({first_line(error)})", _advice()
         ) from error
     if count == 0:
         raise BackendUnavailableError(name, "there is no CUDA device", _advice())
@@ -89,7 +96,7 @@ def _probe(name: str, cupy: Any, device: Any) -> None:
     except Exception as error:
         raise BackendUnavailableError(
             name,
-            f"CuPy {cupy.__version__} failed its probe on {device!r} ({_first_line(error)})",
+            f"CuPy {cupy.__version__} failed its probe on {device!r} ({first_line(error)})",
             _advice(),
         ) from error
 
@@ -100,12 +107,12 @@ def _advice() -> str:
     if version is None:
         return (
             "No NVIDIA driver was found (libcuda.so.1): install the GPU's driver, then "
-            "pip install 'portadnn[cuda12]' or 'portadnn[cuda13]', or take the backend 'numpy'"
+            "pip install 'cupy-cuda12x[ctk]' or 'cupy-cuda13x[ctk]', or take the backend 'numpy'"
         )
-    extra = "cuda13" if version >= 13000 else "cuda12"
+    wheel = "cupy-cuda13x" if version >= 13000 else "cupy-cuda12x"
     return (
         f"The NVIDIA driver takes CUDA up to {_cuda_version(version)}: in a fresh environment "
-        f"pip install 'portadnn[{extra}]' (only one cupy wheel may be installed)"
+        f"pip install '{wheel}[ctk]' (only one cupy wheel may be installed)"
     )
 
 
@@ -125,8 +132,3 @@ def _driver_text() -> str:
 
 def _cuda_version(number: int) -> str:
     return f"{number // 1000}.{number % 1000 // 10}"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_dask_array
 
-from portadnn.backends.base import Backend, BackendUnavailableError, LibraryReport, check_device
+from portadnn.backends.base import Backend, LibraryReport, check_device, importing
 
 
 class DaskBackend(Backend):
@@ -24,7 +24,7 @@ class DaskBackend(Backend):
         import array_api_compat.dask.array as xp
 
         check_device(name, device, ("", "cpu"))
-        return cls(name, xp, "cpu", getattr(xp, dtype))
+        return cls(cls.library, xp, "cpu", getattr(xp, dtype))
 
     @classmethod
     def report(cls) -> LibraryReport:
@@ -59,11 +59,7 @@ class DaskBackend(Backend):
 
 
 def _import(name: str) -> Any:
-    try:
+    with importing(name, "Dask's arrays", "pip install 'dask[array]'"):
+        import array_api_compat.dask.array  # noqa: F401 (it may be what fails)
         import dask
-        import dask.array
-    except ImportError as error:
-        raise BackendUnavailableError(
-            name, f"Dask's arrays are not installed ({error})", "pip install 'portadnn[dask]'"
-        ) from error
     return dask

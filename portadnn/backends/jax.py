@@ -15,6 +15,7 @@ from portadnn.backends.base import (
     BackendUnavailableError,
     LibraryReport,
     check_device,
+    importing,
     leading_length,
 )
 
@@ -36,13 +37,13 @@ class JaxBackend(Backend):
             raise BackendUnavailableError(
                 name,
                 f"JAX {jax.__version__} has no device {kind!r} ({str(error).splitlines()[0]})",
-                "Take a build of JAX for it, for example pip install 'jax[cuda12]', "
-                "or the backend 'jax', which runs on JAX's default device",
+                "Take a build of JAX for it, for example pip install 'jax[cuda12]' or "
+                "'jax[cuda13]', or the backend 'jax', which runs on JAX's default device",
             ) from error
         allowed = tuple(f"{kind}:{i}" if kind else "" for i in range(len(devices)))
         check_device(name, device, (*allowed, kind))
         chosen = devices[int(index) if index else 0]
-        return cls(name, jax.numpy, chosen, np.dtype(dtype))
+        return cls(cls.full_name(chosen), jax.numpy, chosen, np.dtype(dtype))
 
     @classmethod
     def report(cls) -> LibraryReport:
@@ -92,10 +93,14 @@ class JaxBackend(Backend):
         return is_jax_array(x)
 
     @staticmethod
-    def device_of(x: Any) -> str:
+    def device_of(x: Any) -> Any:
+        (device,) = x.devices()
+        return device
+
+    @staticmethod
+    def device_name(device: Any) -> str:
         import jax
 
-        (device,) = x.devices()
         return "" if device == jax.devices()[0] else f"{device.platform}:{device.id}"
 
 
@@ -126,11 +131,7 @@ def _compiled(step: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, 
 
 
 def _import(name: str) -> Any:
-    try:
+    with importing(name, "JAX", "pip install jax"):
         import jax
         import jax.numpy
-    except ImportError as error:
-        raise BackendUnavailableError(
-            name, f"JAX is not installed ({error})", "pip install 'portadnn[jax]'"
-        ) from error
     return jax

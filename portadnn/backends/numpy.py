@@ -21,7 +21,7 @@ class NumpyBackend(Backend):
         import array_api_compat.numpy as xp
 
         check_device(name, device, ("", "cpu"))
-        return cls(name, xp, "cpu", getattr(xp, dtype))
+        return cls(cls.library, xp, "cpu", getattr(xp, dtype))
 
     @classmethod
     def report(cls) -> LibraryReport:

@@ -14,23 +14,24 @@ from portadnn.errors import InputError, unknown_name
 logger = logging.getLogger("portadnn")
 
 
-def get_backend(name: str | Backend = "auto", *, dtype: Any = "float32") -> Backend:
+def get_backend(name: str | Backend = "auto", *, dtype: Any = None) -> Backend:
     """The backend of that name.
 
     Parameters
     ----------
-    name : str
+    name : str or Backend
         ``library`` or ``library:device``: "numpy", "cupy", "cupy:1", "torch", "torch:cuda", "jax",
         "jax:gpu", "dask", "strict", "strict:device1". Without a device it is the library's own
         default. "auto" takes CuPy where a GPU works, else NumPy, and logs which and why.
-    dtype : {"float32", "float64"}
+    dtype : {"float32", "float64"}, optional
+        float32 where nothing is said.
 
     Raises
     ------
     BackendUnavailableError
         If it cannot run here: the cause and the fix. It never falls back in silence.
     InputError
-        If the name, the device or the dtype is unknown.
+        If the name, the device or the dtype is unknown, or a Backend is given with another dtype.
 
     Examples
     --------
@@ -38,7 +39,13 @@ def get_backend(name: str | Backend = "auto", *, dtype: Any = "float32") -> Back
     'float64'
     """
     if isinstance(name, Backend):
+        if dtype is not None and _dtype_name(dtype) != name.dtype_name:
+            raise InputError(
+                f"dtype is {_dtype_name(dtype)}, but the backend given computes in "
+                f"{name.dtype_name}: expected the same, or the backend by its name"
+            )
         return name
+    dtype = "float32" if dtype is None else dtype
     if name == "auto":
         backend, reason = choose_backend(dtype=dtype)
         logger.info("backend auto: %s (%s)", backend.name, reason)
@@ -77,8 +84,7 @@ def backend_of(x: Any) -> Backend:
             f"the array has dtype {x.dtype}: expected {' or '.join(DTYPES)} "
             f"(convert it, or name a backend)"
         )
-    device = library.device_of(x)
-    return get_backend(f"{library.library}:{device}" if device else library.library, dtype=dtype)
+    return get_backend(library.full_name(library.device_of(x)), dtype=dtype)
 
 
 @dataclass(frozen=True)

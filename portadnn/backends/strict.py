@@ -9,9 +9,9 @@ import numpy as np
 
 from portadnn.backends.base import (
     Backend,
-    BackendUnavailableError,
     LibraryReport,
     check_device,
+    importing,
     quiet_numpy,
 )
 
@@ -27,7 +27,8 @@ class StrictBackend(Backend):
     def connect(cls, name: str, device: str, dtype: str) -> Backend:
         xp = _import(name)
         check_device(name, device, tuple(_DEVICES))
-        return cls(name, xp, xp.Device(_DEVICES[device]), getattr(xp, dtype))
+        strict_device = xp.Device(_DEVICES[device])
+        return cls(cls.full_name(strict_device), xp, strict_device, getattr(xp, dtype))
 
     @classmethod
     def report(cls) -> LibraryReport:
@@ -44,8 +45,8 @@ class StrictBackend(Backend):
         return namespace is not None and is_array_api_strict_namespace(namespace())
 
     @staticmethod
-    def device_of(x: Any) -> str:
-        return next(name for name, full in _DEVICES.items() if full == str(x.device).split("'")[1])
+    def device_name(device: Any) -> str:
+        return next(name for name, full in _DEVICES.items() if f"'{full}'" in str(device))
 
     @staticmethod
     def _to_host(x: Any) -> np.ndarray:
@@ -54,10 +55,6 @@ class StrictBackend(Backend):
 
 
 def _import(name: str) -> Any:
-    try:
+    with importing(name, "array-api-strict", "pip install array-api-strict"):
         import array_api_strict
-    except ImportError as error:
-        raise BackendUnavailableError(
-            name, f"array-api-strict is not installed ({error})", "pip install array-api-strict"
-        ) from error
     return array_api_strict

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_torch_array
 
-from portadnn.backends.base import Backend, BackendUnavailableError, LibraryReport
+from portadnn.backends.base import Backend, BackendUnavailableError, LibraryReport, importing
 from portadnn.errors import InputError
 
 
@@ -41,7 +41,7 @@ class TorchBackend(Backend):
                 "Take a build of PyTorch for this device (https://pytorch.org/get-started), "
                 "or the backend 'torch', which runs on the CPU",
             ) from error
-        return cls(name, xp, probe.device, getattr(torch, dtype))
+        return cls(cls.full_name(probe.device), xp, probe.device, getattr(torch, dtype))
 
     @classmethod
     def report(cls) -> LibraryReport:
@@ -72,14 +72,15 @@ class TorchBackend(Backend):
         return is_torch_array(x)
 
     @staticmethod
-    def device_of(x: Any) -> str:
-        return "" if x.device.type == "cpu" else str(x.device)
+    def device_name(device: Any) -> str:
+        return "" if device.type == "cpu" else str(device).removesuffix(":0")
 
     def _from_host(self, host: np.ndarray) -> Any:
         import torch
 
-        # PyTorch warns of read-only memory, which it would let the caller write to
-        return torch.from_numpy(host if host.flags.writeable else host.copy()).to(self.device)
+        # PyTorch warns of read-only memory, and takes no negative strides
+        shareable = host.flags.writeable and all(stride >= 0 for stride in host.strides)
+        return torch.from_numpy(host if shareable else host.copy()).to(self.device)
 
     @staticmethod
     def _to_host(x: Any) -> np.ndarray:
@@ -87,10 +88,7 @@ class TorchBackend(Backend):
 
 
 def _import(name: str) -> Any:
-    try:
+    with importing(name, "PyTorch", "pip install torch"):
+        import array_api_compat.torch  # noqa: F401 (it may be what fails)
         import torch
-    except ImportError as error:
-        raise BackendUnavailableError(
-            name, f"PyTorch is not installed ({error})", "pip install 'portadnn[torch]'"
-        ) from error
     return torch

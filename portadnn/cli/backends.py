@@ -13,7 +13,7 @@ def backends(*, as_json: JsonOption = False) -> None:
     from rich.table import Table
 
     from portadnn.backends import list_backends
-    from portadnn.cli.output import print_json, print_table
+    from portadnn.cli.output import print_json, table_text
 
     statuses = list_backends()
     if as_json:
@@ -28,4 +28,4 @@ def backends(*, as_json: JsonOption = False) -> None:
             table.add_row(status.name, report.version, ", ".join(report.devices), report.details)
         else:
             table.add_row(status.name, "not usable", "", f"{status.cause}. {status.fix}")
-    print_table(table)
+    print(table_text(table))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +11,7 @@ import portadnn
 from portadnn.cli.backends import backends
 from portadnn.cli.evaluate import evaluate
 from portadnn.cli.options import EXIT_BAD_INPUT, EXIT_INTERRUPTED
+from portadnn.cli.output import discard_stdout
 from portadnn.cli.predict import predict
 from portadnn.cli.summary import summary
 from portadnn.cli.train import train
@@ -44,8 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\ninterrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # `portadnn predict ... | head`: the reader has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_stdout()
         return 0
+    except (OSError, MemoryError) as error:
+        return _fail(error)
     except RuntimeError as error:
         from portadnn.backends import BackendUnavailableError
 
@@ -55,5 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(error: Exception) -> int:
-    print(f"portadnn: error: {error}", file=sys.stderr)
+    text = str(error) or type(error).__name__
+    print(f"portadnn: error: {text}", file=sys.stderr)
     return EXIT_BAD_INPUT

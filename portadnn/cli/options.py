@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from portadnn.errors import InputError
 
@@ -23,6 +24,13 @@ BackendOption = Annotated[
         "(cupy:1, torch:cuda, jax:gpu); auto takes a working GPU through CuPy, else NumPy.",
     ),
 ]
+
+
+def _whole_number(_type: object, tokens: Sequence[Token]) -> int:
+    return int(tokens[0].value)  # 2.9 is a mistake, not 3
+
+
+WholeNumber = Annotated[int, Parameter(converter=_whole_number)]
 JsonOption = Annotated[
     bool,
     Parameter(name="--json", negative="", help="Print one JSON object on stdout, nothing else."),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import os
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +17,43 @@ if TYPE_CHECKING:
     from portadnn.training.inference import Evaluation
 
 
+def print_line(text: str) -> None:
+    """A text on stdout; work that goes on is not lost because nobody reads any more."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        discard_stdout()
+
+
+def discard_stdout() -> None:
+    """Let all that is printed from here on vanish, and Python's last flush succeed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def print_json(value: Any) -> None:
-    """One JSON object and a line's end on stdout."""
-    print(json.dumps(value, indent=2, allow_nan=False))
+    """One JSON object and a line's end on stdout; numbers that are not finite are null."""
+    print_line(json.dumps(_finite(value), indent=2, allow_nan=False))
 
 
-def print_table(table: Table) -> None:
-    """A table on stdout."""
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def table_text(table: Table) -> str:
+    """A table as text, as wide as the terminal."""
     from rich.console import Console
 
-    Console(file=sys.stdout, markup=False, highlight=False).print(table)
+    console = Console(file=io.StringIO(), markup=False, highlight=False, width=_width())
+    console.print(table)
+    return console.file.getvalue().rstrip("\n")  # type: ignore[attr-defined]
+
+
+def _width() -> int:
+    return shutil.get_terminal_size((100, 24)).columns
 
 
 def network_table(network: Network) -> Table:
@@ -57,13 +87,12 @@ def network_json(network: Network) -> dict[str, Any]:
 
 
 def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
-    """An evaluation as JSON values; a cost that is not finite is null."""
-    cost = evaluation.cost if math.isfinite(evaluation.cost) else None
+    """An evaluation as JSON values."""
     return {
         "examples": evaluation.examples,
         "correct": evaluation.correct,
         "accuracy": evaluation.accuracy,
-        "cost": cost,
+        "cost": evaluation.cost,
     }
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from portadnn.cli.options import BackendOption, Split
+from portadnn.cli.options import BackendOption, JsonOption, Split
 
 
 def predict(
@@ -17,6 +17,7 @@ def predict(
     split: Split | None = None,
     format: Literal["csv", "json"] = "csv",
     backend: BackendOption = "numpy",
+    as_json: JsonOption = False,
 ) -> None:
     """Print label, class and probabilities of every example, on stdout.
 
@@ -30,7 +31,7 @@ def predict(
     split
         Which part of an HDF5 file; default test where it is there, else train.
     format
-        One line per example, or one JSON object.
+        One line per example, or one JSON object (as --json).
     """
     from portadnn.cli.data import load_split
     from portadnn.cli.output import print_json
@@ -54,7 +55,7 @@ def predict(
         )
     prediction = predict_model(loaded, examples, backend=backend)
     rows = zip(names, prediction.labels.tolist(), prediction.probabilities.tolist(), strict=True)
-    if format == "json":
+    if as_json or format == "json":
         predictions = [
             {
                 "example": name,

@@ -15,7 +15,7 @@ def summary(model: Path, /, *, as_json: JsonOption = False) -> None:
     model
         A model.h5 of `portadnn train`.
     """
-    from portadnn.cli.output import network_json, network_table, print_json, print_table
+    from portadnn.cli.output import network_json, network_table, print_json, table_text
     from portadnn.data.models import load_model
 
     loaded = load_model(model)
@@ -30,6 +30,6 @@ def summary(model: Path, /, *, as_json: JsonOption = False) -> None:
         )
         return
     print(f"input: examples of {loaded.input_shape}, {loaded.network.layer_dims[0]} values")
-    print_table(network_table(loaded.network))
+    print(table_text(network_table(loaded.network)))
     print(f"classes: {', '.join(loaded.classes)}")
     print(f"dtype: {loaded.dtype}")

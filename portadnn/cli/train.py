@@ -17,6 +17,7 @@ from portadnn.cli.options import (
     BackendOption,
     Dtype,
     JsonOption,
+    WholeNumber,
     parse_layers,
 )
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from portadnn.data.models import Model
     from portadnn.training.loop import Report
 
+FILES = {"model": "model.h5", "history": "history.json", "cost_curve": "cost.png"}
 DIGITS_DEFAULTS = {"layers": "64,32", "learning_rate": 0.5, "iterations": 1000}
 FILE_DEFAULTS = {"layers": "20,7,5", "learning_rate": 0.0075, "iterations": 3000}
 
@@ -36,9 +38,9 @@ def train(
     test: Path | None = None,
     layers: str | None = None,
     learning_rate: float | None = None,
-    iterations: int | None = None,
+    iterations: WholeNumber | None = None,
     init: str = "he",
-    seed: int = 3,
+    seed: WholeNumber = 3,
     backend: BackendOption = "auto",
     dtype: Dtype = "float32",
     out: Path | None = None,
@@ -86,7 +88,8 @@ def train(
         network_json,
         network_table,
         print_json,
-        print_table,
+        print_line,
+        table_text,
     )
     from portadnn.network.initializers import as_initializer, as_rng
     from portadnn.training.inference import evaluate
@@ -108,14 +111,15 @@ def train(
         chosen = get_backend(backend, dtype=dtype)
         backend_text = chosen.name
     train_data, test_data = _load(data, test)
+    for examples in filter(None, (train_data, test_data)):
+        examples.check_range(dtype)
     network = network_for(train_data, hidden)
-    say: Callable[[str], None] = (lambda text: None) if as_json or quiet else print
+    say: Callable[[str], None] = (lambda text: None) if as_json or quiet else print_line
 
     with _run_directory(out, overwrite) as directory:
         say(f"data: {train_data.source}, {len(train_data)} examples of {train_data.input_shape}")
         say(f"backend: {backend_text}, {dtype}")
-        if not (as_json or quiet):
-            print_table(network_table(network))
+        say(table_text(network_table(network)))
         status, exit_code, done = "done", 0, steps
         history: list[tuple[int, float]] = []
         started = time.perf_counter()
@@ -184,6 +188,7 @@ def _load(data: Path | None, test: Path | None) -> tuple[Dataset, Dataset | None
     if test_data is not None:
         for what, ours, theirs in (
             ("examples of shape", train_data.input_shape, test_data.input_shape),
+            ("uint8 examples:", train_data.scaled, test_data.scaled),
             ("the classes", train_data.classes, test_data.classes),
         ):
             if ours != theirs:
@@ -200,12 +205,16 @@ def _run_directory(out: Path | None, overwrite: bool) -> Iterator[Path]:
     from portadnn.errors import InputError
 
     directory = out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-    if (directory / "model.h5").exists() and not overwrite:
-        raise InputError(
-            f"{directory} already holds a model: choose another --out, or add --overwrite"
-        )
-    missing = [p for p in (directory, *directory.parents) if not p.exists()]
+    missing: list[Path] = []
     try:
+        if (directory / FILES["model"]).exists() and not overwrite:
+            raise InputError(
+                f"{directory} already holds a model: choose another --out, or add --overwrite"
+            )
+        for name in FILES.values():
+            if (directory / name).is_dir():
+                raise InputError(f"{directory / name} is a directory: choose another --out")
+        missing += [p for p in (directory, *directory.parents) if not p.exists()]
         directory.mkdir(parents=True, exist_ok=True)
         probe = directory / ".portadnn-probe"
         probe.touch()
@@ -264,11 +273,7 @@ def _write(directory: Path, model: Model, record: dict[str, Any]) -> dict[str, s
     from portadnn.data.models import save_model
     from portadnn.plots import save_cost_curve
 
-    files = {
-        "model": directory / "model.h5",
-        "history": directory / "history.json",
-        "cost_curve": directory / "cost.png",
-    }
+    files = {what: directory / name for what, name in FILES.items()}
     save_model(model, files["model"])
     with atomic_path(files["history"]) as path:
         path.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n")

@@ -96,6 +96,11 @@ class Dataset:
         return math.prod(self.input_shape)
 
     @property
+    def scaled(self) -> bool:
+        """Whether the examples are uint8, which are scaled by 1/255."""
+        return self.examples.dtype == np.uint8
+
+    @property
     def head(self) -> str:
         """The head for these classes: one sigmoid unit for two, softmax for more."""
         if len(self.classes) < 2:
@@ -110,13 +115,16 @@ class Dataset:
         Its memory stays sample-major, so the transpose costs nothing.
         """
         rows = self.examples.reshape(len(self), -1)
-        if rows.dtype == np.uint8:
-            rows = np.divide(rows, 255, dtype=dtype)
-        else:
-            rows = rows.astype(dtype)
-            if not np.isfinite(rows).all():
-                raise InputError(f"{self.source}: values are too large for {dtype}: scale them")
-        return rows.T
+        self.check_range(dtype)
+        return (np.divide(rows, 255, dtype=dtype) if self.scaled else rows.astype(dtype)).T
+
+    def check_range(self, dtype: str) -> None:
+        """Raise InputError where a value is too large for the dtype."""
+        largest = max(abs(float(self.examples.max())), abs(float(self.examples.min())))
+        if largest > float(np.finfo(dtype).max):
+            raise InputError(
+                f"{self.source} holds values up to {largest:g}, too large for {dtype}: scale them"
+            )
 
     def targets(self, dtype: str) -> np.ndarray:
         """``Y``: (1, m) of 0 and 1 for two classes, one-hot (C, m) for more."""

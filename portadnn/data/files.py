@@ -34,14 +34,14 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 def open_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     """An HDF5 file to read; whatever is wrong with it is an InputError that names it."""
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    if path.is_dir():
-        raise InputError(f"{path} is a directory: expected an HDF5 file")
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        what = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise InputError(f"{path}: {what}: expected an HDF5 file") from error
     try:
         file = h5py.File(path, "r")
-    except PermissionError as error:
-        raise InputError(f"{path} cannot be read: permission denied") from error
     except OSError as error:
         kind = "is a damaged HDF5 file" if h5py.is_hdf5(path) else "is not an HDF5 file"
         raise InputError(f"{path} {kind} ({error})") from error
@@ -50,7 +50,12 @@ def open_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
             yield file
         except InputError:
             raise
-        except (OSError, RuntimeError, KeyError) as error:  # what h5py raises of damaged content
+        except (
+            OSError,
+            RuntimeError,
+            KeyError,
+            TypeError,
+        ) as error:  # what h5py raises of damaged content
             raise InputError(f"{path} is damaged: {error}") from error
 
 

@@ -31,6 +31,8 @@ class Model:
         Names of the classes.
     input_shape : tuple of int
         The shape of one example before it became a column.
+    scaled : bool
+        Whether the examples were uint8, scaled by 1/255; the data of a prediction must be likewise.
 
     Raises
     ------
@@ -42,6 +44,7 @@ class Model:
     parameters: dict[str, np.ndarray]
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
+    scaled: bool = True
 
     def __post_init__(self) -> None:
         self.network.check(self.parameters)
@@ -51,6 +54,11 @@ class Model:
         outputs = 1 if len(self.classes) == 2 else len(self.classes)
         if outputs != n_y:
             raise InputError(f"{len(self.classes)} classes, but the network has {n_y} outputs")
+        head = "sigmoid" if len(self.classes) == 2 else "softmax"
+        if self.network.head != head:
+            raise InputError(
+                f"{len(self.classes)} classes with a {self.network.head} head: expected {head}"
+            )
 
     @property
     def dtype(self) -> str:
@@ -61,8 +69,8 @@ class Model:
 def save_model(model: Model, path: str | os.PathLike[str]) -> None:
     """Write a model to an HDF5 file, whole or not at all.
 
-    The root's attributes hold format, version, network, classes and input shape (the last three as
-    JSON); the group ``parameters`` holds one dataset per parameter.
+    The root's attributes hold format, version, network, classes and input shape (these three as
+    JSON), and whether uint8 was scaled; the group ``parameters`` holds one dataset per parameter.
     """
     network = {
         "layer_dims": model.network.layer_dims,
@@ -75,6 +83,7 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
         file.attrs["network"] = json.dumps(network)
         file.attrs["classes"] = json.dumps(model.classes)
         file.attrs["input_shape"] = json.dumps(model.input_shape)
+        file.attrs["scaled"] = model.scaled
         for name, p in model.parameters.items():
             file.create_dataset(f"parameters/{name}", data=p)
 
@@ -106,7 +115,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
                 for name, shape in network.shapes.items()
             }
             _check_values(parameters)
-            return Model(network, parameters, classes, input_shape)
+            return Model(network, parameters, classes, input_shape, bool(file.attrs["scaled"]))
         except (InputError, TypeError, ValueError, KeyError) as error:
             raise InputError(f"{path} is a damaged model: {error}") from error
 

@@ -45,7 +45,9 @@ def linear_forward(A, W, b, *, xp=None):
     Goodfellow, Bengio and Courville, Deep Learning (2016), algorithm 6.3.
     """
     _check_linear(A, W, b)
-    xp = resolve(xp, A, W, b)
+    if xp is None:  # dtypes cannot change within a run
+        xp = resolve(xp, A, W, b)
+        _check_floating(xp, A=A, W=W, b=b)
     Z = xp.matmul(W, A)  # (n_l, m)
     Z += b  # Z is this function's own, so it may be changed in place
     return Z, (A, W, b)
@@ -175,6 +177,15 @@ def _check_linear(A, W, b):
             f"b has shape {tuple(b.shape)}, but W has shape {tuple(W.shape)}: "
             f"expected b of shape {(W.shape[0], 1)}"
         )
+
+
+def _check_floating(xp, **arrays):
+    for name, x in arrays.items():
+        if not xp.isdtype(x.dtype, "real floating"):
+            raise InputError(
+                f"{name} has dtype {x.dtype}: expected float32 or float64 (convert the data, "
+                f"images by dividing by 255)"
+            )
 
 
 _AXES = {"A": "(n_prev, m)", "W": "(n_l, n_prev)", "b": "(n_l, 1)"}

@@ -87,16 +87,14 @@ def compute_cost(AL, Y, *, network=None, xp=None):
     >>> float(compute_cost(np.asarray([[1.0, 0.5]]), np.asarray([[1.0, 0.0]])))
     0.34657359027997264
     """
-    _check_labels(AL, Y)
     xp = resolve(xp, AL, Y)
-    return _head(network).cost(AL, Y, xp=xp)
+    return _head(network).cost(AL, _labels(Y, AL, xp), xp=xp)
 
 
 def compute_cost_with_logits(ZL, Y, *, network=None, xp=None):
     """The same cost from the logits ``ZL``, finite wherever they are: what training reports."""
-    _check_labels(ZL, Y)
     xp = resolve(xp, ZL, Y)
-    return _head(network).cost_with_logits(ZL, Y, xp=xp)
+    return _head(network).cost_with_logits(ZL, _labels(Y, ZL, xp), xp=xp)
 
 
 def L_model_backward(AL, Y, caches, *, network=None, input_gradient=True, xp=None):
@@ -129,9 +127,11 @@ def L_model_backward(AL, Y, caches, *, network=None, input_gradient=True, xp=Non
     Rumelhart, Hinton and Williams, Learning representations by back-propagating errors (1986);
     Goodfellow, Bengio and Courville, Deep Learning (2016), algorithm 6.4.
     """
-    _check_labels(AL, Y)
     xp = resolve(xp, AL, Y)
-    L = len(caches)
+    Y = _labels(Y, AL, xp)
+    L = network.L if network else len(caches)
+    if len(caches) != L or L == 0:
+        raise InputError(f"{len(caches)} caches were given: expected one for each of {L} layers")
     activations = network.activations if network else ("relu",) * (L - 1)
     grads: dict = {}
     dZ = AL - Y  # (n_L, m), for every head: see losses.py
@@ -154,9 +154,11 @@ def _head(network):
     return get_head(network.head if network else "sigmoid")
 
 
-def _check_labels(AL, Y):
+def _labels(Y, AL, xp):
+    """Y, checked, in the dtype of AL: integer labels must not widen float32."""
     if tuple(AL.shape) != tuple(Y.shape) or len(AL.shape) != 2:
         raise InputError(
             f"Y has shape {tuple(Y.shape)}, but the output has {tuple(AL.shape)}: "
             f"expected both to be (n_L, m), one column per example"
         )
+    return Y if Y.dtype == AL.dtype else xp.astype(Y, AL.dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_jax_namespace
 
 from portadnn.errors import InputError
 
@@ -30,9 +30,14 @@ def resolve(xp: Any, *arrays: Array) -> Any:
     floating = xp.__array_namespace_info__().dtypes(kind="real floating")
     for x in arrays:
         if xp.isdtype(x.dtype, "real floating") and x.dtype not in floating.values():
+            remedy = (
+                "work inside jax.enable_x64(True), or inside "
+                'portadnn.get_backend("jax", dtype="float64").scope()'
+                if is_jax_namespace(xp)
+                else "convert it to float32 or float64"
+            )
             raise InputError(
                 f"an array of {x.dtype} was given, but {xp.__name__} computes only in "
-                f"{', '.join(floating)} now: work inside jax.enable_x64(True), or inside "
-                f'portadnn.get_backend("jax", dtype="float64").scope()'
+                f"{', '.join(floating)} now: {remedy}"
             )
     return xp

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from portadnn.errors import InputError
@@ -64,7 +65,7 @@ class Network:
         """The number of layers, the input not counted."""
         return len(self.layer_dims) - 1
 
-    @property
+    @cached_property  # every step asks
     def shapes(self) -> dict[str, tuple[int, int]]:
         """The shape of every parameter, in the order W1, b1, W2, b2, ..."""
         shapes = {}

@@ -88,6 +88,7 @@ class Bound(NamedTuple):
     exact: np.ndarray
     det: np.ndarray
     stat: np.ndarray
+    magnitude: np.ndarray  # of the largest intermediate result, which may overflow
 
 
 def gamma(k: float, u: float) -> float:
@@ -161,15 +162,15 @@ def product(
     sigma = np.sqrt((u**2 + U_SHADOW**2) * V + 2 * u_in**2 * Q) + underflow
     count = S.size if entries is None else entries
     stat = np.minimum(det, confidence(count) * sigma) if form.rounds_to_nearest else det
-    return Bound(S / divisor, det / divisor, stat / divisor)
+    return Bound(S / divisor, det / divisor, stat / divisor, M)
 
 
 def exact(result: np.ndarray) -> Bound:
     """An operation that rounds nothing: a copy, a selection, a comparison."""
     zero = np.zeros_like(result)
-    return Bound(result, zero, zero)
+    return Bound(result, zero, zero, np.abs(result))
 
 
 def within(result: np.ndarray, bound: np.ndarray) -> Bound:
     """An operation without a sum: one bound serves for both."""
-    return Bound(result, bound, bound)
+    return Bound(result, bound, bound, np.abs(result))

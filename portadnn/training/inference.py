@@ -110,7 +110,9 @@ def evaluate(model: Model, data: Dataset, *, backend: str | Backend | None = Non
 
 
 def _backend_for(model: Model, backend: str | Backend | None) -> Backend:
-    return get_backend("numpy" if backend is None else backend, dtype=model.dtype)
+    if isinstance(backend, Backend):
+        return backend
+    return get_backend(backend or "numpy", dtype=model.dtype)
 
 
 def _forward(model: Model, data: Dataset, backend: Backend) -> tuple[Any, Any]:
@@ -119,6 +121,14 @@ def _forward(model: Model, data: Dataset, backend: Backend) -> tuple[Any, Any]:
         raise InputError(
             f"{data.source} has examples of shape {data.input_shape}, {data.n_x} values, but the "
             f"model takes {model.input_shape}, {model.network.layer_dims[0]} values"
+        )
+    if data.scaled != model.scaled:
+        trained, given = (
+            "uint8, scaled to [0, 1]" if scaled else "numbers that are taken as they are"
+            for scaled in (model.scaled, data.scaled)
+        )
+        raise InputError(
+            f"{data.source} holds {given}, but the model was trained on {trained}: convert it"
         )
     X = backend.asarray(data.columns(backend.dtype_name))
     parameters = {name: backend.asarray(p) for name, p in model.parameters.items()}

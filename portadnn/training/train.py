@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from portadnn.backends import Backend, backend_of, get_backend
+from portadnn.backends import DTYPES, Backend, backend_of, get_backend
 from portadnn.data.dataset import Dataset
 from portadnn.data.models import Model
 from portadnn.errors import InputError
@@ -62,7 +62,8 @@ def L_layer_model(
     network : Network, optional
         None means ReLU in every hidden layer and a sigmoid head.
     backend : str or Backend, optional
-        Where to train; None stays where X is, in its dtype.
+        Where to train; None stays where X is. A name computes in the dtype of X, or in float32
+        where X is not floating.
     history : list, optional
         Collects ``(iteration, cost)`` every 100 iterations, in full precision. The cost is that of
         the parameters before the iteration's update.
@@ -96,14 +97,15 @@ def L_layer_model(
     ----------
     Goodfellow, Bengio and Courville, Deep Learning (2016), section 6.5.
     """
-    network = network or Network(tuple(layers_dims))
-    if tuple(layers_dims) != network.layer_dims:
+    declared = Network(layers_dims)  # type: ignore[arg-type]  # any sequence
+    network = network or declared
+    if declared.layer_dims != network.layer_dims:
         raise InputError(
-            f"layers_dims is {tuple(layers_dims)}, but the network has {network.layer_dims}: "
+            f"layers_dims is {declared.layer_dims}, but the network has {network.layer_dims}: "
             f"expected the same"
         )
     learning_rate, num_iterations = check_schedule(learning_rate, num_iterations)
-    chosen = backend_of(X) if backend is None else get_backend(backend)
+    chosen = _backend_for(X, backend)
     recorded: list[tuple[int, float]] = [] if history is None else history
     with chosen.scope():
         X, Y = chosen.asarray(X), chosen.asarray(Y)
@@ -196,7 +198,7 @@ def train(
 
     def as_model(parameters: dict[str, Any]) -> Model:
         host = {name: np.array(chosen.to_numpy(p)) for name, p in parameters.items()}
-        return Model(network, host, data.classes, data.input_shape)
+        return Model(network, host, data.classes, data.input_shape, data.scaled)
 
     try:
         parameters = L_layer_model(
@@ -216,6 +218,15 @@ def train(
         error.model = as_model(error.parameters)
         raise
     return as_model(parameters)
+
+
+def _backend_for(X: Any, backend: str | Backend | None) -> Backend:
+    if backend is None:
+        return backend_of(X)
+    if isinstance(backend, Backend):
+        return backend
+    dtype = str(getattr(X, "dtype", "")).rpartition(".")[2]
+    return get_backend(backend, dtype=dtype if dtype in DTYPES else None)
 
 
 def network_for(

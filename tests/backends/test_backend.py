@@ -136,3 +136,8 @@ def test_torch_tensors_are_taken_without_their_autograd(torch):
     x = backend.asarray(torch.ones((2, 2), requires_grad=True))
     assert not x.requires_grad
     assert backend.to_numpy(torch.ones(2, requires_grad=True)).tolist() == [1.0, 1.0]
+
+
+def test_asarray_of_reversed_memory(backend):
+    values = np.arange(6.0).reshape(2, 3)[:, ::-1]
+    np.testing.assert_array_equal(backend.to_numpy(backend.asarray(values)), values)

@@ -1,4 +1,5 @@
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -168,7 +169,7 @@ def test_the_blas_of_numpy_is_described():
     program = "from portadnn.backends.numpy import describe_blas; print(describe_blas())"
     text = subprocess.run(
         [sys.executable, "-c", program],
-        env={"OPENBLAS_CORETYPE": "Nehalem", "OPENBLAS_NUM_THREADS": "1", "PATH": ""},
+        env={**os.environ, "OPENBLAS_CORETYPE": "Nehalem", "OPENBLAS_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=True,
@@ -186,3 +187,27 @@ def test_cupy_on_a_gpu(request):
         pytest.skip(problem)
     backend = get_backend("cupy")
     assert_lives_on(backend.asarray([[1.0]]), backend)
+
+
+def test_a_library_that_is_broken_is_named_with_its_error(monkeypatch):
+    class Broken:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name == "dask":
+                raise OSError("libwhatever.so: cannot open shared object file\nmore")
+
+    for name in [name for name in sys.modules if name.partition(".")[0] == "dask"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "array_api_compat.dask.array", raising=False)
+    monkeypatch.delitem(sys.modules, "array_api_compat.dask", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken, *sys.meta_path])
+    with pytest.raises(BackendUnavailableError, match="broken .OSError: libwhatever.so"):
+        get_backend("dask")
+    assert not next(status for status in list_backends() if status.name == "dask").usable
+
+
+def test_a_backend_and_another_dtype_contradict():
+    backend = get_backend("numpy", dtype="float64")
+    assert get_backend(backend, dtype="float64") is backend
+    with pytest.raises(InputError, match="dtype is float32, but the backend given computes in"):
+        get_backend(backend, dtype="float32")

@@ -351,3 +351,56 @@ def test_layers_are_widths_or_an_input_error(text):
         return
     assert all(width > 0 for width in widths)
     assert widths or text.strip().lower() == "none"
+
+
+@pytest.mark.parametrize("arguments", [["--iterations", "2.9"], ["--seed", "1.5"]])
+def test_whole_numbers_are_whole(arguments, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run(capsys, "train", *arguments)
+    assert code == 2
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_test_set_that_cannot_be_scored_is_found_before_training(pictures, tmp_path, capsys):
+    with h5py.File(tmp_path / "huge.h5", "w") as file:
+        file["test_set_x"], file["test_set_y"] = np.full((1, 2, 2, 3), 1e300), [0]
+        file["list_classes"] = np.asarray([b"no", b"yes"])
+    arguments = ("train", pictures, "--test", tmp_path / "huge.h5", "--out", tmp_path / "run")
+    code, out, err = run(capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert "too large for float32" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_targets_that_cannot_be_replaced(tmp_path, capsys):
+    (tmp_path / "run" / "history.json").mkdir(parents=True)
+    code, _, err = run(capsys, "train", *QUICK, "--out", tmp_path / "run")
+    assert code == 2
+    assert "history.json is a directory" in err
+
+
+@pytest.mark.parametrize("option", [[], ["--out"]])
+def test_names_that_are_too_long(option, capsys):
+    code, _, err = run(capsys, "train", *option, "x" * 300)
+    assert code == 2
+    assert "File name too long" in err
+
+
+def test_predict_json_is_an_option_as_elsewhere(trained, capsys):
+    _, one, _ = run(capsys, "predict", trained, "--json")
+    _, other, _ = run(capsys, "predict", trained, "--format", "json")
+    assert json.loads(one) == json.loads(other)
+
+
+def test_training_goes_on_when_nobody_reads(tmp_path):
+    command = program("train", *QUICK, "--out", tmp_path / "run")
+    done = subprocess.run(
+        ["bash", "-c", '"$@" | true; exit ${PIPESTATUS[0]}', "-", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "model.h5").exists()

@@ -107,7 +107,7 @@ def test_a_declared_size_beyond_the_memory_is_refused(tmp_path):
 def test_files_that_are_none(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         load_dataset(tmp_path / "absent.h5")
-    with pytest.raises(InputError, match="is a directory"):
+    with pytest.raises(InputError, match="Is a directory"):
         load_dataset(tmp_path)
     text = tmp_path / "text.h5"
     text.write_text("hello")

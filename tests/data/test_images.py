@@ -57,3 +57,20 @@ def test_a_decompression_bomb(picture, monkeypatch):
 def test_a_model_that_takes_no_pictures(picture):
     with pytest.raises(InputError, match=r"examples of shape \(12,\), not pictures"):
         load_images([picture], (12,))
+
+
+def test_sixteen_bits_are_scaled_not_cut_off(tmp_path):
+    path = tmp_path / "deep.png"
+    Image.fromarray(np.asarray([[300, 40000, 65535]], np.uint16)).save(path)
+    examples = load_images([path], (1, 3)).examples
+    np.testing.assert_array_equal(examples[0, 0], np.round(np.asarray([300, 40000, 65535]) / 257))
+
+
+def test_photographs_are_turned_upright(picture, tmp_path):
+    turned = tmp_path / "turned.png"
+    with Image.open(picture) as image:
+        exif = image.getexif()
+        exif[0x0112] = 3  # orientation: upside down
+        image.save(turned, exif=exif)
+    upright, original = (load_images([p], (2, 4, 3)).examples for p in (turned, picture))
+    np.testing.assert_array_equal(upright[0], original[0][::-1, ::-1])

@@ -11,6 +11,7 @@ from support import assert_equal, assert_lives_on, eps
 from portadnn.errors import InputError
 from portadnn.network.activations import ACTIVATIONS
 from portadnn.network.initializers import initialize_parameters_deep
+from portadnn.network.layers import linear_forward
 from portadnn.network.losses import HEADS
 from portadnn.network.model import (
     L_model_backward,
@@ -256,3 +257,30 @@ def parameters_on_dask(parameters):
     import dask.array as da
 
     return {name: da.from_array(p) for name, p in parameters.items()}
+
+
+def test_integer_labels_do_not_widen_float32(backend):
+    network = Network((5, 4, 1))
+    parameters = initialize_parameters_deep(network.layer_dims, backend=backend)
+    X = backend.asarray(np.ones((5, 2)))
+    Y = backend.asarray([[0, 1]], dtype="int32")
+    AL, caches = L_model_forward(X, parameters, network=network)
+    for gradient in L_model_backward(AL, Y, caches, network=network).values():
+        assert_lives_on(gradient, backend)
+    assert compute_cost_with_logits(caches[-1][1], Y, network=network).dtype == backend.dtype
+
+
+def test_data_that_is_not_floating_is_named():
+    with pytest.raises(InputError, match="A has dtype int64: expected float32 or float64"):
+        linear_forward(np.ones((2, 3), np.int64), np.ones((1, 2)), np.ones((1, 1)))
+    with pytest.raises(InputError, match="array of float16.*convert it to float32 or float64"):
+        linear_forward(np.ones((2, 3), np.float16), np.ones((1, 2)), np.ones((1, 1)))
+
+
+def test_caches_of_another_network():
+    AL, Y = np.ones((1, 2)), np.ones((1, 2))
+    with pytest.raises(InputError, match="0 caches were given"):
+        L_model_backward(AL, Y, [])
+    _, caches = L_model_forward(np.ones((4, 2)), initialize_parameters_deep([4, 1]))
+    with pytest.raises(InputError, match="1 caches were given: expected one for each of 2"):
+        L_model_backward(AL, Y, caches, network=Network((4, 3, 1)))

@@ -283,3 +283,13 @@ def test_batches_are_a_shuffle_of_every_epoch():
         assert len(set(epoch.tolist())) == 24
     assert not np.array_equal(epochs[0], epochs[1])
     np.testing.assert_array_equal(run.batch(4), run.batch(4))
+
+
+def test_a_nan_of_two_lawful_overflows_is_no_fault():
+    run = make_run(Network((2, 1)), m=2, steps=1)
+    parameters = {"W1": np.asarray([[2.0, -2.0]]), "b1": np.zeros((1, 1))}
+    run = replace(run, parameters=parameters, X=np.full((2, 2), 3e38))
+    (record,) = watch(run, get_backend("numpy"), [0])
+    assert not np.isfinite(record.tensors["Z1"]).any()
+    check = next(c for c in certify_step(run, record) if c.tensor == "Z1")
+    assert check.verdict.passed

@@ -329,3 +329,22 @@ def test_plot_cost_shows_the_curve(monkeypatch):
     (history, rate), = shown  # fmt: skip
     assert history[0][0] == 0
     assert rate == 0.1
+
+
+def test_a_backend_by_name_keeps_the_dtype_of_X(backend_name, dtype):
+    X, Y = small_problem()
+    parameters = L_layer_model(X.astype(dtype), Y, [5, 1], 0.1, 1, backend=backend_name)
+    assert parameters["W1"].dtype == get_backend(backend_name, dtype=dtype).dtype
+
+
+def test_layers_that_are_no_sequence():
+    X, Y = small_problem()
+    with pytest.raises(InputError, match="layer_dims is 5: expected integers"):
+        L_layer_model(X, Y, 5)
+
+
+def test_data_scaled_in_another_way_is_refused(digits):
+    model = train(digits[0], layers=[3], num_iterations=1, backend="numpy")
+    floats = Dataset(digits[1].examples.astype(float), digits[1].labels, digits[1].classes)
+    with pytest.raises(InputError, match="holds numbers that are taken as they are, but the model"):
+        predict(model, floats)
