@@ -109,6 +109,10 @@ class Backend:
         """A context in which this backend computes; ``train`` and every check run inside it."""
         return contextlib.nullcontext()
 
+    def single_thread(self) -> contextlib.AbstractContextManager[Any] | None:
+        """A context with one thread of arithmetic, or None where the library has no such switch."""
+        return None
+
     def repeat(
         self,
         step: Callable[..., tuple[Any, Any]],

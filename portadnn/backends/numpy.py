@@ -30,6 +30,11 @@ class NumpyBackend(Backend):
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         return quiet_numpy()
 
+    def single_thread(self) -> contextlib.AbstractContextManager[Any] | None:
+        from threadpoolctl import threadpool_limits
+
+        return threadpool_limits(1, user_api="blas")
+
     @staticmethod
     def owns(x: Any) -> bool:
         return is_numpy_array(x)

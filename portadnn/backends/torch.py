@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,17 @@ class TorchBackend(Backend):
         import torch
 
         return torch.no_grad()
+
+    @contextlib.contextmanager
+    def single_thread(self) -> Iterator[None]:
+        import torch
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
     def asarray(self, x: Any, *, dtype: str | None = None) -> Any:
         x = super().asarray(x, dtype=dtype)

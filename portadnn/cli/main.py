@@ -12,6 +12,7 @@ from portadnn.cli.backends import backends
 from portadnn.cli.evaluate import evaluate
 from portadnn.cli.options import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 from portadnn.cli.output import discard_stdout
+from portadnn.cli.parity import parity
 from portadnn.cli.predict import predict
 from portadnn.cli.summary import summary
 from portadnn.cli.train import train
@@ -24,6 +25,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
+app.command(parity)
 for _command in (train, evaluate, predict, summary, backends):  # each imports what it needs inside
     app.command(_command)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -117,6 +118,12 @@ class Certificate:
     def largest(self) -> Check | None:
         """The check with the largest ratio of error to bound."""
         return max(self.checks, key=lambda check: check.ratio, default=None)
+
+    @property
+    def fewest_bits(self) -> float | None:
+        """The fewest effective bits of any product's inputs, or None where none was counted."""
+        counted = [c.bits for c in self.checks if c.bits is not None and math.isfinite(c.bits)]
+        return min(counted, default=None)
 
 
 @dataclass(frozen=True)
@@ -240,7 +247,7 @@ def compare(
         [environment(backend) for backend in backends],
         streams,
         plan=plan,
-        matmul=matmul,
+        modes=[matmul] * len(backends),
         references=[
             functools.partial(final_parameters, run, backend) if check_mode and jit else None
             for backend in backends
@@ -256,11 +263,14 @@ def judge(
     streams: Sequence[Iterable[StepRecord]],
     *,
     plan: Plan,
-    matmul: str | None = None,
+    modes: Sequence[str | None],
     references: Sequence[Callable[[], Mapping[str, np.ndarray]] | None] = (),
     on_step: Callable[[int], None] | None = None,
 ) -> Comparison:
-    """Certify and compare streams of records, wherever they come from: backends, or a file."""
+    """Certify and compare streams of records, wherever they come from: backends, or a file.
+
+    ``modes`` are the declared modes of each one's products; None is plain.
+    """
     certificates: list[Certificate] = []
     result = Comparison(run, plan, certificates)
     previous: list[Mapping[str, np.ndarray] | None] = [None] * len(names)
@@ -272,9 +282,9 @@ def judge(
         last_step = step
         for i, record in enumerate(records):
             if len(certificates) <= i:
-                mode = matmul or record.dtype
+                mode = modes[i] or record.dtype
                 certificates.append(Certificate(names[i], record.dtype, mode, environments[i]))
-            _certify(run, record, previous[i], plan, matmul, certificates[i])
+            _certify(run, record, previous[i], plan, modes[i], certificates[i])
             previous[i] = {name: record.tensors[f"{name}+"] for name in run.network.shapes}
         for other, record in enumerate(records[1:], start=1):
             pair = names[0], names[other]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -150,12 +150,14 @@ def watch(
             yield StepRecord(target, backend.dtype_name, host)
 
 
-def final_parameters(run: Run, backend: Backend) -> dict[str, np.ndarray]:
+def final_parameters(
+    run: Run, backend: Backend, step: Callable[..., Any] = train_step
+) -> dict[str, np.ndarray]:
     """The parameters after the run as training makes it, with nothing watched."""
     with backend.scope():
         X, Y = backend.asarray(run.X), backend.asarray(run.Y)
         parameters = {name: backend.asarray(p) for name, p in run.parameters.items()}
-        step = make_step(run.network, backend.xp, train_step)
+        step = make_step(run.network, backend.xp, step)
         for start in range(0, run.steps, 100):
             stop = min(start + 100, run.steps)
             parameters, _ = backend.repeat(

@@ -1,0 +1,311 @@
+"""``portadnn parity``: compare backends, record a run, replay it elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from portadnn.cli.options import BackendOption, Dtype, JsonOption, WholeNumber, parse_layers
+
+if TYPE_CHECKING:
+    from portadnn.parity.compare import Comparison
+    from portadnn.parity.run import Run
+
+Matmul = Literal["float32", "float64", "tf32", "bfloat16"]
+HtmlOption = Annotated[
+    Path | None, Parameter(name="--html", help="Write a report to this file as well.")
+]
+MOST_KINKS = 10  # on the terminal; --json and --html have all
+
+parity = App(name="parity", help="Prove that backends computed the same training.")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class RunOptions:
+    """The run that is made on every backend."""
+
+    data: Annotated[Path | None, Parameter(help="HDF5 file; without it the digits.")] = None
+    layers: Annotated[
+        str | None, Parameter(help="Hidden widths. Default as for `portadnn train`.")
+    ] = None
+    activation: Annotated[str, Parameter(help="Of the hidden layers.")] = "relu"
+    learning_rate: Annotated[float | None, Parameter(help="Default as for `portadnn train`.")] = (
+        None
+    )
+    steps: Annotated[WholeNumber, Parameter(help="Iterations.")] = 50
+    batch_size: Annotated[WholeNumber | None, Parameter(help="Default the whole batch.")] = None
+    init: Annotated[str, Parameter(help="As for `portadnn train`.")] = "he"
+    seed: Annotated[
+        WholeNumber | None, Parameter(help="Default draws as numpy.random.RandomState(3).")
+    ] = None
+    dtype: Dtype = "float32"
+    matmul: Annotated[
+        Matmul | None, Parameter(help="Declared mode of float32 products. Default plain.")
+    ] = None
+
+    def run(self) -> Run:
+        """The declared run."""
+        from portadnn.cli.train import DIGITS_DEFAULTS, FILE_DEFAULTS
+        from portadnn.data.hdf5 import load_dataset, load_digits
+        from portadnn.network.initializers import initialize_parameters_deep
+        from portadnn.parity.run import Run
+        from portadnn.training.loop import check_schedule
+        from portadnn.training.train import network_for
+
+        defaults: dict[str, Any] = DIGITS_DEFAULTS if self.data is None else FILE_DEFAULTS
+        rate = defaults["learning_rate"] if self.learning_rate is None else self.learning_rate
+        check_schedule(rate, self.steps)
+        hidden = parse_layers(self.layers or defaults["layers"])
+        data = load_digits()[0] if self.data is None else load_dataset(self.data, "train")
+        data.check_range(self.dtype)
+        network = network_for(data, hidden, self.activation)
+        parameters = initialize_parameters_deep(network.layer_dims, init=self.init, rng=self.seed)
+        X, Y = data.columns("float64"), data.targets("float64")
+        return Run(network, parameters, X, Y, rate, self.steps, self.batch_size)
+
+
+@parity.default
+def compare(
+    *backends: str,
+    options: RunOptions | None = None,
+    sample: Annotated[bool, Parameter(negative="")] = False,
+    eager: Annotated[bool, Parameter(negative="")] = False,
+    noise: bool = True,
+    self_test: Annotated[bool, Parameter(negative="")] = False,
+    html: HtmlOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Make the same run on several backends and check every operation against derived bounds.
+
+    Exit code 0 for parity (undecidable kinks included), 1 for SUSPECT or DIVERGED, 2 for bad input.
+
+    Parameters
+    ----------
+    backends
+        Two or more, such as numpy torch jax; one is checked against the float64 shadow alone.
+    sample
+        Check steps 0, 1, 2, 5, 10, 100, 1000 and the last in full and every tenth by random
+        projections, instead of every step in full.
+    eager
+        Run op by op also where a backend would compile.
+    noise
+        Measure each backend's own noise floor: repeat, threads, batch split.
+    self_test
+        Plant every known fault and show which are found.
+    """
+    from portadnn.backends import get_backend
+    from portadnn.errors import InputError
+    from portadnn.parity.compare import compare as compare_backends
+    from portadnn.parity.compare import full_plan, sampled_plan
+    from portadnn.parity.noise import noise_floor
+
+    options = options or RunOptions()
+    if self_test:
+        return _self_test(as_json)
+    if not backends:
+        raise InputError("no backend was named: expected two or more, such as numpy torch")
+    chosen = [get_backend(name, dtype=options.dtype) for name in backends]
+    run = options.run()
+    _check_writable(html)
+    plan = sampled_plan(run.steps) if sample else full_plan(run.steps)
+    result = compare_backends(run, chosen, plan=plan, matmul=options.matmul, jit=not eager)
+    if noise:
+        result.noise = {backend.name: noise_floor(run, backend) for backend in chosen}
+    return _show(result, html, as_json)
+
+
+@parity.command
+def record(
+    *,
+    out: Path,
+    backend: BackendOption = "numpy",
+    options: RunOptions | None = None,
+    keep: str | None = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Make a run on one backend and keep it in a file, to be checked and repeated elsewhere.
+
+    Parameters
+    ----------
+    out
+        The HDF5 file to write.
+    keep
+        Steps to keep in full, such as 0,1,49; the others leave a digest. Default 0, 1, 2, 5, 10,
+        100, 1000 and the last.
+    overwrite
+        Replace a file that is there already.
+    """
+    from portadnn.backends import get_backend
+    from portadnn.errors import InputError
+    from portadnn.parity.bundles import record_bundle
+
+    options = options or RunOptions()
+    steps = None if keep is None else _parse_steps(keep)
+    chosen = get_backend(backend, dtype=options.dtype)
+    if out.exists() and not overwrite:
+        raise InputError(f"{out} exists: choose another --out, or add --overwrite")
+    run = options.run()
+    _check_writable(out)
+    bundle = record_bundle(run, chosen, out, keep=steps, matmul=options.matmul)
+    kept = ", ".join(str(record.step) for record in bundle.records)
+    print(f"{run.steps} steps on {chosen.name}, {options.dtype}; steps {kept} kept in {out}")
+
+
+@parity.command
+def replay(
+    bundle: Path,
+    /,
+    *,
+    backend: BackendOption = "numpy",
+    matmul: Matmul | None = None,
+    html: HtmlOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Check a recorded run and make it again on a backend of this host.
+
+    Exit code as for `portadnn parity`.
+
+    Parameters
+    ----------
+    bundle
+        A file of `portadnn parity record`.
+    matmul
+        Declared mode of this host's float32 products.
+    """
+    from portadnn.backends import get_backend
+    from portadnn.parity.bundles import read_bundle
+    from portadnn.parity.bundles import replay as replay_bundle
+
+    loaded = read_bundle(bundle)
+    chosen = get_backend(backend, dtype=loaded.dtype)
+    _check_writable(html)
+    return _show(replay_bundle(loaded, chosen, matmul=matmul), html, as_json)
+
+
+def _parse_steps(text: str) -> frozenset[int]:
+    from portadnn.errors import InputError
+
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise InputError(f"--keep {text}: expected step numbers with commas, such as 0,1,49")
+    return frozenset(map(int, parts))
+
+
+def _check_writable(path: Path | None) -> None:
+    """Raise InputError before work starts if a file cannot be written there."""
+    from portadnn.errors import InputError
+
+    if path is None:
+        return
+    probe = path.with_name(f".{path.name}.probe")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(21, "it is a directory")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _show(result: Comparison, html: Path | None, as_json: bool) -> int:
+    from portadnn.cli.output import print_json, print_line, table_text
+
+    if html is not None:
+        from portadnn.report import write_report
+
+        write_report(result, html)
+    if as_json:
+        print_json(_as_json(result))
+        return result.outcome.exit_code
+    print_line(table_text(_certificate_table(result)))
+    for certificate in result.certificates:
+        if certificate.mode_mismatch:
+            print_line(f"MODE MISMATCH {certificate.backend}: watching the run changed its numbers")
+    if result.first_divergence:
+        backend, check = result.first_divergence
+        print_line(f"{backend}: {check}; every earlier operation certified")
+    for kink in result.kinks[:MOST_KINKS]:
+        print_line(str(kink))
+    if len(result.kinks) > MOST_KINKS:
+        print_line(f"... {len(result.kinks):,} mask disagreements in all (--json has every one)")
+    print_line(f"{result.outcome.value} over {result.run.steps} steps")
+    if html is not None:
+        print_line(f"report: {html}")
+    return result.outcome.exit_code
+
+
+def _certificate_table(result: Comparison) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE)
+    for heading in ("backend", "verdict"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("steps", "operations", "largest ratio", "bits", "repeat", "threads", "split"):
+        table.add_column(heading, justify="right")
+    for certificate in result.certificates:
+        largest = certificate.largest
+        floor = result.noise.get(certificate.backend, {})
+        bits = certificate.fewest_bits
+        table.add_row(
+            certificate.backend,
+            certificate.outcome.value,
+            f"{certificate.full} + {certificate.projected}"
+            if certificate.projected
+            else str(certificate.full),
+            f"{len(certificate.checks):,}",
+            f"{largest.ratio:.3f} {largest.tensor}" if largest else "",
+            f"{bits:.1f}" if bits is not None else "",
+            *(
+                "" if (value := floor.get(key)) is None else f"{value:.1e}"
+                for key in ("repeat", "threads", "batch split")
+            ),
+        )
+    return table
+
+
+def _as_json(result: Comparison) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from portadnn.cli.output import network_json
+
+    run = result.run
+    kinks = [asdict(kink) | {"undecidable": kink.undecidable} for kink in result.kinks]
+    return {
+        "outcome": result.outcome.value,
+        "network": network_json(run.network),
+        "learning_rate": run.learning_rate,
+        "steps": run.steps,
+        "batch_size": run.batch_size,
+        "certificates": [
+            {
+                "backend": certificate.backend,
+                "outcome": certificate.outcome.value,
+                "dtype": certificate.dtype,
+                "matmul": certificate.matmul,
+                "environment": certificate.environment,
+                "steps_checked_in_full": certificate.full,
+                "steps_projected": certificate.projected,
+                "operations": len(certificate.checks),
+                "largest_ratio": certificate.largest.ratio if certificate.largest else None,
+                "fewest_bits": certificate.fewest_bits,
+                "mode_mismatch": certificate.mode_mismatch,
+                "seconds": certificate.seconds,
+                "noise": result.noise.get(certificate.backend),
+                "first_failure": str(certificate.first_failure)
+                if certificate.first_failure
+                else None,
+            }
+            for certificate in result.certificates
+        ],
+        "kinks": kinks,
+        "deviations": [asdict(deviation) for deviation in result.deviations],
+    }
+
+
+def _self_test(as_json: bool) -> int:
+    raise NotImplementedError

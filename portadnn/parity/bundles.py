@@ -1,0 +1,256 @@
+"""A run as a file: recorded on one host, checked and repeated on one that has only the file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+
+from portadnn.backends import Backend
+from portadnn.data.files import atomic_path, open_hdf5, read_array
+from portadnn.errors import InputError
+from portadnn.network.spec import Network
+from portadnn.parity.bounds import declared_format
+from portadnn.parity.compare import Comparison, Plan, judge, sampled_plan
+from portadnn.parity.environment import environment
+from portadnn.parity.run import Run, StepRecord, watch
+
+_FORMAT = "portadnn parity bundle"
+_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A recorded run.
+
+    Attributes
+    ----------
+    run : Run
+    backend, dtype : str
+        That recorded it.
+    matmul : str
+        The mode that it declared for products.
+    environment : dict of str
+    records : list of StepRecord
+        The steps that are kept in full.
+    digests : list of str
+        The SHA-256 of every step, see ``step_digest``.
+    """
+
+    run: Run
+    backend: str
+    dtype: str
+    matmul: str
+    environment: dict[str, str]
+    records: list[StepRecord]
+    digests: list[str]
+
+
+def step_digest(record: StepRecord) -> str:
+    """SHA-256 of a step's tensors: names, shapes, dtypes and little-endian bytes, in order.
+
+    A changed sign, also of a zero, and a changed order of entries change it.
+    """
+    return _digest(record.tensors)
+
+
+def record_bundle(
+    run: Run,
+    backend: Backend,
+    path: str | os.PathLike[str],
+    *,
+    keep: frozenset[int] | None = None,
+    matmul: str | None = None,
+) -> Bundle:
+    """Make the run on a backend and write it to an HDF5 file, whole or not at all.
+
+    Parameters
+    ----------
+    run : Run
+    backend : Backend
+    path : path of the file
+    keep : set of int, optional
+        Steps kept in full; the others leave a digest. Default 0, 1, 2, 5, 10, 100, 1,000 and the
+        last.
+    matmul : {"float32", "tf32", "bfloat16"}, optional
+        The mode that the backend declares for products of float32.
+
+    Raises
+    ------
+    InputError
+        If a step is not of the run or the mode does not fit the dtype.
+    """
+    keep = sampled_plan(run.steps).full if keep is None else keep
+    beyond = sorted(step for step in keep if not 0 <= step < run.steps)
+    if beyond:
+        raise InputError(f"step {beyond[0]} is to be kept, but the run has {run.steps} steps")
+    matmul = matmul or backend.dtype_name
+    declared_format(backend.dtype_name, matmul)
+    records, digests = [], []
+    for record in watch(run, backend, range(run.steps)):
+        digests.append(step_digest(record))
+        if record.step in keep:
+            records.append(record)
+    bundle = Bundle(
+        run, backend.name, backend.dtype_name, matmul, environment(backend), records, digests
+    )
+    write_bundle(bundle, path)
+    return bundle
+
+
+def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
+    """Write a bundle; its root carries the SHA-256 of all that is in it."""
+    run = bundle.run
+    header = {
+        "network": asdict(run.network),
+        "learning_rate": run.learning_rate,
+        "steps": run.steps,
+        "batch_size": run.batch_size,
+        "seed": run.seed,
+        "backend": bundle.backend,
+        "dtype": bundle.dtype,
+        "matmul": bundle.matmul,
+        "environment": bundle.environment,
+        "kept": [record.step for record in bundle.records],
+        "digests": bundle.digests,
+    }
+    arrays = {"run/X": run.X, "run/Y": run.Y}
+    arrays |= {f"run/parameters/{name}": p for name, p in run.parameters.items()}
+    for record in bundle.records:
+        declared = run.declared(record.step, record.dtype)
+        for name, x in record.tensors.items():
+            # the data is in the file once; a step that saw other data brings its own
+            if not (name in declared and _same_bits(x, declared[name])):
+                arrays[f"steps/{record.step}/{name}"] = x
+    text = json.dumps(header, sort_keys=True)
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["format"] = _FORMAT
+        file.attrs["version"] = _VERSION
+        # a header of many digests is larger than an attribute may be
+        file.create_dataset("header", data=np.frombuffer(text.encode(), dtype=np.uint8))
+        for name, x in arrays.items():
+            compression = "gzip" if x.size > 1000 else None
+            file.create_dataset(name, data=x, compression=compression, shuffle=bool(compression))
+        file.attrs["sha256"] = _digest({"header": _text_array(text), **arrays})
+
+
+def read_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Read a bundle, with the suspicion that any input gets.
+
+    Raises
+    ------
+    InputError
+        If the file is not a bundle, is truncated or altered, or its parts do not fit together.
+    """
+    with open_hdf5(path) as file:
+        if file.attrs.get("format") != _FORMAT:
+            raise InputError(
+                f"{path} is not a parity bundle: expected a file of `portadnn parity record`"
+            )
+        if file.attrs.get("version") != _VERSION:
+            raise InputError(
+                f"{path} is a bundle of format version {file.attrs.get('version')}: "
+                f"this portadnn reads {_VERSION}"
+            )
+        try:
+            return _read(file)
+        except (InputError, TypeError, ValueError, KeyError, OverflowError) as error:
+            raise InputError(f"{path} is a damaged bundle: {error}") from error
+
+
+def _read(file: h5py.File) -> Bundle:
+    raw = read_array(file, "header", kinds="u", expected="the bundle's header")
+    text = raw.astype(np.uint8).tobytes().decode()
+    header = json.loads(text)
+    network = Network(**header["network"])
+    used = {"header": _text_array(text)}
+
+    def take(name: str, dtype: str) -> np.ndarray:
+        x = read_array(file, name, kinds="f", expected=f"an array of {dtype}")
+        if x.dtype != dtype:
+            raise InputError(f"{name} has dtype {x.dtype}: expected {dtype}")
+        used[name] = x
+        return x
+
+    run = Run(
+        network,
+        {name: take(f"run/parameters/{name}", "float64") for name in network.shapes},
+        take("run/X", "float64"),
+        take("run/Y", "float64"),
+        header["learning_rate"],
+        header["steps"],
+        header["batch_size"],
+        header["seed"],
+    )
+    dtype, matmul = header["dtype"], header["matmul"]
+    declared_format(dtype, matmul)
+    if len(header["digests"]) != run.steps:
+        raise InputError(f"it has {len(header['digests'])} digests for {run.steps} steps")
+    records = []
+    for step in header["kept"]:
+        declared = run.declared(int(step), dtype)
+        tensors = {}
+        for name in _tensor_names(network):
+            where = f"steps/{int(step)}/{name}"
+            own = name not in declared or where in file
+            tensors[name] = take(where, dtype) if own else declared[name]
+        record = StepRecord(int(step), dtype, tensors)
+        if step_digest(record) != header["digests"][record.step]:
+            raise InputError(f"step {step} is not the one that was recorded")
+        records.append(record)
+    if _digest(used) != file.attrs.get("sha256"):
+        raise InputError("its contents are not those that were recorded")
+    texts = {str(key): str(value) for key, value in header["environment"].items()}
+    return Bundle(
+        run, str(header["backend"]), dtype, matmul, texts, records, list(header["digests"])
+    )
+
+
+def replay(bundle: Bundle, backend: Backend, *, matmul: str | None = None) -> Comparison:
+    """Check what a bundle holds, make its run again on a backend, and compare the two.
+
+    The first certificate is the bundle's, with the environment that it came from.
+    """
+    run = bundle.run
+    steps = [record.step for record in bundle.records]
+    return judge(
+        run,
+        [f"{bundle.backend} (recorded)", backend.name],
+        [bundle.environment, environment(backend)],
+        [bundle.records, watch(run, backend, steps)],
+        plan=Plan(frozenset(steps)),
+        modes=[bundle.matmul, matmul],
+    )
+
+
+def _tensor_names(network: Network) -> list[str]:
+    """The names of a record's tensors."""
+    names = ["X", "Y", "cost", *network.shapes, *(f"{name}+" for name in network.shapes)]
+    for l in range(1, network.L + 1):
+        names += [f"Z{l}", f"A{l}", f"dZ{l}", f"dW{l}", f"db{l}"]
+        names += [f"dA{l}"] if l < network.L else []
+    return names
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    state = hashlib.sha256()
+    for name in sorted(arrays):
+        x = np.asarray(arrays[name])
+        little = x.astype(x.dtype.newbyteorder("<"), copy=False)
+        state.update(f"{name} {little.dtype.str} {little.shape}\n".encode())
+        state.update(little.tobytes())
+    return state.hexdigest()
+
+
+def _same_bits(x: np.ndarray, y: np.ndarray) -> bool:
+    return x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
+
+
+def _text_array(text: str) -> Any:
+    return np.frombuffer(text.encode(), dtype=np.uint8)

@@ -1,0 +1,76 @@
+"""How far a backend's own freedom moves its numbers: the least that two backends may differ by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from portadnn.backends import Backend
+from portadnn.network.model import L_model_backward, L_model_forward, compute_cost_with_logits
+from portadnn.network.optimizers import update_parameters
+from portadnn.parity.run import Run, final_parameters
+
+
+def noise_floor(run: Run, backend: Backend) -> dict[str, float | None]:
+    """The relative distance of the final parameters between runs that should be the same.
+
+    Parameters
+    ----------
+    run : Run
+    backend : Backend
+
+    Returns
+    -------
+    distances : dict
+        ``repeat``: the run once more. ``threads``: with one thread; None where the library has no
+        switch. ``batch split``: every gradient as the mean of those of two halves of the batch, as
+        data-parallel training does; None for batches of one example. Each is the largest
+        ``max |p - q| / max |p|`` over the parameters.
+    """
+    reference = final_parameters(run, backend)
+    floor: dict[str, float | None] = {
+        "repeat": distance(reference, final_parameters(run, backend)),
+        "threads": None,
+        "batch split": None,
+    }
+    single = backend.single_thread()
+    if single is not None:
+        with single:
+            floor["threads"] = distance(reference, final_parameters(run, backend))
+    if (run.batch_size or run.X.shape[1]) > 1:
+        floor["batch split"] = distance(reference, final_parameters(run, backend, split_step))
+    return floor
+
+
+def distance(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> float:
+    """The largest ``max |p - q| / max |p|`` over the parameters; inf where one is not finite."""
+    largest = 0.0
+    for name, p in ours.items():
+        p, q = p.astype(np.float64), theirs[name].astype(np.float64)
+        if np.array_equal(p, q, equal_nan=True):
+            continue
+        scale = np.max(np.abs(p))
+        relative = float(np.max(np.abs(p - q)) / scale) if scale else np.inf
+        largest = max(largest, relative if np.isfinite(relative) else np.inf)
+    return largest
+
+
+def split_step(parameters, inputs, X, Y, *, network, xp):
+    """A training step whose gradients are added up from two halves of the batch."""
+    if "batch" in inputs:
+        X, Y = (xp.take(x, inputs["batch"], axis=1) for x in (X, Y))
+    m = X.shape[1]
+    grads: dict = {}
+    cost = 0.0
+    for part in (slice(0, m // 2), slice(m // 2, m)):
+        X_part, Y_part = X[:, part], Y[:, part]
+        share = X_part.shape[1] / m
+        AL, caches = L_model_forward(X_part, parameters, network=network, xp=xp)
+        ZL = caches[-1][1]
+        cost = cost + share * compute_cost_with_logits(ZL, Y_part, network=network, xp=xp)
+        found = L_model_backward(AL, Y_part, caches, network=network, input_gradient=False, xp=xp)
+        for name in (f"d{parameter}" for parameter in parameters):
+            term = xp.multiply(found[name], share)
+            grads[name] = grads[name] + term if name in grads else term
+    return update_parameters(parameters, grads, inputs["learning_rate"], xp=xp), cost

@@ -1,0 +1,182 @@
+"""A run as a file: it comes back as it was, and nothing altered is believed."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from parity.test_compare import make_run
+
+from portadnn.backends import get_backend
+from portadnn.errors import InputError
+from portadnn.parity.bundles import (
+    Bundle,
+    read_bundle,
+    record_bundle,
+    replay,
+    step_digest,
+    write_bundle,
+)
+from portadnn.parity.compare import Outcome
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.h5"
+
+
+def recorded(path, **options):
+    return record_bundle(make_run(steps=6, **options), get_backend("numpy"), path)
+
+
+@pytest.mark.parametrize("batch_size", [None, 8])
+def test_it_comes_back_as_it_was(path, batch_size):
+    written = recorded(path, batch_size=batch_size)
+    read = read_bundle(path)
+    assert read.run.network == written.run.network
+    assert read.run.batch_size == batch_size
+    np.testing.assert_array_equal(read.run.X, written.run.X)
+    for name, p in written.run.parameters.items():
+        np.testing.assert_array_equal(read.run.parameters[name], p)
+    assert [record.step for record in read.records] == [0, 1, 2, 5]
+    for ours, theirs in zip(written.records, read.records, strict=True):
+        assert ours.tensors.keys() == theirs.tensors.keys()
+        for name, x in ours.tensors.items():
+            np.testing.assert_array_equal(theirs.tensors[name], x)
+    assert read.digests == written.digests
+    assert len(read.digests) == 6
+    assert read.environment == written.environment
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_it_replays_on_every_backend(path, backend):
+    record_bundle(make_run(steps=6), get_backend("numpy", dtype=backend.dtype_name), path)
+    result = replay(read_bundle(path), backend)
+    assert result.outcome is Outcome.PARITY
+    assert [certificate.backend for certificate in result.certificates] == [
+        "numpy (recorded)",
+        backend.name,
+    ]
+
+
+def test_it_replays_in_another_process(path, pytestconfig):
+    backend = get_backend(pytestconfig.backends[-1])
+    record_bundle(make_run(steps=6), backend, path)
+    done = subprocess.run(
+        [sys.executable, "-m", "portadnn", "parity", "replay", path, "--backend", "numpy"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "PARITY over 6 steps" in done.stdout
+
+
+def test_digests_see_signs_and_order():
+    bundle = Bundle(make_run(), "numpy", "float32", "float32", {}, [], [])
+    from portadnn.parity.run import watch
+
+    (record,) = watch(bundle.run, get_backend("numpy"), [0])
+    digests = {step_digest(record)}
+    for name, change in (("cost", np.negative), ("dW1", lambda x: x[::-1]), ("A1", lambda x: -x)):
+        changed = np.ascontiguousarray(change(record.tensors[name]))
+        digests.add(step_digest(replace(record, tensors={**record.tensors, name: changed})))
+    assert len(digests) == 4  # A1 has zeros: their sign counts as well
+
+
+def test_a_weight_changed_in_the_file_is_refused(path):
+    recorded(path)
+    with h5py.File(path, "a") as file:
+        file["steps/2/W1"][0, 0] += 1e-5
+    with pytest.raises(InputError, match="step 2 is not the one that was recorded"):
+        read_bundle(path)
+
+
+def test_a_weight_changed_before_the_digests_were_made_is_caught(path):
+    bundle = recorded(path)
+    changed = []
+    for record in bundle.records:
+        tensors = dict(record.tensors)
+        if record.step == 2:
+            tensors["W1"] = tensors["W1"].copy()
+            tensors["W1"][0, 0] += np.float32(1e-5)
+        changed.append(replace(record, tensors=tensors))
+    digests = list(bundle.digests)
+    digests[2] = step_digest(changed[2])
+    write_bundle(replace(bundle, records=changed, digests=digests), path)
+    result = replay(read_bundle(path), get_backend("numpy"))
+    assert result.outcome is Outcome.DIVERGED
+    backend, check = result.first_divergence
+    assert backend == "numpy (recorded)"
+    assert check.tensor == "W1"  # step 1 ended with another
+    assert check.step == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["run/X", "run/Y", "run/parameters/b2", "steps/0/Z1", "steps/5/cost"]
+)
+def test_every_part_is_guarded(path, name):
+    recorded(path)
+    with h5py.File(path, "a") as file:
+        x = file[name][()]
+        del file[name]
+        file[name] = np.asarray(x + np.asarray(1e-3, x.dtype))
+    with pytest.raises(InputError, match="damaged bundle"):
+        read_bundle(path)
+
+
+@pytest.mark.parametrize("name", ["header", "run/X", "steps/1/dW2"])
+def test_missing_parts(path, name):
+    recorded(path)
+    with h5py.File(path, "a") as file:
+        del file[name]
+    with pytest.raises(InputError, match=f"{name} is missing"):
+        read_bundle(path)
+
+
+def test_other_files(path, tmp_path):
+    with h5py.File(path, "w") as file:
+        file["train_set_x"] = np.zeros((2, 2))
+    with pytest.raises(InputError, match="is not a parity bundle"):
+        read_bundle(path)
+    with pytest.raises(InputError, match="No such file|no such file"):
+        read_bundle(tmp_path / "absent.h5")
+
+
+def test_a_truncated_file(path):
+    recorded(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+    with pytest.raises(InputError, match="damaged"):
+        read_bundle(path)
+
+
+@given(st.integers(0, 2**31), st.integers(1, 30))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_file_is_refused_or_the_same(tmp_path, seed, damage):
+    path = tmp_path / "run.h5"
+    if not path.exists():
+        recorded(path)
+    content = path.read_bytes()
+    altered = bytearray(content)
+    rng = np.random.default_rng(seed)
+    for position in rng.integers(0, len(content), damage):
+        altered[position] = rng.integers(0, 256)
+    copy = tmp_path / "altered.h5"
+    copy.write_bytes(altered)
+    try:
+        read = read_bundle(copy)
+    except InputError as error:
+        assert "altered.h5" in str(error)
+    else:  # what was hit does not matter: the numbers are those that were recorded
+        assert read.digests == read_bundle(path).digests
+
+
+def test_steps_that_are_not_of_the_run(path):
+    with pytest.raises(InputError, match="step 6 is to be kept, but the run has 6 steps"):
+        record_bundle(make_run(steps=6), get_backend("numpy"), path, keep=frozenset({6}))
+    assert not path.exists()

@@ -1,0 +1,227 @@
+"""Whole runs on several backends: verdicts, kinks, noise floors, and what they cost."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from portadnn.backends import get_backend
+from portadnn.errors import InputError
+from portadnn.network.initializers import initialize_parameters_deep
+from portadnn.network.spec import Network
+from portadnn.parity.certify import Verdict
+from portadnn.parity.compare import (
+    Outcome,
+    Plan,
+    compare,
+    find_kinks,
+    full_plan,
+    judge,
+    sampled_plan,
+)
+from portadnn.parity.noise import noise_floor
+from portadnn.parity.projection import project_step
+from portadnn.parity.run import Run, watch
+
+
+def make_run(dims=(12, 7, 5, 1), m=31, steps=4, batch_size=None, seed=0, **network):
+    rng = np.random.default_rng(seed)
+    network = Network(dims, **network)
+    X = rng.standard_normal((dims[0], m))
+    Y = rng.integers(0, 2, (dims[-1], m)).astype(float)
+    parameters = initialize_parameters_deep(dims, rng=rng)
+    return Run(network, parameters, X, Y, 0.05, steps, batch_size)
+
+
+@pytest.mark.parametrize(
+    ("dims", "m", "batch_size"),
+    [((12, 7, 5, 1), 31, None), ((12, 7, 5, 1), 31, 8), ((3, 1), 1, None),
+     ((5, *[4] * 9, 2), 9, None)],
+)  # fmt: skip
+def test_every_pair_of_backends_is_at_parity(dims, m, batch_size, dtype, pytestconfig):
+    run = make_run(dims, m, batch_size=batch_size)
+    backends = [get_backend(name, dtype=dtype) for name in pytestconfig.backends]
+    result = compare(run, backends)
+    assert result.outcome is Outcome.PARITY, result.first_divergence
+    assert result.outcome.exit_code == 0
+    assert result.first_divergence is None
+    for certificate in result.certificates:
+        assert certificate.full == run.steps
+        assert certificate.mode_mismatch is False
+        assert certificate.environment["library"].startswith(certificate.backend.split(":")[0])
+        assert certificate.largest.ratio <= 1
+    assert all(kink.undecidable for kink in result.kinks)
+    if dtype == "float64":
+        assert all(deviation.relative < 1e-9 for deviation in result.deviations)
+
+
+def test_one_backend_alone_is_checked_against_the_shadow(backend):
+    result = compare(make_run(), [backend])
+    assert result.outcome is Outcome.PARITY
+    assert result.deviations == []
+
+
+def test_op_by_op_where_a_backend_would_compile(require):
+    require("jax")
+    result = compare(make_run(), [get_backend("jax")], jit=False)
+    assert result.outcome is Outcome.PARITY
+    assert result.certificates[0].mode_mismatch is None  # there is no other program to compare
+
+
+def test_no_backend_is_no_comparison():
+    with pytest.raises(InputError, match="no backend to compare was given"):
+        compare(make_run(), [])
+
+
+def tampered(run, backend, step, tensor, change):
+    """The stream of a run with one tensor of one step changed."""
+    for record in watch(run, backend, range(run.steps)):
+        if record.step == step:
+            tensors = {**record.tensors, tensor: change(record.tensors[tensor])}
+            record = replace(record, tensors=tensors)
+        yield record
+
+
+def judge_tampered(run, step, tensor, change, plan=None):
+    backend = get_backend("numpy")
+    streams = [
+        watch(run, backend, range(run.steps)),
+        tampered(run, backend, step, tensor, change),
+    ]
+    return judge(
+        run, ["honest", "faulty"], [{}, {}], streams,
+        plan=plan or full_plan(run.steps), modes=[None, None],
+    )  # fmt: skip
+
+
+def test_the_first_divergence_is_named():
+    result = judge_tampered(make_run(), 2, "dW2", lambda x: x * 31)
+    assert result.outcome is Outcome.DIVERGED
+    assert result.outcome.exit_code == 1
+    backend, check = result.first_divergence
+    assert backend == "faulty"
+    assert (check.step, check.layer, check.tensor) == (2, 2, "dW2")
+    assert [certificate.outcome for certificate in result.certificates] == [
+        Outcome.PARITY,
+        Outcome.DIVERGED,
+    ]
+
+
+def test_a_state_that_is_not_the_last_one_is_found():
+    def change(W):
+        W = W.copy()
+        W[0, 0] = np.nextafter(W[0, 0], 1)
+        return W
+
+    backend, check = judge_tampered(make_run(), 2, "W1", change).first_divergence
+    assert backend == "faulty"
+    assert (check.step, check.tensor, check.index) == (2, "W1", (0, 0))
+
+
+def test_projections_find_gross_faults_between_the_full_checks():
+    run = make_run(steps=9)
+    plan = Plan(frozenset({0, 8}), every=1)
+    honest = compare(run, [get_backend("numpy")], plan=plan)
+    assert honest.outcome is Outcome.PARITY
+    assert (honest.certificates[0].full, honest.certificates[0].projected) == (2, 7)
+    result = judge_tampered(run, 4, "dW1", lambda x: x * 31, plan)
+    assert result.outcome is Outcome.DIVERGED
+    assert result.first_divergence[1].tensor == "dW1"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_projections_flag_no_honest_step(seed, backend):
+    run = make_run((40, 9, 6, 2), m=20, steps=2, seed=seed)
+    for record in watch(run, backend, range(2)):
+        assert project_step(run, record) == []
+
+
+def test_plans():
+    assert full_plan(3).steps(3) == [0, 1, 2]
+    plan = sampled_plan(3000)
+    assert plan.full == {0, 1, 2, 5, 10, 100, 1000, 2999}
+    assert plan.steps(30) == [0, 1, 2, 5, 10, 20]
+
+
+def kinked_records(nudge):
+    """Two records of a step whose Z differ in sign at one entry, by what a nudge of W1 makes."""
+    run = make_run(m=1, steps=1)
+    (first,) = watch(run, get_backend("numpy"), [0])
+    Z = first.tensors["Z1"]
+    unit = 3
+    parameters = {name: p.copy() for name, p in run.parameters.items()}
+    # bring the unit's Z to almost 0 by its bias, a little above on one side and below on the other
+    parameters["b1"][unit, 0] -= float(Z[unit, 0])
+    sides = []
+    for sign in (1, -1):
+        nudged = {**parameters, "b1": parameters["b1"].copy()}
+        nudged["b1"][unit, 0] += sign * nudge
+        side = replace(run, parameters=nudged)
+        sides.append(next(iter(watch(side, get_backend("numpy"), [0]))))
+    return run, sides, unit
+
+
+def test_a_mask_that_the_states_explain_is_an_undecidable_kink():
+    run, (first, second), unit = kinked_records(1e-5)
+    (kink,) = find_kinks(run, first, second, ("a", "b"))
+    assert (kink.step, kink.layer, kink.unit, kink.sample) == (0, 1, unit, 0)
+    assert kink.first > 0 > kink.second
+    assert kink.undecidable
+    # two biases 2e-5 apart explain no more than that and the roundings
+    assert kink.propagated < 2.2e-5 + 1e-5
+    assert "UNDECIDABLE KINK step 0, layer 1, unit 3, sample 0" in str(kink)
+
+
+def test_a_mask_that_nothing_explains_is_a_divergence():
+    run, (first, _), unit = kinked_records(1e-5)
+    Z = first.tensors["Z1"].copy()
+    Z[unit, 0] = -0.5
+    other = replace(first, tensors={**first.tensors, "Z1": Z})
+    (kink,) = find_kinks(run, first, other, ("a", "b"))
+    assert not kink.undecidable
+    assert "UNEXPLAINED MASK" in str(kink)
+    result = judge(
+        run, ["a", "b"], [{}, {}], [[first], [other]], plan=Plan(frozenset()), modes=[None, None]
+    )
+    assert result.outcome is Outcome.DIVERGED
+
+
+def test_no_kink_without_a_kinked_activation():
+    run = make_run(activations="tanh")
+    (first,) = watch(run, get_backend("numpy"), [0])
+    other = replace(first, tensors={name: -x for name, x in first.tensors.items()})
+    assert find_kinks(run, first, other, ("a", "b")) == []
+
+
+def test_lower_precision_alone_is_suspect_not_diverged():
+    run = make_run((300, 20, 1), m=50, steps=1)
+    (record,) = watch(run, get_backend("numpy"), [0])
+    t = record.tensors
+
+    def eleven_bits(x):
+        mantissa, exponent = np.frexp(x.astype(np.float64))
+        return np.ldexp(np.round(np.ldexp(mantissa, 15)), exponent - 15)
+
+    Z = (eleven_bits(t["W1"]) @ eleven_bits(t["X"]) + t["b1"]).astype(np.float32)
+    A = np.maximum(Z, 0)
+    changed = replace(record, tensors={**t, "Z1": Z, "A1": A})
+    result = judge(run, ["low"], [{}], [[changed]], plan=full_plan(1), modes=[None])
+    check = result.first_divergence[1]
+    assert check.tensor == "Z1"
+    assert check.verdict is Verdict.SUSPECT
+
+
+def test_the_noise_floor(backend):
+    floor = noise_floor(make_run(), backend)
+    eps = float(backend.xp.finfo(backend.dtype).eps)
+    assert floor["repeat"] == 0
+    assert floor["batch split"] < 100 * eps  # 4 steps of a few roundings each
+    if backend.library in ("numpy", "torch"):
+        assert floor["threads"] < 100 * eps
+    else:
+        assert floor["threads"] is None
+
+
+def test_the_noise_floor_of_batches_of_one():
+    assert noise_floor(make_run(m=1), get_backend("numpy"))["batch split"] is None
+    assert noise_floor(make_run(batch_size=8), get_backend("numpy"))["batch split"] > 0
