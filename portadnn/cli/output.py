@@ -53,7 +53,9 @@ def table_text(table: Table) -> str:
 
 
 def _width() -> int:
-    return shutil.get_terminal_size((100, 24)).columns
+    return shutil.get_terminal_size(
+        (150, 24)
+    ).columns  # where there is no terminal, lines may be long
 
 
 def network_table(network: Network) -> Table:

@@ -17,8 +17,9 @@ from portadnn.data.files import atomic_path, open_hdf5, read_array
 from portadnn.errors import InputError
 from portadnn.network.spec import Network
 from portadnn.parity.bounds import declared_format
-from portadnn.parity.compare import Comparison, Plan, judge, sampled_plan
+from portadnn.parity.compare import Comparison, judge
 from portadnn.parity.environment import environment
+from portadnn.parity.plan import Plan, sampled_plan
 from portadnn.parity.run import Run, StepRecord, watch
 
 _FORMAT = "portadnn parity bundle"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,10 @@ class Run:
             )
         if self.batch_size is not None and not 1 <= self.batch_size <= m:
             raise InputError(f"batch size is {self.batch_size}: expected 1 to {m}")
+
+    def first(self, steps: int) -> Run:
+        """The same run, ended earlier."""
+        return replace(self, steps=steps)
 
     def batch(self, step: int) -> np.ndarray | None:
         """The indices of the step's examples, or None for all."""

@@ -15,8 +15,8 @@ import numpy as np
 
 from portadnn.backends import Backend, get_backend
 from portadnn.parity.certify import Check, certify_step, first_failure
-from portadnn.parity.compare import sampled_plan
 from portadnn.parity.faults import FAULTS, HONEST, STEPS, Fault, declared_run
+from portadnn.parity.plan import sampled_plan
 from portadnn.parity.run import StepRecord, watch
 from portadnn.parity.tampered import Tampered
 

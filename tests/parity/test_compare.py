@@ -10,16 +10,10 @@ from portadnn.errors import InputError
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
 from portadnn.parity.certify import Verdict
-from portadnn.parity.compare import (
-    Outcome,
-    Plan,
-    compare,
-    find_kinks,
-    full_plan,
-    judge,
-    sampled_plan,
-)
+from portadnn.parity.compare import Outcome, compare, judge
+from portadnn.parity.kinks import find_kinks
 from portadnn.parity.noise import noise_floor
+from portadnn.parity.plan import Plan, affordable_plan, full_plan, sampled_plan
 from portadnn.parity.projection import project_step
 from portadnn.parity.run import Run, watch
 
@@ -138,9 +132,19 @@ def test_projections_flag_no_honest_step(seed, backend):
 
 def test_plans():
     assert full_plan(3).steps(3) == [0, 1, 2]
-    plan = sampled_plan(3000)
+    plan = sampled_plan(3000, 10)
     assert plan.full == {0, 1, 2, 5, 10, 100, 1000, 2999}
     assert plan.steps(30) == [0, 1, 2, 5, 10, 20]
+    assert plan.coverage(3000) == 304 / 3000  # 1, 2, 5 and 2999 are no multiples of 10
+
+
+def test_an_affordable_plan_has_more_projections_for_more_time():
+    run = make_run(steps=3000)
+    backend = get_backend("numpy")
+    assert affordable_plan(run, backend, share=0.0).every == 0
+    generous = affordable_plan(run, backend, share=1000.0)
+    assert generous.every == 1
+    assert generous.full == sampled_plan(3000).full
 
 
 def kinked_records(nudge):

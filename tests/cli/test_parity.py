@@ -1,0 +1,131 @@
+"""``portadnn parity`` as a user runs it."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+from cli.test_cli import run
+
+QUICK = ["--steps", 3, "--layers", "5", "--no-noise"]
+
+
+def test_backends_at_parity(capsys, pytestconfig):
+    code, out, err = run(capsys, "parity", *pytestconfig.backends, *QUICK)
+    assert code == 0, err
+    assert "PARITY over 3 steps" in out
+    for name in pytestconfig.backends:
+        assert f"  {name} " in out
+
+
+def test_json_is_one_object_with_every_certificate(capsys):
+    arguments = ("numpy", "strict:device1", "--steps", 2, "--layers", 4, "--json")
+    code, out, err = run(capsys, "parity", *arguments)
+    assert (code, err) == (0, "")
+    result = json.loads(out)
+    assert result["outcome"] == "PARITY"
+    ours, theirs = result["certificates"]
+    assert ours["steps_checked_in_full"] == 2
+    assert ours["mode_mismatch"] is False
+    assert ours["noise"]["repeat"] == 0
+    assert theirs["environment"]["device"] == "array_api_strict.Device('device1')"
+    assert {d["tensor"] for d in result["deviations"]} >= {"Z1", "dW2", "W1+"}
+
+
+def test_options_of_the_run(capsys):
+    code, out, _ = run(
+        capsys, "parity", "numpy", "--steps", 4, "--layers", "6,5", "--activation", "tanh",
+        "--batch-size", 50, "--dtype", "float64", "--init", "lecun", "--seed", 1, "--sample",
+        "--learning-rate", 0.1, "--eager", "--no-noise", "--json",
+    )  # fmt: skip
+    assert code == 0
+    result = json.loads(out)
+    assert result["network"]["activations"] == ["tanh", "tanh"]
+    assert result["batch_size"] == 50
+    assert result["certificates"][0]["dtype"] == "float64"
+
+
+def test_a_declared_mode_of_products(capsys):
+    code, out, _ = run(capsys, "parity", "numpy", *QUICK, "--matmul", "tf32", "--json")
+    assert code == 0
+    assert json.loads(out)["certificates"][0]["matmul"] == "tf32"
+    code, _, err = run(capsys, "parity", "numpy", *QUICK, "--dtype", "float64", "--matmul", "tf32")
+    assert code == 2
+    assert "products of float64 are never tf32" in err
+
+
+def test_record_and_replay(capsys, tmp_path):
+    path = tmp_path / "run.h5"
+    code, out, _ = run(capsys, "parity", "record", "--out", path, *QUICK[:4], "--keep", "0,2")
+    assert code == 0
+    assert "steps 0, 2 kept" in out
+    code, out, _ = run(capsys, "parity", "replay", path, "--backend", "strict:device1")
+    assert code == 0
+    assert "numpy (recorded)" in out
+    assert "PARITY over 3 steps" in out
+    code, _, err = run(capsys, "parity", "record", "--out", path, *QUICK[:4])
+    assert code == 2
+    assert "add --overwrite" in err
+    with h5py.File(path, "a") as file:
+        file["steps/2/W1"][0, 0] += 1e-5
+    code, out, err = run(capsys, "parity", "replay", path)
+    assert (code, out) == (2, "")
+    assert "step 2 is not the one that was recorded" in err
+
+
+def test_divergence_is_exit_code_1_and_says_where(capsys, tmp_path):
+    from dataclasses import replace
+
+    from portadnn.parity.bundles import read_bundle, step_digest, write_bundle
+
+    path = tmp_path / "run.h5"
+    run(capsys, "parity", "record", "--out", path, *QUICK[:4])
+    bundle = read_bundle(path)
+    records, digests = list(bundle.records), list(bundle.digests)
+    tensors = {**records[1].tensors, "dW1": records[1].tensors["dW1"] * np.float32(1.001)}
+    records[1] = replace(records[1], tensors=tensors)
+    digests[1] = step_digest(records[1])
+    write_bundle(replace(bundle, records=records, digests=digests), path)
+    code, out, _ = run(capsys, "parity", "replay", path)
+    assert code == 1
+    assert "numpy (recorded): DIVERGED step 1, layer 1, dW1[" in out
+    assert "every earlier operation certified" in out
+    assert out.rstrip().endswith("DIVERGED over 3 steps")
+
+
+def test_the_self_test(capsys):
+    code, out, _ = run(capsys, "parity", "--self-test")
+    assert code == 0
+    assert "the checker is sound" in out
+    assert "the certificate finds 30 of 30 at their place" in " ".join(out.split())
+
+
+def test_a_self_test_that_fails(capsys, monkeypatch):
+    monkeypatch.setattr("portadnn.parity.self_test.first_failure", lambda checks: None)
+    code, out, _ = run(capsys, "parity", "--self-test", "--json")
+    assert code == 1
+    assert not json.loads(out)["passed"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no backend was named"),
+        (["numpyy"], "unknown backend 'numpyy': did you mean 'numpy'"),
+        (["numpy", "--steps", "0"], "number of iterations is 0"),
+        (["numpy", "--batch-size", "0"], "batch size is 0: expected 1 to 1437"),
+        (["numpy", "--activation", "relo"], "unknown activation 'relo'"),
+        (["numpy", "--data", "absent.h5"], "absent.h5"),
+        (["numpy", "--html", "/nonexistent/report.html"], "cannot be written"),
+        (["record", "--out", "/nonexistent/run.h5"], "cannot be written"),
+        (["record", "--out", "x.h5", "--keep", "1,b"], "expected step numbers"),
+        (["record", "--out", "x.h5", "--keep", "99"], "the run has 50 steps"),
+        (["replay", "absent.h5"], "absent.h5"),
+    ],
+)
+def test_bad_input(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, "parity", *arguments)
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.split())
+    assert list(tmp_path.iterdir()) == []
