@@ -228,6 +228,10 @@ def _show(result: Comparison, html: Path | None, as_json: bool) -> int:
     if result.first_divergence:
         backend, check = result.first_divergence
         print_line(f"{backend}: {check}; every earlier operation certified")
+        for certificate in result.certificates:
+            if certificate.cause:
+                cause = certificate.cause
+                print_line(f"{certificate.backend}: {cause.sentence} {cause.remedy}")
     for kink in result.kinks[:MOST_KINKS]:
         print_line(str(kink))
     if len(result.kinks) > MOST_KINKS:
@@ -303,6 +307,7 @@ def _as_json(result: Comparison) -> dict[str, Any]:
                 "first_failure": str(certificate.first_failure)
                 if certificate.first_failure
                 else None,
+                "cause": asdict(certificate.cause) if certificate.cause else None,
             }
             for certificate in result.certificates
         ],

@@ -13,6 +13,7 @@ import numpy as np
 
 from portadnn.backends import Backend
 from portadnn.errors import InputError
+from portadnn.parity.causes import Cause, name_cause
 from portadnn.parity.certify import Check, Verdict, certify_step, first_failure
 from portadnn.parity.environment import environment
 from portadnn.parity.kinks import Kink, find_kinks
@@ -50,6 +51,10 @@ class Certificate:
         failed.
     mode_mismatch : bool or None
         Whether a run that nobody watched ended with other weights; None where that was not tried.
+    failed : bool
+        Whether any check failed.
+    cause : Cause or None
+        Why the first failure came about, if it is one of the faults that are known.
     seconds : float
         Spent on checking.
     """
@@ -63,6 +68,8 @@ class Certificate:
     projected: int = 0
     projection_failures: list[Check] = field(default_factory=list)
     mode_mismatch: bool | None = None
+    failed: bool = False
+    cause: Cause | None = None
     seconds: float = 0.0
 
     @property
@@ -208,32 +215,30 @@ def judge(
     """
     certificates: list[Certificate] = []
     result = Comparison(run, plan, certificates)
-    previous: list[Mapping[str, np.ndarray] | None] = [None] * len(names)
-    last_step = -1
+    before: Sequence[StepRecord | None] = [None] * len(names)
     for records in zip(*streams, strict=True):
         step = records[0].step
-        if step != last_step + 1:  # the step before was not looked at
-            previous = [None] * len(names)
-        last_step = step
+        if before[0] is not None and before[0].step != step - 1:  # it was not looked at
+            before = [None] * len(names)
         for i, record in enumerate(records):
             if len(certificates) <= i:
                 mode = modes[i] or record.dtype
                 certificates.append(Certificate(names[i], record.dtype, mode, environments[i]))
-            _certify(run, record, previous[i], plan, modes[i], certificates[i])
-            previous[i] = {name: record.tensors[f"{name}+"] for name in run.network.shapes}
+            _certify(run, record, before[i], plan, modes[i], certificates[i])
         for other, record in enumerate(records[1:], start=1):
             pair = names[0], names[other]
             result.kinks += find_kinks(run, records[0], record, pair)
             if step in plan.full:
                 result.deviations += deviations(records[0], record, pair)
+        before = records
         if on_step:
             on_step(step + 1)
-    complete = last_step == run.steps - 1
-    for certificate, last, reference in zip(certificates, previous, references, strict=False):
-        if reference is not None and last is not None and complete:
-            unwatched = reference()
+    for certificate, last, reference in zip(certificates, before, references, strict=False):
+        if reference is not None and last is not None and last.step == run.steps - 1:
+            unwatched, watched = reference(), last.after(run.network)
             certificate.mode_mismatch = any(
-                not np.array_equal(unwatched[name], last[name], equal_nan=True) for name in last
+                not np.array_equal(p, watched[name], equal_nan=True)
+                for name, p in unwatched.items()
             )
     return result
 
@@ -241,18 +246,25 @@ def judge(
 def _certify(
     run: Run,
     record: StepRecord,
-    previous: Mapping[str, np.ndarray] | None,
+    before: StepRecord | None,
     plan: Plan,
     matmul: str | None,
     certificate: Certificate,
 ) -> None:
     started = time.perf_counter()
+    previous = before.after(run.network) if before else None
     if record.step in plan.full:
-        certificate.checks += certify_step(run, record, previous, matmul=matmul)
+        checks = certify_step(run, record, previous, matmul=matmul)
+        certificate.checks += checks
         certificate.full += 1
     else:
-        certificate.projection_failures += project_step(run, record, previous, matmul=matmul)
+        checks = project_step(run, record, previous, matmul=matmul)
+        certificate.projection_failures += checks
         certificate.projected += 1
+    failure = first_failure(checks)
+    if failure is not None and not certificate.failed:
+        certificate.failed = True
+        certificate.cause = name_cause(run, record, failure, before, matmul=matmul)
     certificate.seconds += time.perf_counter() - started
 
 

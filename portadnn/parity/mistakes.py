@@ -35,9 +35,9 @@ def scaled(case: Case) -> Found:
     if m == 1:
         return
     for factor, (name, sentence, remedy) in factors.items():
-        result, det, stat = (part * factor for part in case.expected)
+        result, det, stat, magnitude = (part * factor for part in case.expected)
         another = (1 + K_DIV) * case.form.u * np.abs(result)  # the factor rounds, once more
-        bound = Bound(result, det + another, stat + another)
+        bound = Bound(result, det + another, stat + another, magnitude)
         yield bound, Cause(name, f"{case.tensor} was {sentence}", remedy)
 
 

@@ -113,6 +113,10 @@ class StepRecord:
     dtype: str
     tensors: dict[str, np.ndarray]
 
+    def after(self, network: Network) -> dict[str, np.ndarray]:
+        """The parameters that the step ended with."""
+        return {name: self.tensors[f"{name}+"] for name in network.shapes}
+
 
 def watch(
     run: Run, backend: Backend, steps: Iterable[int], *, jit: bool = True, xp: Any = None

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from html import escape
 from importlib.resources import files
 
 from portadnn.data.files import atomic_path
-from portadnn.parity.causes import Cause
 from portadnn.parity.compare import Comparison
 from portadnn.report import sections
 
@@ -18,11 +16,7 @@ __all__ = ["write_report"]
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-def write_report(
-    comparison: Comparison,
-    path: str | os.PathLike[str],
-    causes: Mapping[str, Cause | None] | None = None,
-) -> None:
+def write_report(comparison: Comparison, path: str | os.PathLike[str]) -> None:
     """Write the report of a comparison, whole or not at all.
 
     Parameters
@@ -30,20 +24,18 @@ def write_report(
     comparison : Comparison
     path : path
         An existing file is replaced.
-    causes : dict of Cause, optional
-        By backend, why its first failure came about, see ``parity.causes.name_cause``.
     """
-    page = render(comparison, causes or {})
+    page = render(comparison)
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def render(comparison: Comparison, causes: Mapping[str, Cause | None]) -> str:
+def render(comparison: Comparison) -> str:
     """The report as HTML: the same text for the same comparison."""
     names = ", ".join(certificate.backend for certificate in comparison.certificates)
     parts = [
         sections.verdict(comparison),
-        _section("First divergence", sections.divergence(comparison, causes)),
+        _section("First divergence", sections.divergence(comparison)),
         _section("Backends", sections.backends(comparison)),
         _section("Error against bound", sections.plots(comparison)),
         _section("Effective bits of products", sections.bits(comparison)),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
-from portadnn.parity.causes import Cause
 from portadnn.parity.certify import Check
 from portadnn.parity.compare import Certificate, Comparison, Outcome
 from portadnn.parity.operations import kind_and_layer
@@ -66,7 +65,7 @@ def verdict(comparison: Comparison) -> str:
     )
 
 
-def divergence(comparison: Comparison, causes: Mapping[str, Cause | None]) -> str:
+def divergence(comparison: Comparison) -> str:
     parts = []
     first = comparison.first_divergence
     failed = [c for c in comparison.certificates if c.first_failure]
@@ -76,7 +75,7 @@ def divergence(comparison: Comparison, causes: Mapping[str, Cause | None]) -> st
             f"<p class=finding>{escape(str(certificate.first_failure))}; every earlier operation "
             "that was checked passed</p>\n"
         )
-        cause = causes.get(certificate.backend)
+        cause = certificate.cause
         if cause is None:
             parts.append("<p>No fault that is known by its numbers explains it.</p>\n")
         else:
