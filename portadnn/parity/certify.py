@@ -223,8 +223,11 @@ def check_tensor(
         ratio = np.where(error == 0, 0.0, error / bound.stat)
         ratio = np.where(np.isnan(ratio), math.inf, ratio)
         finite = np.isfinite(observed) | same
-        # overflow is lawful where the format's largest number lies within the bound
-        lawful = ~finite & (np.abs(bound.exact) + bound.det > form.largest)
+        # overflow is lawful where the format's largest number lies within an intermediate result;
+        # the shadow's own overflow is possible only in the shadow's own format
+        unsure = ~np.isfinite(observed) | (form.largest == np.finfo(np.float64).max)
+        lawful = ~(np.isfinite(observed) & np.isfinite(bound.exact)) & ~same & unsure
+        lawful &= bound.magnitude + bound.det > form.largest
         ratio = np.where(lawful, 0.0, ratio)
         beyond = (error > bound.det) & ~lawful
     worst = np.unravel_index(int(np.argmax(ratio)), ratio.shape)
