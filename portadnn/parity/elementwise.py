@@ -204,14 +204,15 @@ def _mean(
 def gradient_descent(W: np.ndarray, g: np.ndarray, rate: float, form: Format) -> Bound:
     """``W - rate * g``, the rate rounded to the format, with FMA or without.
 
-    The step ``st`` has two roundings (of the rate, of the product), the difference one more.
+    The step ``st`` has two roundings (of the rate, of the product), the difference one more. The
+    shadow rounds the product and the difference too, which in float64 counts as much, and with a
+    long step by more than any multiple of ``U_SHADOW |W|``.
     """
     st = rate * g
     difference = W - st
-    step_error = 2 * form.u * np.abs(st)
-    bound = SECOND_ORDER * (step_error + form.u * (np.abs(difference) + step_error))
-    bound = bound + 2 * form.tiny + 4 * U_SHADOW * np.abs(W)
-    return within(difference, bound, SECOND_ORDER * (np.abs(W) + np.abs(st)))
+    step_error = (2 * form.u + U_SHADOW) * np.abs(st)
+    bound = SECOND_ORDER * (step_error + _v(form) * (np.abs(difference) + step_error))
+    return within(difference, bound + 2 * form.tiny, SECOND_ORDER * (np.abs(W) + np.abs(st)))
 
 
 def _v(form: Format) -> float:
