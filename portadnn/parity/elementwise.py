@@ -204,13 +204,17 @@ def _mean(
 def gradient_descent(W: np.ndarray, g: np.ndarray, rate: float, form: Format) -> Bound:
     """``W - rate * g``, the rate rounded to the format, with FMA or without.
 
-    The step ``st`` has two roundings (of the rate, of the product), the difference one more. The
-    shadow rounds the product and the difference too, which in float64 counts as much, and with a
-    long step by more than any multiple of ``U_SHADOW |W|``.
+    The step ``st`` has two roundings (of the rate, of the product), the difference one more. A
+    compiler may take the division of the mean into the step: jitted XLA computes ``S (rate c)``
+    with ``c = 1 / m``, where the observed g is ``S c``. That adds three to st: of ``rate c``, of c
+    where g was divided, and g's own, which this step never saw.
+
+    The shadow rounds the product and the difference too, which in float64 counts as much, and with
+    a long step by more than any multiple of ``U_SHADOW |W|``.
     """
     st = rate * g
     difference = W - st
-    step_error = (2 * form.u + U_SHADOW) * np.abs(st)
+    step_error = (5 * form.u + U_SHADOW) * np.abs(st)
     bound = SECOND_ORDER * (step_error + _v(form) * (np.abs(difference) + step_error))
     return within(difference, bound + 2 * form.tiny, SECOND_ORDER * (np.abs(W) + np.abs(st)))
 

@@ -291,6 +291,20 @@ def test_a_step_longer_than_the_weight_has_the_shadow_s_rounding_too():
     assert np.all(bound.det >= 3 * 2.0**-53 * np.abs(5.88 * g))  # the rate and two products
 
 
+def test_a_step_that_takes_in_the_division_of_the_mean_is_lawful():
+    # what jitted JAX computes: 12 % above a bound that had the roundings of rate * g alone
+    rng = np.random.default_rng(0)
+    rate, c = rng.uniform(1, 10, 20_000), np.float32(1 / 9)
+    S, scaled = rng.standard_normal(20_000).astype("f4"), rate.astype("f4") * c
+    W = scaled * S * np.float32(1.05)  # so that little but the step's error is left
+    fused = (W.astype("f8") - S.astype("f8") * scaled).astype("f4")
+    g = (S * c).astype("f8")
+    bound = elementwise.gradient_descent(W.astype("f8"), g, rate, declared_format("float32"))
+    error = np.abs(fused - bound.exact)
+    assert np.all(error <= bound.det)
+    assert np.any(error > 2 * 2.0**-24 * np.abs(rate * g) + 2.0**-24 * np.abs(bound.exact))
+
+
 @pytest.mark.parametrize("table", ["FORWARD", "COST"])
 def test_an_operation_without_a_bound_is_not_certified(table, monkeypatch):
     monkeypatch.delitem(getattr(elementwise, table), "sigmoid")
