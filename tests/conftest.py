@@ -1,8 +1,11 @@
-"""Backends, namespaces, devices and dtypes for every test that asks for them.
+"""What the package's own tests add to its plugin, ``portadnn.testing``: both dtypes, and data.
 
-``--portadnn-backends`` names the backends; one that is named and cannot run fails its tests. By
-default NumPy, array-api-strict on its CPU and on its fake ``device1``, and CuPy where a GPU works.
+The plugin makes the fixtures ``backend``, ``xp`` and ``device``; pyproject.toml names the default
+backends: NumPy, array-api-strict on its CPU and its fake ``device1``, and CuPy where a GPU works.
 """
+
+import contextlib
+import warnings
 
 import array_api_strict
 import hypothesis
@@ -11,6 +14,9 @@ from support import CAT_TEST, CAT_TRAIN
 
 from portadnn.backends import BackendUnavailableError, get_backend
 from portadnn.data.hdf5 import load_digits
+from portadnn.testing import backend_names
+
+pytest_plugins = ["pytester"]
 
 # the standard's optional parts stay off: the mathematics does without
 array_api_strict.set_array_api_strict_flags(data_dependent_shapes=False, boolean_indexing=False)
@@ -18,21 +24,6 @@ array_api_strict.set_array_api_strict_flags(data_dependent_shapes=False, boolean
 # examples are drawn from the test's name, so that a failure in CI is one everywhere
 hypothesis.settings.register_profile("portadnn", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("portadnn")
-
-
-def pytest_addoption(parser):
-    parser.addoption(
-        "--portadnn-backends",
-        default=None,
-        help="comma-separated backends to test on, for example numpy,torch,cupy",
-    )
-
-
-def pytest_configure(config):
-    chosen = config.getoption("--portadnn-backends")
-    config.backends = chosen.split(",") if chosen else ["numpy", "strict", "strict:device1"]
-    if not chosen and cupy_problem() is None:
-        config.backends.append("cupy")
 
 
 def cupy_problem():
@@ -44,37 +35,43 @@ def cupy_problem():
     return None
 
 
+def pytest_sessionstart(session):
+    # a library may warn when it is first imported, which is not the test's fault that imports it
+    for name in backend_names(session.config):
+        with warnings.catch_warnings(), contextlib.suppress(BackendUnavailableError):
+            warnings.simplefilter("ignore")
+            get_backend(name)
+
+
 def pytest_generate_tests(metafunc):
-    if "backend_name" in metafunc.fixturenames:
-        metafunc.parametrize("backend_name", metafunc.config.backends)
     if "dtype" in metafunc.fixturenames:
         metafunc.parametrize("dtype", ["float32", "float64"])
 
 
 @pytest.fixture
-def backend(backend_name, dtype):
-    """A backend, inside its scope."""
-    chosen = get_backend(backend_name, dtype=dtype)
-    with chosen.scope():
-        yield chosen
+def backend_name(portadnn_backend_name):
+    """A backend under test by its name, for tests that make it themselves."""
+    return portadnn_backend_name
 
 
 @pytest.fixture
-def xp(backend):
-    return backend.xp
-
-
-@pytest.fixture
-def device(backend):
-    return backend.device
+def backend_dtype(dtype):
+    """The fixture ``backend`` comes in both dtypes."""
+    return dtype
 
 
 @pytest.fixture(scope="session")
-def require(pytestconfig):
+def backends_under_test(pytestconfig):
+    """The names of all of them, for tests that compare them."""
+    return backend_names(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def require(backends_under_test):
     """``require("jax")`` skips a test about one library where that is not under test."""
 
     def require(name):
-        if name not in pytestconfig.backends:
+        if name not in backends_under_test:
             pytest.skip(f"{name} is not among --portadnn-backends (scripts/test --all-backends)")
 
     return require

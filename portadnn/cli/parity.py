@@ -73,6 +73,7 @@ def compare(
     *backends: str,
     options: RunOptions | None = None,
     sample: Annotated[bool, Parameter(negative="")] = False,
+    every: WholeNumber | None = None,
     eager: Annotated[bool, Parameter(negative="")] = False,
     noise: bool = True,
     self_test: Annotated[bool, Parameter(negative="")] = False,
@@ -90,6 +91,8 @@ def compare(
     sample
         Check steps 0, 1, 2, 5, 10, 100, 1000 and the last in full, and as many others by random
         projections as the time of the run itself allows, instead of every step in full.
+    every
+        As --sample, with every so many-th step by random projections, whatever it costs.
     eager
         Run op by op also where a backend would compile.
     noise
@@ -101,7 +104,7 @@ def compare(
     from portadnn.errors import InputError
     from portadnn.parity.compare import compare as compare_backends
     from portadnn.parity.noise import noise_floor
-    from portadnn.parity.plan import affordable_plan, full_plan
+    from portadnn.parity.plan import affordable_plan, full_plan, sampled_plan
 
     options = options or RunOptions()
     if self_test:
@@ -111,7 +114,13 @@ def compare(
     chosen = [get_backend(name, dtype=options.dtype) for name in backends]
     run = options.run()
     _check_writable(html)
-    plan = affordable_plan(run, chosen[0]) if sample else full_plan(run.steps)
+    plan = full_plan(run.steps)
+    if every is not None:
+        if every < 1:
+            raise InputError(f"--every {every}: expected 1 or more")
+        plan = sampled_plan(run.steps, every)
+    elif sample:
+        plan = affordable_plan(run, chosen[0])
     result = compare_backends(run, chosen, plan=plan, matmul=options.matmul, jit=not eager)
     if noise:
         result.noise = {backend.name: noise_floor(run, backend) for backend in chosen}

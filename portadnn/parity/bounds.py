@@ -25,6 +25,8 @@ from portadnn.errors import InputError, unknown_name
 U_SHADOW = 2.0**-53
 EPSILON = 1e-6  # chance that any of the entries of a run exceeds its statistical bound
 
+SMALLEST_SQUARE = 2.0**-1022  # the shadow's squares may underflow by so much
+
 K_DIV = 4  # XLA does not round division correctly on a GPU
 
 
@@ -83,12 +85,14 @@ class Bound(NamedTuple):
 
     No order of summation exceeds ``det``; an honest one exceeds ``stat`` with a chance of
     ``EPSILON`` in the whole run. An operation without a sum has only one, and both are it.
+    ``magnitude`` is that of the largest intermediate result: where it and the bound exceed the
+    format's largest number, the backend may overflow lawfully.
     """
 
     exact: np.ndarray
     det: np.ndarray
     stat: np.ndarray
-    magnitude: np.ndarray  # of the largest intermediate result, which may overflow
+    magnitude: np.ndarray
 
 
 def gamma(k: float, u: float) -> float:
@@ -154,15 +158,19 @@ def product(
         M = M + np.abs(b)
         magnitude = magnitude + np.abs(b)
     V += extra * np.square(magnitude)
+    V += (n * (2 + n / (2 * blocks)) + extra) * SMALLEST_SQUARE
     input_error = 2 * u_in + u_in**2
     underflow = (2 * n + 2) * form.tiny
     det = (
         gamma(n + extra, u) * (1 + input_error) + input_error + gamma(n + extra, U_SHADOW)
     ) * M + underflow
-    sigma = np.sqrt((u**2 + U_SHADOW**2) * V + 2 * u_in**2 * Q) + underflow
+    # the square roots first: u^2 V may underflow where V does not
+    sigma = np.hypot(math.hypot(u, U_SHADOW) * np.sqrt(V), math.sqrt(2) * u_in * np.sqrt(Q))
+    sigma = sigma + underflow
     count = S.size if entries is None else entries
-    stat = np.minimum(det, confidence(count) * sigma) if form.rounds_to_nearest else det
-    return Bound(S / divisor, det / divisor, stat / divisor, M)
+    # where the squares overflow, only the deterministic bound is left
+    stat = np.fmin(det, confidence(count) * sigma) if form.rounds_to_nearest else det
+    return Bound(S / divisor, det / divisor, stat / divisor, M + det)
 
 
 def exact(result: np.ndarray) -> Bound:
@@ -171,6 +179,6 @@ def exact(result: np.ndarray) -> Bound:
     return Bound(result, zero, zero, np.abs(result))
 
 
-def within(result: np.ndarray, bound: np.ndarray) -> Bound:
-    """An operation without a sum: one bound serves for both."""
-    return Bound(result, bound, bound, np.abs(result))
+def within(result: np.ndarray, bound: np.ndarray, magnitude: np.ndarray | None = None) -> Bound:
+    """An operation without a sum: one bound serves for both, and no step exceeds the result."""
+    return Bound(result, bound, bound, np.abs(result) if magnitude is None else magnitude)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,10 +68,15 @@ class Check:
     bits: float | None = None
 
     def __str__(self) -> str:
-        where = f"{self.tensor}[{', '.join(map(str, self.index))}]" if self.index else self.tensor
+        where = f"step {self.step}, layer {self.layer}, {self.tensor}"
+        return f"{self.verdict.value} {where}{self.findings}"
+
+    @property
+    def findings(self) -> str:
+        """The worst entry, its values and their bound: what follows the name of the tensor."""
+        index = f"[{', '.join(map(str, self.index))}]" if self.index else ""
         return (
-            f"{self.verdict.value} step {self.step}, layer {self.layer}, {where}: observed "
-            f"{self.observed!r}, exact {self.exact!r}, "
+            f"{index}: observed {self.observed!r}, exact {self.exact!r}, "
             f"|error| {abs(self.observed - self.exact):.3g}, "
             f"bound {self.bound:.3g}, ratio {self.ratio:.3g}; {self.flagged:,} of "
             f"{self.entries:,} entries"
@@ -79,8 +84,8 @@ class Check:
 
 
 @dataclass(frozen=True, eq=False)
-class _Product:
-    """The operands of a matrix product, to sum it again in other orders and to count its bits."""
+class Operands:
+    """``(P R + b) / divisor``, to be summed again in other orders and to have its bits counted."""
 
     P: np.ndarray
     R: np.ndarray
@@ -139,7 +144,7 @@ def _operations(
     previous: Mapping[str, np.ndarray] | None,
     form: Format,
     entries: int,
-) -> Iterator[tuple[int, str, Bound, _Product | None]]:
+) -> Iterator[tuple[int, str, Bound, Operands | None]]:
     """Layer, tensor, bound and operands of every operation, in the order of the step."""
     t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
     network, L = run.network, run.network.L
@@ -149,7 +154,7 @@ def _operations(
 
     def matmul(layer, tensor, P, R, b=None, divisor=1, form=form):
         bound = product(P, R, b, form=form, divisor=divisor, entries=entries)
-        return layer, tensor, bound, _Product(P, R, b, divisor)
+        return layer, tensor, bound, Operands(P, R, b, divisor)
 
     for name, x in run.declared(record.step, record.dtype).items():
         yield 0, name, exact(x.astype(np.float64)), None
@@ -193,16 +198,27 @@ def _check(
     layer: int,
     tensor: str,
     bound: Bound,
-    operands: _Product | None,
+    operands: Operands | None,
     form: Format,
 ) -> Check:
     check = check_tensor(record.step, layer, tensor, record.tensors[tensor], bound, form)
     if operands is None:
         return check
-    error = np.abs(record.tensors[tensor] - bound.exact)
+    return check_orders(check, record.tensors[tensor], bound, [operands], record.dtype)
+
+
+def check_orders(
+    check: Check, found: np.ndarray, bound: Bound, operands: Sequence[Operands], dtype: str
+) -> Check:
+    """The check of a product, or of a stack of them, with its effective bits.
+
+    What is above the statistical bound alone passes where another order of summation errs as much.
+    """
+    error = np.abs(found - bound.exact).reshape(len(operands), operands[0].P.shape[0], -1)
+    ratio = error / bound.stat.reshape(error.shape)
     check = replace(check, bits=_effective_bits(error, operands))
-    if check.verdict is Verdict.SUSPECT and _another_order_errs_as_much(
-        error, error / bound.stat, operands, record
+    if check.verdict is Verdict.SUSPECT and all(
+        _another_order_errs_as_much(*one, dtype) for one in zip(error, ratio, operands, strict=True)
     ):
         check = replace(check, verdict=Verdict.WITHIN_BOUND)
     return check
@@ -223,8 +239,11 @@ def check_tensor(
         ratio = np.where(error == 0, 0.0, error / bound.stat)
         ratio = np.where(np.isnan(ratio), math.inf, ratio)
         finite = np.isfinite(observed) | same
-        # overflow is lawful where the format's largest number lies within reach of the sums
-        lawful = ~finite & (bound.magnitude + bound.det > form.largest)
+        # overflow is lawful where the format's largest number lies within an intermediate result;
+        # the shadow's own overflow is possible only in the shadow's own format
+        unsure = ~np.isfinite(observed) | (form.largest == np.finfo(np.float64).max)
+        lawful = ~(np.isfinite(observed) & np.isfinite(bound.exact)) & ~same & unsure
+        lawful &= bound.magnitude + bound.det > form.largest
         ratio = np.where(lawful, 0.0, ratio)
         beyond = (error > bound.det) & ~lawful
     worst = np.unravel_index(int(np.argmax(ratio)), ratio.shape)
@@ -253,9 +272,9 @@ def check_tensor(
     )
 
 
-def _effective_bits(error: np.ndarray, operands: _Product) -> float:
-    Q = np.square(operands.P) @ np.square(operands.R) / operands.divisor**2
-    size = math.sqrt(float(np.mean(2 * Q)))
+def _effective_bits(error: np.ndarray, operands: Sequence[Operands]) -> float:
+    Q = [np.square(one.P) @ np.square(one.R) / one.divisor**2 for one in operands]
+    size = math.sqrt(float(np.mean(np.multiply(2, Q))))
     rms = math.sqrt(float(np.mean(np.square(error))))
     if not (math.isfinite(rms) and math.isfinite(size)) or size == 0:
         return math.nan
@@ -263,7 +282,7 @@ def _effective_bits(error: np.ndarray, operands: _Product) -> float:
 
 
 def _another_order_errs_as_much(
-    error: np.ndarray, ratio: np.ndarray, operands: _Product, record: StepRecord
+    error: np.ndarray, ratio: np.ndarray, operands: Operands, dtype_name: str
 ) -> bool:
     """Whether every flagged entry, summed in other orders, errs by a quarter of that at least.
 
@@ -273,7 +292,7 @@ def _another_order_errs_as_much(
     flagged = np.argwhere(ratio > 1)
     if len(flagged) > MOST_REPLAYED:
         flagged = flagged[np.argsort(-ratio[ratio > 1])][:MOST_REPLAYED]
-    dtype = np.dtype(record.dtype)
+    dtype = np.dtype(dtype_name)
     for i, j in flagged:
         p, r = operands.P[i].astype(dtype), operands.R[:, j].astype(dtype)
         b = dtype.type(0 if operands.b is None else operands.b[i, 0])

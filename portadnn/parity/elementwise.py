@@ -126,7 +126,8 @@ def softmax_backward(dA: np.ndarray, Z: np.ndarray, A: np.ndarray, form: Format)
     p_error = gamma(len(Z), v) * np.sum(np.abs(terms), axis=0, keepdims=True)
     p_error = p_error + len(Z) * form.tiny
     bound = np.abs(A) * (p_error + v * np.abs(difference)) + v * np.abs(result)
-    return within(result, SECOND_ORDER * bound + 2 * form.tiny)
+    magnitude = np.abs(dA) + np.sum(np.abs(terms), axis=0, keepdims=True)  # of p, and of dA - p
+    return within(result, SECOND_ORDER * bound + 2 * form.tiny, SECOND_ORDER * magnitude)
 
 
 def output_gradient(AL: np.ndarray, Y: np.ndarray, form: Format) -> Bound:
@@ -165,7 +166,9 @@ def softmax_cross_entropy(Z: np.ndarray, Y: np.ndarray, form: Format) -> Bound:
     a = np.abs(log_S) + picked
     error = S_error + 2 * K_LOG * v * np.abs(log_S) + (2 * v + gamma(n, v)) * picked + v * a
     terms = log_S - np.sum(Y * d, axis=0, keepdims=True)
-    return _mean(terms, SECOND_ORDER * error + n * form.tiny, a, Z.shape[1], form)
+    # the largest logit and another may differ by more than the format holds
+    widest = float(np.max(np.abs(d), initial=0.0))
+    return _mean(terms, SECOND_ORDER * error + n * form.tiny, a, Z.shape[1], form, widest)
 
 
 def squared_error(Z: np.ndarray, Y: np.ndarray, form: Format) -> Bound:
@@ -176,25 +179,44 @@ def squared_error(Z: np.ndarray, Y: np.ndarray, form: Format) -> Bound:
 
 
 def _mean(
-    terms: np.ndarray, errors: np.ndarray, magnitudes: np.ndarray, divisor: int, form: Format
+    terms: np.ndarray,
+    errors: np.ndarray,
+    magnitudes: np.ndarray,
+    divisor: int,
+    form: Format,
+    widest: float = 0.0,
 ) -> Bound:
-    """``sum(terms) / divisor``, each term with its error; the shadow sums exactly."""
+    """``sum(terms) / divisor``, each term with its error; the shadow sums exactly.
+
+    The division comes last, so the sum may overflow where the mean does not; ``widest`` is the
+    largest value before the terms.
+    """
     total = math.fsum(terms.ravel()) if np.isfinite(terms).all() else np.sum(terms)
     summing = gamma(terms.size + K_DIV, form.u) + 8 * U_SHADOW
-    bound = SECOND_ORDER * (np.sum(errors) + summing * np.sum(magnitudes)) / divisor + form.tiny
-    return within(np.asarray(total / divisor), np.asarray(bound))
+    error = SECOND_ORDER * (np.sum(errors) + summing * np.sum(magnitudes))
+    return within(
+        np.asarray(total / divisor),
+        np.asarray(error / divisor + form.tiny),
+        np.asarray(np.sum(magnitudes) + error + widest),
+    )
 
 
 def gradient_descent(W: np.ndarray, g: np.ndarray, rate: float, form: Format) -> Bound:
     """``W - rate * g``, the rate rounded to the format, with FMA or without.
 
-    The step ``st`` has two roundings (of the rate, of the product), the difference one more. The
-    shadow's rate is exact, so it rounds ``st`` and the difference once each.
+    The step ``st`` has two roundings (of the rate, of the product), the difference one more. A
+    compiler may take the division of the mean into the step: jitted XLA computes ``S (rate c)``
+    with ``c = 1 / m``, where the observed g is ``S c``. That adds three to st: of ``rate c``, of c
+    where g was divided, and g's own, which this step never saw.
+
+    The shadow rounds the product and the difference too, which in float64 counts as much, and with
+    a long step by more than any multiple of ``U_SHADOW |W|``.
     """
     st = rate * g
     difference = W - st
-    bound = (2 * form.u + U_SHADOW) * np.abs(st) + _v(form) * np.abs(difference)
-    return within(difference, SECOND_ORDER * bound + 2 * form.tiny)
+    step_error = (5 * form.u + U_SHADOW) * np.abs(st)
+    bound = SECOND_ORDER * (step_error + _v(form) * (np.abs(difference) + step_error))
+    return within(difference, bound + 2 * form.tiny, SECOND_ORDER * (np.abs(W) + np.abs(st)))
 
 
 def _v(form: Format) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from portadnn.network.activations import ACTIVATIONS
 from portadnn.parity import elementwise
 from portadnn.parity.bounds import declared_format, product
 from portadnn.parity.run import Run, StepRecord
@@ -15,9 +16,9 @@ from portadnn.parity.run import Run, StepRecord
 class Kink:
     """A unit that is on for one backend and off for another.
 
-    ``propagated`` is the most by which the difference of the two states that the step started from,
-    and the rounding of both backends, may move Z here. Where both values are nearer to 0 than that,
-    the kink is undecidable: from here the two trajectories part lawfully.
+    ``propagated`` is how far the difference of the two states that the step started from, and the
+    rounding of both backends since then, may move Z here. Where both values are nearer to 0 than
+    that, the kink is undecidable: from here the two trajectories part lawfully.
     """
 
     step: int
@@ -48,10 +49,11 @@ def find_kinks(
 ) -> list[Kink]:
     """The entries of hidden layers whose masks differ between two records of the same step.
 
-    The propagated deviation follows both states, W and W', through the step:
-    ``D_Z = |(W - W') A + b - b'| + |W'| D_A`` and the rounding of both products;
-    ``D_A = Lip(g) D_Z`` and the rounding of both activations. The batch is the same to the bit, so
-    ``D_A`` begins with 0.
+    The propagated deviation is how far the two starting states lie apart at Z in exact arithmetic,
+    ``|Zs - Zs'|`` with Zs the float64 forward pass from each state, and what rounding may add on
+    either side since the step began: the statistical bounds of every operation on the way, which
+    are independent, added in squares: ``v_Z = (W*W) v_A + stat_Z^2``,
+    ``v_A = Lip^2 v_Z + stat_A^2``.
     """
     network = run.network
     masks = [
@@ -63,7 +65,11 @@ def find_kinks(
     last = max((l for l, indices in found.items() if len(indices)), default=0)
     if last == 0:
         return []
-    deviation = _propagate(run, first, second, last)
+    ours, theirs = (_propagate(run, record, last) for record in (first, second))
+    with np.errstate(all="ignore"):
+        deviation = {
+            l: np.abs(Z - theirs[l][0]) + np.sqrt(v + theirs[l][1]) for l, (Z, v) in ours.items()
+        }
     kinks = []
     for l, indices in found.items():
         for unit, sample in indices.tolist():
@@ -82,28 +88,22 @@ def find_kinks(
     return kinks
 
 
-def _propagate(run: Run, first: StepRecord, second: StepRecord, last: int) -> dict[int, np.ndarray]:
-    """The propagated deviation of Z of layers 1 to ``last``."""
-    ours, theirs = (
-        {name: x.astype(np.float64) for name, x in record.tensors.items()}
-        for record in (first, second)
-    )
-    deviation = {}
-    A = ours["X"]
-    D_A = np.abs(ours["X"] - theirs["X"])
+def _propagate(run: Run, record: StepRecord, last: int) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Zs and v_Z of layers 1 to ``last``."""
+    t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
+    form = declared_format(record.dtype)
+    A, v = t["X"], np.zeros_like(t["X"])
+    found = {}
     with np.errstate(all="ignore"):
-        for l in range(1, last + 1):
-            W, b = f"W{l}", f"b{l}"
-            D_Z = np.abs((ours[W] - theirs[W]) @ A + ours[b] - theirs[b])
-            D_Z = D_Z + np.abs(theirs[W]) @ D_A
-            activation = (*run.network.activations, run.network.head)[l - 1]
-            local = np.zeros_like(D_Z)
-            for t, record in ((ours, first), (theirs, second)):
-                form = declared_format(record.dtype)
-                inner = t["X"] if l == 1 else t[f"A{l - 1}"]
-                D_Z = D_Z + product(t[W], inner, t[b], form=form).stat
-                local = local + elementwise.FORWARD[activation](t[f"Z{l}"], form).stat
-            deviation[l] = D_Z
-            D_A = elementwise.LIPSCHITZ[activation] * D_Z + local
-            A = ours[f"A{l}"]
-    return deviation
+        for l, activation in zip(range(1, last + 1), run.network.activations, strict=False):
+            W, b = t[f"W{l}"], t[f"b{l}"]
+            inner = t["X"] if l == 1 else t[f"A{l - 1}"]
+            Z = W @ A + b
+            v = np.square(W) @ v + np.square(product(W, inner, b, form=form).stat)
+            found[l] = Z, v
+            A = ACTIVATIONS[activation].forward(Z, xp=np)
+            if activation == "softmax":  # each output depends on every unit of its layer
+                v = np.broadcast_to(np.sum(v, axis=0, keepdims=True), v.shape)
+            local = elementwise.FORWARD[activation](t[f"Z{l}"], form).stat
+            v = np.square(elementwise.LIPSCHITZ[activation]) * v + np.square(local)
+    return found

@@ -10,11 +10,11 @@ from cli.test_cli import run
 QUICK = ["--steps", 3, "--layers", "5", "--no-noise"]
 
 
-def test_backends_at_parity(capsys, pytestconfig):
-    code, out, err = run(capsys, "parity", *pytestconfig.backends, *QUICK)
+def test_backends_at_parity(capsys, backends_under_test):
+    code, out, err = run(capsys, "parity", *backends_under_test, *QUICK)
     assert code == 0, err
     assert "PARITY over 3 steps" in out
-    for name in pytestconfig.backends:
+    for name in backends_under_test:
         assert f"  {name} " in out
 
 

@@ -63,8 +63,8 @@ def test_it_replays_on_every_backend(path, backend):
     ]
 
 
-def test_it_replays_in_another_process(path, pytestconfig):
-    backend = get_backend(pytestconfig.backends[-1])
+def test_it_replays_in_another_process(path, backends_under_test):
+    backend = get_backend(backends_under_test[-1])
     record_bundle(make_run(steps=6), backend, path)
     done = subprocess.run(
         [sys.executable, "-m", "portadnn", "parity", "replay", path, "--backend", "numpy"],

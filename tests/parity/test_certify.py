@@ -251,6 +251,60 @@ def test_lawful_overflow_is_no_fault():
     assert check.verdict in (Verdict.VACUOUS, Verdict.WITHIN_BOUND)
 
 
+@pytest.mark.parametrize("head", ["identity", "sigmoid"])
+def test_lawful_overflow_within_an_operation_is_no_fault(head):
+    # Z cancels and the cost divides by m, but what is summed before exceeds the largest float32
+    run = make_run(Network((3, 1), head=head), m=4, steps=1)
+    parameters = {"W1": np.asarray([[2e38, 2e38, -2e38]]), "b1": np.zeros((1, 1))}
+    run = replace(run, parameters=parameters, X=np.ones((3, 4)))
+    (record,) = watch(run, get_backend("numpy"), [0])
+    overflowed = faulty(record, Z1=np.full((1, 4), np.inf, np.float32))
+    check = next(c for c in certify_step(run, overflowed) if c.tensor == "Z1")
+    assert check.verdict.passed
+    wrong = faulty(record, Z1=np.full((1, 4), -1e38, np.float32))
+    assert first_failure(certify_step(run, wrong)).tensor == "Z1"
+    run = replace(run, parameters=parameters | {"W1": np.full((1, 3), 4e18)})
+    (record,) = watch(run, get_backend("numpy"), [0])
+    check = next(c for c in certify_step(run, record) if c.tensor == "cost")
+    assert np.isinf(record.tensors["cost"]) == (head == "identity")
+    assert check.verdict.passed
+
+
+def test_squares_that_leave_the_shadow_s_range_still_leave_a_bound():
+    form = declared_format("float64")
+    for scale in (1e-90, 1e90):  # products of 1e-180 and 1e180: their squares are 0 and inf
+        P, R = np.full((1, 50), 0.1 * scale), np.full((50, 1), 0.7 * scale)
+        with np.errstate(all="ignore"):
+            bound = product(P, R, form=form)
+        np.testing.assert_array_equal(bound.stat, bound.det)
+        assert np.all(bound.det < 1e-12 * np.abs(bound.exact))
+
+
+def test_a_step_longer_than_the_weight_has_the_shadow_s_rounding_too():
+    # jitted JAX in float64 once lay 11 % above a bound that had the shadow's rounding of W alone
+    rng = np.random.default_rng(0)
+    W, g = rng.standard_normal(20_000) * 0.01, rng.standard_normal(20_000)
+    bound = elementwise.gradient_descent(W, g, 5.88, declared_format("float64"))
+    wide = np.longdouble(W) - np.longdouble(5.88) * np.longdouble(g)
+    fused = wide.astype(np.float64)  # rounded once, as an FMA does
+    assert np.all(np.abs(fused - bound.exact) <= bound.det)
+    assert np.all(bound.det >= 3 * 2.0**-53 * np.abs(5.88 * g))  # the rate and two products
+
+
+def test_a_step_that_takes_in_the_division_of_the_mean_is_lawful():
+    # what jitted JAX computes: 12 % above a bound that had the roundings of rate * g alone
+    rng = np.random.default_rng(0)
+    rate, c = rng.uniform(1, 10, 20_000), np.float32(1 / 9)
+    S, scaled = rng.standard_normal(20_000).astype("f4"), rate.astype("f4") * c
+    W = scaled * S * np.float32(1.05)  # so that little but the step's error is left
+    fused = (W.astype("f8") - S.astype("f8") * scaled).astype("f4")
+    g = (S * c).astype("f8")
+    bound = elementwise.gradient_descent(W.astype("f8"), g, rate, declared_format("float32"))
+    error = np.abs(fused - bound.exact)
+    assert np.all(error <= bound.det)
+    assert np.any(error > 2 * 2.0**-24 * np.abs(rate * g) + 2.0**-24 * np.abs(bound.exact))
+
+
 @pytest.mark.parametrize("table", ["FORWARD", "COST"])
 def test_an_operation_without_a_bound_is_not_certified(table, monkeypatch):
     monkeypatch.delitem(getattr(elementwise, table), "sigmoid")

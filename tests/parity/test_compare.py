@@ -32,9 +32,9 @@ def make_run(dims=(12, 7, 5, 1), m=31, steps=4, batch_size=None, seed=0, **netwo
     [((12, 7, 5, 1), 31, None), ((12, 7, 5, 1), 31, 8), ((3, 1), 1, None),
      ((5, *[4] * 9, 2), 9, None)],
 )  # fmt: skip
-def test_every_pair_of_backends_is_at_parity(dims, m, batch_size, dtype, pytestconfig):
+def test_every_pair_of_backends_is_at_parity(dims, m, batch_size, dtype, backends_under_test):
     run = make_run(dims, m, batch_size=batch_size)
-    backends = [get_backend(name, dtype=dtype) for name in pytestconfig.backends]
+    backends = [get_backend(name, dtype=dtype) for name in backends_under_test]
     result = compare(run, backends)
     assert result.outcome is Outcome.PARITY, result.first_divergence
     assert result.outcome.exit_code == 0

@@ -1,0 +1,200 @@
+"""Certifying what a backend was recorded to compute, call by call, and pairing the masks of two."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from portadnn.errors import InputError
+from portadnn.parity.bounds import declared_format
+from portadnn.parity.certify import Check, Verdict, check_orders, check_tensor
+from portadnn.parity.functions import KNOWN, bounds_of_call
+from portadnn.parity.recording import Call
+
+COMPARISONS = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
+CREATION = ("asarray", "full", "arange")
+
+
+@dataclass(frozen=True, eq=False)
+class CertifiedCall:
+    """A call with the check of each of its results, and how far each may lie from the exact one.
+
+    A call that was left unchecked has no checks.
+    """
+
+    call: Call
+    checks: tuple[Check, ...] = ()
+    rounding: tuple[np.ndarray, ...] = ()
+
+
+@dataclass(frozen=True)
+class MaskDifference:
+    """An entry where a comparison came out differently on two backends.
+
+    ``first`` and ``second`` are the differences of the compared values, ``rounding`` what the calls
+    that made these values may have rounded. Within it, the kink is undecidable; beyond it, what
+    differs came from earlier calls.
+    """
+
+    operation: int
+    function: str
+    index: tuple[int, ...]
+    first: float
+    second: float
+    rounding: float
+    backends: tuple[str, str]
+
+    @property
+    def undecidable(self) -> bool:
+        """Whether both differences are within the rounding of the compared values themselves."""
+        return max(abs(self.first), abs(self.second)) <= self.rounding
+
+    def __str__(self) -> str:
+        kind = "UNDECIDABLE KINK" if self.undecidable else "CARRIED KINK"
+        where = f"[{', '.join(map(str, self.index))}]" if self.index else ""
+        return (
+            f"{kind} operation {self.operation}, {self.function}{where}: the compared values "
+            f"differ by {self.first:.3g} on {self.backends[0]} and {self.second:.3g} on "
+            f"{self.backends[1]}, rounding {self.rounding:.3g}"
+        )
+
+
+def certify_calls(
+    calls: Sequence[Call],
+    dtype: str,
+    *,
+    matmul: str | None = None,
+    unchecked: Collection[str] = (),
+) -> list[CertifiedCall]:
+    """Check every call on the inputs that it had.
+
+    Parameters
+    ----------
+    calls : sequence of Call
+    dtype : {"float32", "float64"}
+        Every floating result must have it.
+    matmul : {"float32", "tf32", "bfloat16"}, optional
+        The mode that the backend declares for products of float32.
+    unchecked : collection of str
+        Functions that are let pass.
+
+    Raises
+    ------
+    InputError
+        If a function has no bound and is not among ``unchecked``.
+    """
+    form = declared_format(dtype, matmul)
+    entries = sum(x.size for call in calls for x in call.results)
+    unknown = sorted({call.function for call in calls} - KNOWN - set(unchecked))
+    if unknown:
+        raise InputError(
+            f"no bound is derived for {', '.join(unknown)}: write it with functions that have one "
+            f"({', '.join(sorted(KNOWN))}), or name it in unchecked="
+        )
+    certified = []
+    for call in calls:
+        if call.function in unchecked:
+            certified.append(CertifiedCall(call))
+            continue
+        with np.errstate(all="ignore"):  # what is not finite is judged, not warned of
+            bounds, operands = bounds_of_call(
+                call.function, call.arguments, call.keywords, form, entries
+            )
+            checks = []
+            for found, bound in zip(call.results, bounds, strict=True):
+                if found.size == 0:
+                    continue
+                check = check_tensor(call.number, 0, call.function, found, bound, form)
+                if operands:
+                    check = check_orders(check, found, bound, operands, dtype)
+                if found.dtype.kind == "f" and found.dtype != dtype and check.verdict.passed:
+                    # honest rounding, of another format than was declared
+                    check = replace(check, verdict=Verdict.DIVERGED)
+                checks.append(check)
+        certified.append(CertifiedCall(call, tuple(checks), tuple(b.stat for b in bounds)))
+    return certified
+
+
+def mask_differences(
+    first: Sequence[CertifiedCall],
+    second: Sequence[CertifiedCall],
+    backends: tuple[str, str],
+) -> list[MaskDifference]:
+    """The entries in which the comparisons of two recordings differ, in the order of the calls."""
+    found: list[MaskDifference] = []
+    for ours, theirs in zip(first, second, strict=False):
+        if ours.call.function != theirs.call.function:
+            break  # from here the recordings are of different things
+        if ours.call.function not in COMPARISONS:
+            continue
+        (a,), (b,) = ours.call.results, theirs.call.results
+        if a.shape != b.shape:
+            break
+        differences = _difference(ours.call), _difference(theirs.call)
+        rounding = np.broadcast_to(_rounding(ours, first) + _rounding(theirs, second), a.shape)
+        found += [
+            MaskDifference(
+                operation=ours.call.number,
+                function=ours.call.function,
+                index=index,
+                first=float(differences[0][index]),
+                second=float(differences[1][index]),
+                rounding=float(rounding[index]),
+                backends=backends,
+            )
+            for index in map(tuple, np.argwhere(a != b).tolist())
+        ]
+    return found
+
+
+def structural_difference(
+    first: Sequence[CertifiedCall],
+    second: Sequence[CertifiedCall],
+    backends: tuple[str, str],
+    kinked: bool,
+) -> str | None:
+    """Where two recordings are not of the same computation: other calls, or other data, in words.
+
+    A function may branch on values, and so part after a kink. What it makes from Python's own
+    values must be the same bits on both, or the two computed different things, each correctly.
+    """
+    here, there = backends
+    for ours, theirs in zip(first, second, strict=False):
+        a, b = ours.call, theirs.call
+        if a.function != b.function:
+            if kinked:
+                return None
+            return (
+                f"DIFFERENT OPERATIONS: number {a.number} is {a.function} on {here} and "
+                f"{b.function} on {there}"
+            )
+        created = a.function in CREATION and not any(a.origins + b.origins)
+        if created and not _same(a.results[0], b.results[0]):
+            return (
+                f"DIFFERENT DATA: operation {a.number}, {a.function}, makes other values on "
+                f"{here} than on {there}"
+            )
+    if len(first) != len(second) and not kinked:
+        return f"DIFFERENT OPERATIONS: {len(first)} on {here} and {len(second)} on {there}"
+    return None
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    return np.array_equal(x, y, equal_nan=True)
+
+
+def _difference(call: Call) -> np.ndarray:
+    x, y = (np.asarray(value, np.float64) for value in call.arguments)
+    return np.asarray(x - y)
+
+
+def _rounding(certified: CertifiedCall, calls: Sequence[CertifiedCall]) -> np.ndarray:
+    """What the calls that made the compared values may have rounded; an input is exact."""
+    total: np.ndarray = np.zeros(())
+    for origin in certified.call.origins:
+        if origin is not None and calls[origin[0] - 1].rounding:
+            total = total + calls[origin[0] - 1].rounding[origin[1]]
+    return total

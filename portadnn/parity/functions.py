@@ -1,0 +1,210 @@
+"""Bounds of single functions of the array API standard, for other people's code.
+
+A call is computed again in float64 from the inputs that the backend itself had. A function is in
+one of three tables: it rounds nothing (a selection, a comparison, a change of shape), it is
+elementwise and rounds its result, or it is a product, which sums and means are with a vector of
+ones. What stands in none of them has no bound, and is not certified.
+
+References
+----------
+Python array API standard, version 2024.12.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import array_api_compat.numpy as reference
+import numpy as np
+
+from portadnn.parity.bounds import K_DIV, U_SHADOW, Bound, Format, exact, product
+from portadnn.parity.certify import Operands
+from portadnn.parity.elementwise import K_EXP, K_LOG, K_LOG1P, K_TANH, SECOND_ORDER
+
+EXACT = frozenset({
+    "abs", "all", "any", "arange", "argmax", "argmin", "asarray", "astype", "bitwise_and",
+    "bitwise_invert", "bitwise_or", "bitwise_xor", "broadcast_arrays", "broadcast_to", "ceil",
+    "clip", "concat", "copysign", "count_nonzero", "equal", "expand_dims", "eye", "flip",
+    "floor", "full", "full_like", "getitem", "greater", "greater_equal", "isfinite", "isinf",
+    "isnan", "less", "less_equal", "logical_and", "logical_not", "logical_or", "logical_xor",
+    "matrix_transpose", "max", "maximum", "meshgrid", "min", "minimum", "moveaxis",
+    "negative", "not_equal", "ones", "ones_like", "permute_dims", "positive", "repeat",
+    "reshape", "roll", "round", "sign", "signbit", "sort", "squeeze", "stack", "take",
+    "take_along_axis", "tile", "tril", "triu", "trunc", "unstack", "where", "zeros",
+    "zeros_like",
+})  # fmt: skip
+
+# Elementary functions and their errors in ulp, an ulp being at most 2u relative. The largest that
+# were measured over NumPy, PyTorch and XLA on the CPU: sqrt 0.75, expm1 5.42 (XLA float32), log2
+# 2.02, log10 2.14, sin and cos 1.41, pow 1.0; CUDA publishes 1, 1, 1, 2, 2 and 4. The others as
+# for the activations.
+ULPS = {
+    "exp": K_EXP,
+    "log": K_LOG,
+    "log1p": K_LOG1P,
+    "tanh": K_TANH,
+    "sqrt": 2,
+    "expm1": 8,
+    "log2": 4,
+    "log10": 4,
+    "sin": 4,
+    "cos": 4,
+    "pow": 8,
+}
+K_LOG1P_NEGATIVE = 256  # XLA's log1p errs by 128 ulp in float64 near -0.414
+
+# arithmetic and the roundings that it makes
+ROUNDINGS = {"add": 1, "subtract": 1, "multiply": 1, "square": 1, "divide": K_DIV,
+             "reciprocal": K_DIV}  # fmt: skip
+
+PRODUCTS = frozenset({"matmul", "sum", "mean", "vecdot"})
+
+KNOWN = EXACT | PRODUCTS | ULPS.keys() | ROUNDINGS.keys()
+
+
+def bounds_of_call(
+    function: str, arguments: tuple, keywords: dict[str, Any], form: Format, entries: int
+) -> tuple[list[Bound], Sequence[Operands]]:
+    """The bounds of a call's results.
+
+    Parameters
+    ----------
+    function : str
+        A name in the standard, one of ``KNOWN``; ``getitem`` is ``arguments[0][arguments[1]]``.
+    arguments, keywords
+        As the backend had them: arrays on the host, Python numbers as they were given; no device.
+    form : Format
+    entries : int
+        Entries that the whole recording checks, for the statistical bound.
+
+    Returns
+    -------
+    bounds : list of Bound
+        One for each array that the function returns.
+    operands : sequence of Operands
+        Of the matrix products; empty for other functions.
+    """
+    floating = any(_is_floating(x) for x in (*arguments, *keywords.values()))
+    if function in PRODUCTS and floating:
+        bound, operands = _product_bound(function, arguments, keywords, form, entries)
+        return [bound], operands
+    if function in ROUNDINGS and floating:
+        relative: Any = ROUNDINGS[function] * form.u + K_DIV * U_SHADOW
+    elif function in ULPS:
+        K: Any = ULPS[function]
+        if function == "log1p":
+            K = np.where(np.asarray(arguments[0]) < 0, K_LOG1P_NEGATIVE, K)
+        relative = 2 * K * form.u + 8 * U_SHADOW
+    else:
+        return _exact_bounds(function, arguments, keywords, form), ()
+    result = np.asarray(_compute(function, _read(arguments), _read(keywords)), np.float64)
+    bound = SECOND_ORDER * relative * np.abs(result) + form.tiny
+    bound = bound + _unsure(function, arguments, keywords, [result], form)[0]
+    return [Bound(result, bound, bound, np.abs(result))], ()
+
+
+def _exact_bounds(function: str, arguments: tuple, keywords: dict, form: Format) -> list[Bound]:
+    """What rounds nothing is equal, but for what it read."""
+    results = _results(_compute(function, _read(arguments), _read(keywords)))
+    unsure = _unsure(function, arguments, keywords, results, form)
+    return [
+        Bound(result, slack, slack, np.abs(result))
+        for result, slack in zip(results, unsure, strict=True)
+    ]
+
+
+def _unsure(
+    function: str, arguments: tuple, keywords: dict, results: list[np.ndarray], form: Format
+) -> list[np.ndarray]:
+    """By how much each result moves with the ways in which the same inputs may be read.
+
+    A Python number may be rounded to the format or not, and a subnormal may be read as 0 (XLA, and
+    some GPUs). A comparison or a selection may go either way there.
+    """
+    slack = [np.zeros_like(result) for result in results]
+    for rounded, flushed in ((True, False), (False, True)):
+        ways = [_read(x, form, rounded, flushed) for x in (arguments, keywords)]
+        for total, result, other in zip(
+            slack, results, _results(_compute(function, *ways)), strict=True
+        ):
+            same = (result == other) | (np.isnan(result) & np.isnan(other))
+            moved = np.where(same, 0.0, np.abs(result - other))
+            total += np.where(np.isnan(moved), math.inf, moved)
+    return slack
+
+
+def _read(x: Any, form: Format | None = None, rounded: bool = False, flushed: bool = False) -> Any:
+    """Arguments as the shadow computes with them: floating arrays in float64."""
+    if isinstance(x, tuple | list):
+        return type(x)(_read(y, form, rounded, flushed) for y in x)
+    if isinstance(x, dict):
+        return {key: _read(y, form, rounded, flushed) for key, y in x.items()}
+    if isinstance(x, np.dtype):
+        return np.dtype(np.float64) if x.kind == "f" else x
+    if isinstance(x, np.ndarray | np.generic) and x.dtype.kind == "f":
+        x = np.asarray(x, np.float64)
+        return np.where(np.abs(x) < form.tiny, 0.0, x) if form and flushed else x
+    if isinstance(x, float) and form and rounded:
+        return float(np.float32(x)) if form.u > U_SHADOW else x
+    return x
+
+
+def _compute(function: str, arguments: Any, keywords: Any) -> Any:
+    if function == "getitem":
+        return arguments[0][arguments[1]]
+    return getattr(reference, function)(*arguments, **keywords)
+
+
+def _results(result: Any) -> list[np.ndarray]:
+    """The arrays of a result, as float64: integers and masks are compared as numbers."""
+    many = result if isinstance(result, tuple | list) else [result]
+    return [np.asarray(x, np.float64) for x in many]
+
+
+def _is_floating(x: Any) -> bool:
+    return isinstance(x, float) or (hasattr(x, "dtype") and np.dtype(x.dtype).kind == "f")
+
+
+def _product_bound(
+    function: str, arguments: tuple, keywords: dict, form: Format, entries: int
+) -> tuple[Bound, list[Operands]]:
+    """A product, or a stack of them, by ``bounds.product``.
+
+    A sum over axes is ``x 1`` with x's rows gathered along these axes, and a mean divides it by
+    their length. No tensor core sums, so a sum has the plain format.
+    """
+    x = np.asarray(arguments[0], np.float64)
+    shape = np.shape(_compute(function, _read(arguments), _read(keywords)))
+    plain = form._replace(u_in=0.0, u_sum=form.u)
+    if function == "matmul":
+        P, R = x, np.asarray(arguments[1], np.float64)
+        P = P[None, :] if P.ndim == 1 else P
+        R = R[:, None] if R.ndim == 1 else R
+        stack = np.broadcast_shapes(P.shape[:-2], R.shape[:-2])
+        Ps = np.broadcast_to(P, (*stack, *P.shape[-2:])).reshape(-1, *P.shape[-2:])
+        Rs = np.broadcast_to(R, (*stack, *R.shape[-2:])).reshape(-1, *R.shape[-2:])
+        operands = [Operands(p, r) for p, r in zip(Ps, Rs, strict=True)]
+    elif function == "vecdot":
+        axis = keywords.get("axis", -1)
+        y = np.asarray(arguments[1], np.float64)
+        x, y = (np.moveaxis(z, axis, -1) for z in np.broadcast_arrays(x, y))
+        rows = (z.reshape(-1, z.shape[-1]) for z in (x, y))
+        operands = [Operands(p[None, :], r[:, None]) for p, r in zip(*rows, strict=True)]
+    else:
+        axes = arguments[1] if len(arguments) > 1 else keywords.get("axis")
+        axes = range(x.ndim) if axes is None else np.atleast_1d(axes) % x.ndim
+        gathered = np.moveaxis(x, list(axes), range(-len(axes), 0))
+        n = math.prod(x.shape[axis] for axis in axes)
+        P = gathered.reshape(-1, n)
+        operands = [Operands(P, np.ones((n, 1)), divisor=n if function == "mean" else 1)]
+        form = plain
+    if any(one.P.shape[1] == 0 for one in operands):  # an empty sum
+        return exact(np.zeros(shape)), []
+    bounds = [
+        product(one.P, one.R, form=form, divisor=one.divisor, entries=entries) for one in operands
+    ]
+    parts = (np.stack(part).reshape(shape) for part in itertools.zip_longest(*bounds))
+    return Bound(*parts), operands

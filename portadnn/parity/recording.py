@@ -1,0 +1,239 @@
+"""A namespace that records every call, for seam 1: it drops in wherever ``xp`` is asked for."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from portadnn.backends import Backend
+from portadnn.backends.base import DTYPES
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call as a backend made it, on the host.
+
+    Attributes
+    ----------
+    number : int
+        From 1, in the order of the calls.
+    function : str
+        Its name in the standard; an operator has the name of its function, indexing is ``getitem``.
+    arguments : tuple
+    keywords : dict
+        Arrays as NumPy arrays, dtypes as NumPy's, Python objects as they were given; no device.
+    origins : tuple
+        For each positional argument, the call and the position of the result that it is, or None.
+    results : tuple of arrays
+    """
+
+    number: int
+    function: str
+    arguments: tuple
+    keywords: dict[str, Any]
+    origins: tuple[tuple[int, int] | None, ...]
+    results: tuple[np.ndarray, ...]
+
+
+class Recording:
+    """The namespace of a backend, with every call that takes or returns arrays recorded.
+
+    It returns wrapped arrays, so operators and indexing are seen as well, and an array does not
+    leave it unnoticed. Whatever is not a function (dtypes, constants) is the backend's own.
+
+    Parameters
+    ----------
+    backend : Backend
+
+    Attributes
+    ----------
+    calls : list of Call
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend, self._xp = backend, backend.xp
+        self._dtypes = {
+            getattr(self._xp, name): np.dtype(name)
+            for name in (*DTYPES, "bool", *(f"{sign}int{bits}" for sign in ("", "u")
+                                            for bits in (8, 16, 32, 64)))
+            if hasattr(self._xp, name)
+        }  # fmt: skip
+        self.calls: list[Call] = []
+
+    @property
+    def __name__(self) -> str:
+        return f"Recording({self._xp.__name__})"
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._xp, name)
+        if name.startswith("_") or not callable(value) or isinstance(value, type):
+            return value
+        if any(value is dtype for dtype in self._dtypes):
+            return value
+
+        def recorded(*arguments: Any, **keywords: Any) -> Any:
+            return self.call(name, value, *arguments, **keywords)
+
+        recorded.__name__ = name
+        return recorded
+
+    def input(self, x: Any) -> RecordedArray:
+        """An array of the backend, as one that is seen."""
+        return RecordedArray(x, self)
+
+    def call(
+        self, name: str, function: Callable[..., Any], *arguments: Any, **keywords: Any
+    ) -> Any:
+        """Call ``function`` with the arrays themselves and record it as ``name``."""
+        result = function(*_bare(arguments), **_bare(keywords))
+        many = list(result) if isinstance(result, tuple | list) else [result]
+        if not many or not all(self._backend.owns(x) for x in many):
+            return result  # a dtype, a bool, the limits of a format
+        number = len(self.calls) + 1
+        wrapped = [RecordedArray(x, self, (number, i)) for i, x in enumerate(many)]
+        self.calls.append(
+            Call(
+                number,
+                name,
+                self._on_host(arguments),
+                {key: self._on_host(x) for key, x in keywords.items() if key != "device"},
+                tuple(getattr(x, "_origin", None) for x in arguments),
+                tuple(x._host for x in wrapped),
+            )
+        )
+        return type(result)(wrapped) if isinstance(result, tuple | list) else wrapped[0]
+
+    def _on_host(self, x: Any) -> Any:
+        if isinstance(x, RecordedArray):
+            return x._host
+        if isinstance(x, tuple | list):
+            return type(x)(self._on_host(y) for y in x)
+        if self._backend.owns(x):
+            return np.array(self._backend.to_numpy(x))
+        try:
+            return self._dtypes.get(x, x)
+        except TypeError:  # not hashable: an array of the host
+            return x
+
+
+def _bare(x: Any) -> Any:
+    """``x`` with the arrays themselves for recorded ones."""
+    if isinstance(x, RecordedArray):
+        return x._array
+    if isinstance(x, tuple | list):
+        return type(x)(_bare(y) for y in x)
+    if isinstance(x, dict):
+        return {key: _bare(y) for key, y in x.items()}
+    return x
+
+
+class RecordedArray:
+    """An array whose operators, indexing and transposition are recorded.
+
+    It has no in-place operators: ``Z += b`` makes a new array, with the same values.
+    """
+
+    __array_ufunc__ = None  # so that NumPy leaves its operators to this class
+
+    def __init__(
+        self, array: Any, recording: Recording, origin: tuple[int, int] | None = None
+    ) -> None:
+        self._array, self._recording, self._origin = array, recording, origin
+        self._host = np.array(recording._backend.to_numpy(array))
+
+    def __array_namespace__(self, api_version: str | None = None) -> Recording:
+        return self._recording
+
+    shape = property(lambda self: tuple(self._array.shape))
+    dtype = property(lambda self: self._array.dtype)
+    device = property(lambda self: self._array.device)
+    ndim = property(lambda self: len(self._array.shape))
+    size = property(lambda self: self._host.size)
+
+    @property
+    def T(self) -> RecordedArray:
+        """The transposed matrix."""
+        return self._recording.matrix_transpose(self)
+
+    mT = T
+
+    def __getitem__(self, key: Any) -> RecordedArray:
+        return self._recording.call("getitem", operator.getitem, self, key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError("a recorded array does not change: make a new one, with xp.where or concat")
+
+    def __array__(self, *arguments: Any, **keywords: Any) -> Any:
+        raise TypeError("a recorded array was given to NumPy: call the functions of xp instead")
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __bool__(self) -> bool:
+        return bool(self._host)
+
+    def __float__(self) -> float:
+        return float(self._host)
+
+    def __int__(self) -> int:
+        return int(self._host)
+
+    def __index__(self) -> int:
+        return operator.index(self._host)
+
+    def __repr__(self) -> str:
+        return f"RecordedArray({self._array!r})"
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+_BINARY = {
+    "add": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "truediv": "divide",
+    "matmul": "matmul",
+    "pow": "pow",
+    "floordiv": "floor_divide",
+    "mod": "remainder",
+    "and_": "bitwise_and",
+    "or_": "bitwise_or",
+    "xor": "bitwise_xor",
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+    "eq": "equal",
+    "ne": "not_equal",
+}
+_UNARY = {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_invert"}
+
+
+_COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
+
+
+def _forward(apply: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def method(self: RecordedArray, *other: Any) -> Any:
+        return self._recording.call(name, apply, self, *other)
+
+    return method
+
+
+def _backward(apply: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def method(self: RecordedArray, other: Any) -> Any:
+        return self._recording.call(name, apply, other, self)
+
+    return method
+
+
+# the operators of the standard, recorded under the names of their functions
+for _symbol, _name in (_BINARY | _UNARY).items():
+    _apply = getattr(operator, _symbol)
+    _symbol = _symbol.rstrip("_")
+    setattr(RecordedArray, f"__{_symbol}__", _forward(_apply, _name))
+    if _name not in _UNARY.values() and _symbol not in _COMPARISONS:
+        setattr(RecordedArray, f"__r{_symbol}__", _backward(_apply, _name))

@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""What checking costs: a full check of one step, and the affordable plan over a whole run.
+
+    scripts/bench/parity_cost.py [--data FILE] [--steps 3000] [--backend numpy] [--dtype float32]
+
+The run is the course's, [12288, 20, 7, 5, 1] on 209 images, full batch, in the direct form; without
+a file on random numbers of that shape. Medians of repeated timings; the ratios are what counts.
+"""
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+
+from portadnn.backends import get_backend
+from portadnn.data.hdf5 import load_dataset
+from portadnn.network.initializers import initialize_parameters_deep
+from portadnn.network.spec import Network
+from portadnn.parity.certify import certify_step
+from portadnn.parity.compare import compare
+from portadnn.parity.plan import affordable_plan
+from portadnn.parity.projection import project_step
+from portadnn.parity.run import Run, final_parameters, watch
+
+DIMS = (12288, 20, 7, 5, 1)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", help="HDF5 file of the course")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--backend", default="numpy")
+    parser.add_argument("--dtype", default="float32")
+    arguments = parser.parse_args()
+    backend = get_backend(arguments.backend, dtype=arguments.dtype)
+    run = make_run(arguments)
+    print(f"{DIMS} on {run.X.shape[1]} examples, {backend.name} {backend.dtype_name}")
+
+    few = run.first(50)
+    final_parameters(few, backend)
+    step = statistics.median(seconds(lambda: final_parameters(few, backend)) for _ in range(5)) / 50
+    (record,) = watch(run, backend, [0])
+    full = statistics.median(seconds(lambda: certify_step(run, record)) for _ in range(7))
+    projection = statistics.median(seconds(lambda: project_step(run, record)) for _ in range(7))
+    print(f"a training step                {step * 1e3:9.2f} ms")
+    print(f"a full check of a step         {full * 1e3:9.2f} ms, {full / step:.0f} steps")
+    print(
+        f"its products by projections    {projection * 1e3:9.2f} ms, {projection / step:.1f} steps"
+    )
+
+    plan = affordable_plan(run, backend)
+    plain = seconds(lambda: final_parameters(run, backend))
+    checked = seconds(lambda: compare(run, [backend], plan=plan, check_mode=False))
+    print(f"\n{run.steps} steps                     {plain:9.2f} s")
+    print(f"the same, checked              {checked:9.2f} s, {checked / plain:.2f} times")
+    print(
+        f"looked at {plan.coverage(run.steps):.1%} of the steps: {len(plan.full)} in full, "
+        f"every {plan.every}th by projections"
+    )
+
+
+def make_run(arguments):
+    parameters = initialize_parameters_deep(DIMS)
+    if arguments.data:
+        data = load_dataset(arguments.data, "train")
+        X, Y = data.columns("float64"), data.targets("float64")
+    else:
+        rng = np.random.default_rng(0)
+        X, Y = rng.random((DIMS[0], 209)), rng.integers(0, 2, (1, 209)).astype(float)
+    return Run(Network(DIMS), parameters, X, Y, 0.0075, arguments.steps)
+
+
+def seconds(work):
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,294 @@
+"""``assert_parity`` on honest and faulty functions, and the plugin in pytest runs of its own."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from portadnn.backends import get_backend
+from portadnn.errors import InputError
+from portadnn.parity.functions import KNOWN, bounds_of_call
+from portadnn.parity.recording import Recording
+from portadnn.testing import assert_parity, backend_names
+
+RNG = np.random.default_rng(0)
+INPUTS = {"W": RNG.standard_normal((10, 300)), "X": RNG.standard_normal((300, 32))}
+
+
+def softmax_layer(xp, W, X):
+    """With operators, functions, indexing and a mask."""
+    Z = xp.matmul(W, X)
+    T = xp.exp(Z - xp.max(Z, axis=0, keepdims=True))
+    A = T / xp.sum(T, axis=0, keepdims=True)
+    hidden = xp.where(Z > 0, Z, 0.01 * Z)
+    cost = xp.mean(xp.log1p(xp.abs(hidden)))
+    return {"Z": Z, "A": A, "dZ": A[:, :5] - 1.0, "cost": cost, "dW": (hidden @ X.T) / 32.0}
+
+
+class Faulty:
+    """A namespace with some functions replaced: a backend that computes something else."""
+
+    def __init__(self, xp, **functions):
+        self._xp = xp
+        self.__dict__.update(functions)
+
+    def __getattr__(self, name):
+        return getattr(self._xp, name)
+
+
+def faulty(dtype="float32", **functions):
+    backend = get_backend("numpy", dtype=dtype)
+    return replace(backend, name="faulty", xp=Faulty(backend.xp, **functions))
+
+
+def lower(x, bits):
+    """x with so many bits of significand."""
+    mantissa, exponent = np.frexp(x)
+    return np.ldexp(np.round(np.ldexp(mantissa, bits)), exponent - bits).astype(x.dtype)
+
+
+def test_honest_functions_pass(backend):
+    report = assert_parity(softmax_layer, INPUTS, ["numpy", backend], dtype=backend.dtype_name)
+    assert report.outputs == ("Z", "A", "dZ", "cost", "dW")
+    assert report.operations == 17
+    assert 0 < report.largest_ratio <= 1
+    assert report.unchecked == ()
+
+
+def test_every_function_with_a_bound_is_honest_somewhere(backend):
+    def functions(xp, x, y, i):
+        columns = xp.take(x, i, axis=1)
+        parts = [
+            xp.sqrt(xp.abs(x)), xp.expm1(x), xp.log2(xp.square(x) + 0.1), xp.sin(x), xp.cos(y),
+            xp.tanh(x), xp.log(xp.exp(y)), xp.log10(xp.abs(y) + 1.0), xp.log1p(0.5 * xp.tanh(x)),
+            xp.pow(xp.abs(x), y), xp.divide(x, y), xp.multiply(x, y), xp.maximum(x, y), -x, x**2,
+            xp.clip(x, -0.1, 0.1), xp.concat([columns, columns], axis=1), xp.flip(y, axis=0),
+        ]  # fmt: skip
+        return {
+            "stack": xp.stack(parts),
+            "vecdot": xp.vecdot(x, y, axis=-1),
+            "batched": xp.matmul(xp.stack(parts[:2]), y.T),
+            "vector": xp.matmul(x, y[0, :]),
+            "mean": xp.mean(xp.stack(parts[:3]), axis=(0, 2)),
+            "count": xp.sum(xp.astype(x > y, xp.int32)),
+            "shape": xp.reshape(xp.permute_dims(x, (1, 0)), (-1,)),
+            "all": xp.all(xp.isfinite(x)),
+        }
+
+    x = RNG.standard_normal((6, 8))
+    inputs = {"x": x, "y": RNG.standard_normal((6, 8)), "i": np.asarray([0, 3, 5, 7])}
+    report = assert_parity(functions, inputs, [backend], dtype=backend.dtype_name)
+    assert report.largest_ratio <= 1
+
+
+@pytest.mark.parametrize(
+    ("replaced", "function", "verdicts", "output"),
+    [
+        ({"exp": lambda x: np.exp(x).astype(np.float16).astype(x.dtype)}, "exp", ["DIVERGED"], ""),
+        ({"matmul": lambda P, R: np.matmul(lower(P, 11), lower(R, 11))}, "matmul",
+         ["SUSPECT", "DIVERGED"], " (Z)"),
+        ({"sum": lambda x, **k: np.sum(x[1:], **k)}, "sum", ["DIVERGED"], ""),
+        ({"log1p": lambda x: np.log1p(x) * (1 + 1e-5)}, "log1p", ["DIVERGED"], ""),
+        ({"max": lambda x, **k: np.max(x, **k) + 1e-6}, "max", ["DIVERGED"], ""),
+        ({"where": lambda m, x, y: np.where(m, y, x)}, "where", ["DIVERGED"], ""),
+        ({"mean": lambda x: np.sum(x) / (x.size - 1)}, "mean", ["DIVERGED"], " (cost)"),
+    ],
+)  # fmt: skip
+def test_a_planted_fault_is_named(replaced, function, verdicts, output):
+    with pytest.raises(AssertionError) as caught:
+        assert_parity(softmax_layer, INPUTS, ["numpy", faulty(**replaced)])
+    message = str(caught.value)
+    verdict, rest = message.split(" ", 1)
+    assert verdict in verdicts
+    assert rest.startswith("faulty, operation ")
+    assert f"{output}, {function}" in rest
+    for word in ("observed", "exact", "|error|", "bound", "ratio", "entries", "every earlier"):
+        assert word in rest
+    if function == "matmul":
+        bits = float(rest.partition("effective bits ")[2].partition(";")[0])
+        assert abs(bits - 12.4) < 0.6
+        declared = faulty(**replaced)
+        report = assert_parity(softmax_layer, {**INPUTS}, [declared], matmul="tf32",
+                               unchecked=("matmul",))  # fmt: skip
+        assert report.unchecked == ("matmul",)
+
+
+def test_tf32_is_lawful_where_it_is_declared():
+    backend = faulty(matmul=lambda P, R: np.matmul(lower(P, 11), lower(R, 11)))
+    assert_parity(lambda xp, W, X: {"Z": xp.matmul(W, X)}, INPUTS, [backend], matmul="tf32")
+
+
+@pytest.mark.parametrize(("narrow", "wide"), [("float16", "float32"), ("float32", "float64")])
+def test_a_rounding_in_the_user_s_own_step_is_found(narrow, wide):
+    def careless(xp, W, X):
+        T = xp.exp(xp.matmul(W, X) / 100.0)
+        T = xp.astype(xp.astype(T, getattr(np, narrow)), getattr(np, wide))
+        return {"A": T / xp.sum(T, axis=0, keepdims=True)}
+
+    with pytest.raises(AssertionError, match=f"operation 4, astype.*result is {narrow}, declared"):
+        assert_parity(careless, INPUTS, dtype=wide)
+
+
+def test_silent_float64_is_a_fault():
+    # its values are too good: only the dtype tells
+    def careless(xp, W, X):
+        return {"W": W * xp.asarray(np.asarray([2.0])), "X": X}
+
+    with pytest.raises(AssertionError, match="DIVERGED numpy, .*float64, declared float32"):
+        assert_parity(careless, INPUTS)
+
+
+def test_a_mask_within_rounding_is_a_kink_and_no_fault():
+    def step(xp, W, X):
+        Z = xp.matmul(W, X)
+        return {"A": xp.where(Z > 0, Z, 0.0)}
+
+    def in_order(i, j, k):  # a product of three terms, summed in this order
+        def matmul(P, R):
+            return (P[:, [i]] @ R[[i]] + P[:, [j]] @ R[[j]]) + P[:, [k]] @ R[[k]]
+
+        return faulty(matmul=matmul)
+
+    inputs = {"W": np.asarray([[1e4, 1e-4, -1e4]]), "X": np.ones((3, 1))}
+    report = assert_parity(step, inputs, [in_order(0, 1, 2), in_order(0, 2, 1)])
+    (kink,) = report.kinks
+    assert kink.undecidable
+    assert (kink.operation, kink.function, kink.index) == (2, "greater", (0, 0))
+    assert (kink.first, kink.second) == (0, float(np.float32(1e-4)))
+    assert str(kink).startswith("UNDECIDABLE KINK operation 2, greater[0, 0]")
+
+
+def test_a_mask_that_an_unchecked_function_moved_is_unexplained():
+    def step(xp, X):
+        Z = xp.exp(X) - 1.0
+        return {"A": xp.where(Z > 0, Z, 0.0)}
+
+    other = faulty(exp=lambda x: np.exp(x) - np.float32(0.5))
+    inputs = {"X": np.asarray([0.25, 2.0])}
+    with pytest.raises(AssertionError, match=r"UNEXPLAINED .*greater\[0\]"):
+        assert_parity(step, inputs, ["numpy", other], unchecked=("exp",))
+    with pytest.raises(AssertionError, match="DIVERGED faulty, operation 1, exp"):
+        assert_parity(step, inputs, ["numpy", other])
+
+
+def test_functions_that_part_and_data_that_differ_are_found():
+    draws = iter(range(10))
+
+    def random(xp, X):
+        return {"A": X * xp.asarray(float(next(draws)), dtype=X.dtype)}
+
+    with pytest.raises(AssertionError, match="DIFFERENT DATA: operation 1, asarray"):
+        assert_parity(random, {"X": INPUTS["X"]}, ["numpy", "strict"])
+
+    def parting(xp, X):
+        return {"A": xp.exp(X) if "strict" in xp.__name__ else xp.tanh(X)}
+
+    with pytest.raises(AssertionError, match="number 1 is tanh on numpy and exp on strict"):
+        assert_parity(parting, {"X": INPUTS["X"]}, ["numpy", "strict"])
+
+
+def test_what_is_not_seen_is_refused():
+    with pytest.raises(InputError, match=r"no bound is derived for cumulative_sum.*unchecked="):
+        assert_parity(lambda xp, X: {"S": xp.cumulative_sum(X, axis=0)}, {"X": INPUTS["X"]})
+    report = assert_parity(
+        lambda xp, X: {"S": xp.cumulative_sum(X, axis=0)}, {"X": INPUTS["X"]},
+        unchecked=("cumulative_sum",),
+    )  # fmt: skip
+    assert report.unchecked == ("cumulative_sum",)
+    with pytest.raises(AssertionError, match="'A' is ndarray, which no recorded operation made"):
+        assert_parity(lambda xp, X: {"A": np.ones(3)}, {"X": INPUTS["X"]})
+    for escape in (np.exp, np.asarray):
+        with pytest.raises(TypeError):
+            assert_parity(lambda xp, X, f=escape: {"A": f(X)}, {"X": INPUTS["X"]})
+    with pytest.raises(InputError, match="no output 'Z': the function returned A"):
+        assert_parity(lambda xp, X: {"A": X}, {"X": INPUTS["X"]}, outputs=("A", "Z"))
+    with pytest.raises(InputError, match="expected a sequence"):
+        assert_parity(softmax_layer, INPUTS, "numpy")
+    with pytest.raises(InputError, match="computes in float64: expected the same"):
+        assert_parity(softmax_layer, INPUTS, [get_backend("numpy", dtype="float64")])
+    with pytest.raises(InputError, match="returned RecordedArray: expected a dict"):
+        assert_parity(lambda xp, X: X, {"X": INPUTS["X"]})
+
+
+def test_an_array_does_not_change_under_its_record(backend):
+    recording = Recording(backend)
+    x = recording.input(backend.asarray([[1.0, 2.0]]))
+    with pytest.raises(TypeError, match="does not change"):
+        x[0, 0] = 3.0
+    y = x
+    y += 1.0
+    np.testing.assert_array_equal(x._host, [[1, 2]])
+    assert [call.function for call in recording.calls] == ["add"]
+    assert float(y[0, 1]) == 3.0
+    assert y.__array_namespace__() is recording
+
+
+def test_the_table_of_functions_is_of_the_standard():
+    import array_api_strict
+
+    assert {name for name in KNOWN if not hasattr(array_api_strict, name)} == {"getitem"}
+    for wide in ("float32", "float64"):
+        from portadnn.parity.bounds import declared_format
+
+        x = np.asarray([1e-320, 1.0])
+        (bound,), _ = bounds_of_call("greater", (x, 0.0), {}, declared_format(wide), 2)
+        np.testing.assert_array_equal(bound.stat, [1, 0])  # a subnormal may be read as 0
+
+
+PLUGIN_TEST = """
+    def test_it(xp, device, backend):
+        assert float(xp.sum(xp.ones(3, device=device))) == 3
+        assert backend.dtype_name == "float32"
+"""
+
+
+def test_the_plugin_runs_a_test_on_every_backend(pytester):
+    pytester.makepyfile(PLUGIN_TEST)
+    result = pytester.runpytest("-p", "portadnn.testing", "-v")
+    result.assert_outcomes(passed=1)
+    result = pytester.runpytest(
+        "-p", "portadnn.testing", "-v", "--portadnn-backends", "numpy,strict:device1"
+    )
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*test_it?numpy?*", "*test_it?strict:device1?*"])
+
+
+def test_a_backend_that_was_asked_for_and_cannot_run_is_no_skip(pytester):
+    pytester.makepyfile(PLUGIN_TEST)
+    result = pytester.runpytest("-p", "portadnn.testing", "--portadnn-backends", "numpy,cupy:99")
+    result.assert_outcomes(passed=1, errors=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_the_ini_file_names_the_default(pytester):
+    pytester.makepyfile(PLUGIN_TEST)
+    pytester.makeini("[pytest]\nportadnn_backends = strict, torch:cuda:99?")
+    result = pytester.runpytest("-p", "portadnn.testing", "-v")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*test_it?strict?*"])
+
+
+def test_the_plugin_leaves_other_tests_and_start_up_alone(pytester):
+    pytester.makepyfile("""
+        import sys
+
+        import pytest
+
+        @pytest.mark.parametrize("backend_name", ["mine"])
+        def test_my_own(backend_name):
+            assert "numpy" not in sys.modules
+    """)
+    result = pytester.runpytest_subprocess("-p", "portadnn.testing")
+    result.assert_outcomes(passed=1)
+
+
+def test_importing_the_plugin_is_cheap():
+    code = "import portadnn.testing, sys; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_this_project_names_its_backends(pytestconfig):
+    assert "numpy" in backend_names(pytestconfig) or pytestconfig.getoption("--portadnn-backends")
