@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from portadnn.cli.options import BackendOption, Dtype, JsonOption, WholeNumber, parse_layers
+from portadnn.cli.parity_output import show, show_self_test
 
 if TYPE_CHECKING:
-    from portadnn.parity.compare import Comparison
     from portadnn.parity.run import Run
 
 Matmul = Literal["float32", "float64", "tf32", "bfloat16"]
 HtmlOption = Annotated[
     Path | None, Parameter(name="--html", help="Write a report to this file as well.")
 ]
-MOST_KINKS = 10  # on the terminal; --json and --html have all
 
 parity = App(name="parity", help="Prove that backends computed the same training.")
 
@@ -108,7 +107,7 @@ def compare(
 
     options = options or RunOptions()
     if self_test:
-        return _self_test(as_json)
+        return show_self_test(as_json)
     if not backends:
         raise InputError("no backend was named: expected two or more, such as numpy torch")
     chosen = [get_backend(name, dtype=options.dtype) for name in backends]
@@ -124,7 +123,7 @@ def compare(
     result = compare_backends(run, chosen, plan=plan, matmul=options.matmul, jit=not eager)
     if noise:
         result.noise = {backend.name: noise_floor(run, backend) for backend in chosen}
-    return _show(result, html, as_json)
+    return show(result, html, as_json)
 
 
 @parity.command
@@ -192,7 +191,7 @@ def replay(
     loaded = read_bundle(bundle)
     chosen = get_backend(backend, dtype=loaded.dtype)
     _check_writable(html)
-    return _show(replay_bundle(loaded, chosen, matmul=matmul), html, as_json)
+    return show(replay_bundle(loaded, chosen, matmul=matmul), html, as_json)
 
 
 def _parse_steps(text: str) -> frozenset[int]:
@@ -218,133 +217,3 @@ def _check_writable(path: Path | None) -> None:
         probe.unlink()
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def _show(result: Comparison, html: Path | None, as_json: bool) -> int:
-    from portadnn.cli.output import print_json, print_line, table_text
-
-    if html is not None:
-        from portadnn.report import write_report
-
-        write_report(result, html)
-    if as_json:
-        print_json(_as_json(result))
-        return result.outcome.exit_code
-    print_line(table_text(_certificate_table(result)))
-    for certificate in result.certificates:
-        if certificate.mode_mismatch:
-            print_line(f"MODE MISMATCH {certificate.backend}: watching the run changed its numbers")
-    if result.first_divergence:
-        backend, check = result.first_divergence
-        print_line(f"{backend}: {check}; every earlier operation certified")
-        for certificate in result.certificates:
-            if certificate.cause:
-                cause = certificate.cause
-                print_line(f"{certificate.backend}: {cause.sentence} {cause.remedy}")
-    for kink in result.kinks[:MOST_KINKS]:
-        print_line(str(kink))
-    if len(result.kinks) > MOST_KINKS:
-        print_line(f"... {len(result.kinks):,} mask disagreements in all (--json has every one)")
-    steps = result.run.steps
-    coverage = result.plan.coverage(steps)
-    note = "" if coverage == 1 else f", of which {coverage:.1%} were looked at"
-    print_line(f"{result.outcome.value} over {steps} steps{note}")
-    if html is not None:
-        print_line(f"report: {html}")
-    return result.outcome.exit_code
-
-
-def _certificate_table(result: Comparison) -> Any:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE)
-    for heading in ("backend", "verdict"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("steps", "operations", "largest ratio", "bits", "repeat", "threads", "split"):
-        table.add_column(heading, justify="right")
-    for certificate in result.certificates:
-        largest = certificate.largest
-        floor = result.noise.get(certificate.backend, {})
-        bits = certificate.fewest_bits
-        table.add_row(
-            certificate.backend,
-            certificate.outcome.value,
-            f"{certificate.full} + {certificate.projected}"
-            if certificate.projected
-            else str(certificate.full),
-            f"{len(certificate.checks):,}",
-            f"{largest.ratio:.3f} {largest.tensor}" if largest else "",
-            f"{bits:.1f}" if bits is not None else "",
-            *(
-                "" if (value := floor.get(key)) is None else f"{value:.1e}"
-                for key in ("repeat", "threads", "batch split")
-            ),
-        )
-    return table
-
-
-def _as_json(result: Comparison) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from portadnn.cli.output import network_json
-
-    run = result.run
-    kinks = [asdict(kink) | {"undecidable": kink.undecidable} for kink in result.kinks]
-    return {
-        "outcome": result.outcome.value,
-        "network": network_json(run.network),
-        "learning_rate": run.learning_rate,
-        "steps": run.steps,
-        "coverage": result.plan.coverage(run.steps),
-        "batch_size": run.batch_size,
-        "certificates": [
-            {
-                "backend": certificate.backend,
-                "outcome": certificate.outcome.value,
-                "dtype": certificate.dtype,
-                "matmul": certificate.matmul,
-                "environment": certificate.environment,
-                "steps_checked_in_full": certificate.full,
-                "steps_projected": certificate.projected,
-                "operations": len(certificate.checks),
-                "largest_ratio": certificate.largest.ratio if certificate.largest else None,
-                "fewest_bits": certificate.fewest_bits,
-                "mode_mismatch": certificate.mode_mismatch,
-                "seconds": certificate.seconds,
-                "noise": result.noise.get(certificate.backend),
-                "first_failure": str(certificate.first_failure)
-                if certificate.first_failure
-                else None,
-                "cause": asdict(certificate.cause) if certificate.cause else None,
-            }
-            for certificate in result.certificates
-        ],
-        "kinks": kinks,
-        "deviations": [asdict(deviation) for deviation in result.deviations],
-    }
-
-
-def _self_test(as_json: bool) -> int:
-    """Exit code 1 where a fault was missed, misplaced or imagined."""
-    from portadnn.cli.output import print_json, print_line, table_text
-    from portadnn.parity.self_test import detection_table, self_test
-
-    rows = self_test()
-    passed = all(row.passed for row in rows)
-    if as_json:
-        faults = [
-            {
-                "fault": row.fault.name,
-                "dtype": row.dtype,
-                "result": row.result,
-                "flag": str(row.flag) if row.flag else None,
-                "customary": dict(row.customary),
-            }
-            for row in rows
-        ]
-        print_json({"passed": passed, "faults": faults})
-    else:
-        print_line(table_text(detection_table(rows)))
-        print_line("the checker is sound" if passed else "the checker has FAILED")
-    return 0 if passed else 1

@@ -1,0 +1,142 @@
+"""What ``portadnn parity`` prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from portadnn.parity.compare import Comparison
+
+MOST_KINKS = 10  # on the terminal; --json has all
+
+
+def show(result: Comparison, html: Path | None, as_json: bool) -> int:
+    """Print a comparison, write its report where one is asked for, and return the exit code."""
+    from portadnn.cli.output import print_json, print_line, table_text
+
+    if html is not None:
+        from portadnn.report import write_report
+
+        write_report(result, html)
+    if as_json:
+        print_json(_as_json(result))
+        return result.outcome.exit_code
+    print_line(table_text(_certificate_table(result)))
+    for certificate in result.certificates:
+        if certificate.mode_mismatch:
+            print_line(f"MODE MISMATCH {certificate.backend}: watching the run changed its numbers")
+    if result.first_divergence:
+        backend, check = result.first_divergence
+        print_line(f"{backend}: {check}; every earlier operation certified")
+        for certificate in result.certificates:
+            if certificate.cause:
+                cause = certificate.cause
+                print_line(f"{certificate.backend}: {cause.sentence} {cause.remedy}")
+    for kink in result.kinks[:MOST_KINKS]:
+        print_line(str(kink))
+    if len(result.kinks) > MOST_KINKS:
+        print_line(f"... {len(result.kinks):,} mask disagreements in all (--json has every one)")
+    steps = result.run.steps
+    coverage = result.plan.coverage(steps)
+    note = "" if coverage == 1 else f", of which {coverage:.1%} were looked at"
+    print_line(f"{result.outcome.value} over {steps} steps{note}")
+    if html is not None:
+        print_line(f"report: {html}")
+    return result.outcome.exit_code
+
+
+def _certificate_table(result: Comparison) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE)
+    for heading in ("backend", "verdict"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("steps", "operations", "largest ratio", "bits", "repeat", "threads", "split"):
+        table.add_column(heading, justify="right")
+    for certificate in result.certificates:
+        largest = certificate.largest
+        floor = result.noise.get(certificate.backend, {})
+        bits = certificate.fewest_bits
+        table.add_row(
+            certificate.backend,
+            certificate.outcome.value,
+            f"{certificate.full} + {certificate.projected}"
+            if certificate.projected
+            else str(certificate.full),
+            f"{len(certificate.checks):,}",
+            f"{largest.ratio:.3f} {largest.tensor}" if largest else "",
+            f"{bits:.1f}" if bits is not None else "",
+            *(
+                "" if (value := floor.get(key)) is None else f"{value:.1e}"
+                for key in ("repeat", "threads", "batch split")
+            ),
+        )
+    return table
+
+
+def _as_json(result: Comparison) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from portadnn.cli.output import network_json
+
+    run = result.run
+    kinks = [asdict(kink) | {"undecidable": kink.undecidable} for kink in result.kinks]
+    return {
+        "outcome": result.outcome.value,
+        "network": network_json(run.network),
+        "learning_rate": run.learning_rate,
+        "steps": run.steps,
+        "coverage": result.plan.coverage(run.steps),
+        "batch_size": run.batch_size,
+        "certificates": [
+            {
+                "backend": certificate.backend,
+                "outcome": certificate.outcome.value,
+                "dtype": certificate.dtype,
+                "matmul": certificate.matmul,
+                "environment": certificate.environment,
+                "steps_checked_in_full": certificate.full,
+                "steps_projected": certificate.projected,
+                "operations": len(certificate.checks),
+                "largest_ratio": certificate.largest.ratio if certificate.largest else None,
+                "fewest_bits": certificate.fewest_bits,
+                "mode_mismatch": certificate.mode_mismatch,
+                "seconds": certificate.seconds,
+                "noise": result.noise.get(certificate.backend),
+                "first_failure": str(certificate.first_failure)
+                if certificate.first_failure
+                else None,
+                "cause": asdict(certificate.cause) if certificate.cause else None,
+            }
+            for certificate in result.certificates
+        ],
+        "kinks": kinks,
+        "deviations": [asdict(deviation) for deviation in result.deviations],
+    }
+
+
+def show_self_test(as_json: bool) -> int:
+    """Run the fault bench; the exit code is 1 where a fault was missed, misplaced or imagined."""
+    from portadnn.cli.output import print_json, print_line, table_text
+    from portadnn.parity.self_test import detection_table, self_test
+
+    rows = self_test()
+    passed = all(row.passed for row in rows)
+    if as_json:
+        faults = [
+            {
+                "fault": row.fault.name,
+                "dtype": row.dtype,
+                "result": row.result,
+                "flag": str(row.flag) if row.flag else None,
+                "customary": dict(row.customary),
+            }
+            for row in rows
+        ]
+        print_json({"passed": passed, "faults": faults})
+    else:
+        print_line(table_text(detection_table(rows)))
+        print_line("the checker is sound" if passed else "the checker has FAILED")
+    return 0 if passed else 1
