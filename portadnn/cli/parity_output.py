@@ -53,7 +53,10 @@ def _certificate_table(result: Comparison) -> Any:
     table = Table(box=box.SIMPLE)
     for heading in ("backend", "verdict"):
         table.add_column(heading, overflow="fold")
-    for heading in ("steps", "operations", "largest ratio", "bits", "repeat", "threads", "split"):
+    noise = (
+        {"repeat": "repeat", "threads": "threads", "batch split": "split"} if result.noise else {}
+    )
+    for heading in ("steps", "operations", "largest ratio", "bits", *noise.values()):
         table.add_column(heading, justify="right")
     for certificate in result.certificates:
         largest = certificate.largest
@@ -68,10 +71,7 @@ def _certificate_table(result: Comparison) -> Any:
             f"{len(certificate.checks):,}",
             f"{largest.ratio:.3f} {largest.tensor}" if largest else "",
             f"{bits:.1f}" if bits is not None else "",
-            *(
-                "" if (value := floor.get(key)) is None else f"{value:.1e}"
-                for key in ("repeat", "threads", "batch split")
-            ),
+            *("" if (value := floor.get(key)) is None else f"{value:.1e}" for key in noise),
         )
     return table
 
