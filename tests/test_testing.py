@@ -292,3 +292,24 @@ def test_importing_the_plugin_is_cheap():
 
 def test_this_project_names_its_backends(pytestconfig):
     assert "numpy" in backend_names(pytestconfig) or pytestconfig.getoption("--portadnn-backends")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (lambda xp, X, W: {"A": W - 0.5 * X}, lambda xp, X, W: {"A": W - 0.1 * X}),
+        (lambda xp, X, W: {"A": xp.sum(X, axis=0)}, lambda xp, X, W: {"A": xp.sum(X, axis=1)}),
+        (lambda xp, X, W: {"A": xp.matmul(W, X)}, lambda xp, X, W: {"A": xp.matmul(X, X)}),
+        (lambda xp, X, W: {"A": X[:, :2] + 1.0}, lambda xp, X, W: {"A": X[:, 1:3] + 1.0}),
+    ],
+)
+def test_backends_that_compute_different_things_each_correctly(ours, theirs):
+    inputs = {"X": np.eye(4) + 0.5, "W": np.full((4, 4), 0.25)}
+
+    def step(xp, X, W):
+        branch = theirs if "strict" in xp.__name__ else ours
+        return branch(xp, X, W)
+
+    assert_parity(ours, inputs, ("numpy", "strict"))
+    with pytest.raises(AssertionError, match="DIFFERENT (OPERANDS|DATA)"):
+        assert_parity(step, inputs, ("numpy", "strict"))

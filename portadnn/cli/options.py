@@ -52,7 +52,8 @@ def parse_layers(text: str) -> tuple[int, ...]:
         return ()
     widths = []
     for part in text.split(","):
-        if not (part.strip().isascii() and part.strip().isdigit()):
+        width_text = part.strip()
+        if not (width_text.isascii() and width_text.isdigit() and len(width_text) < 10):
             raise InputError(
                 f"--layers {text}: {part.strip()!r} is not a width: expected whole numbers "
                 f"above 0 with commas between them, such as 20,7,5 (or none)"

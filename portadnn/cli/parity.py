@@ -19,6 +19,8 @@ HtmlOption = Annotated[
     Path | None, Parameter(name="--html", help="Write a report to this file as well.")
 ]
 
+MOST_STEPS = 1_000_000
+
 parity = App(name="parity", help="Prove that backends computed the same training.")
 
 
@@ -50,6 +52,7 @@ class RunOptions:
         """The declared run."""
         from portadnn.cli.train import DIGITS_DEFAULTS, FILE_DEFAULTS
         from portadnn.data.hdf5 import load_dataset, load_digits
+        from portadnn.errors import InputError
         from portadnn.network.initializers import initialize_parameters_deep
         from portadnn.parity.run import Run
         from portadnn.training.loop import check_schedule
@@ -58,6 +61,8 @@ class RunOptions:
         defaults: dict[str, Any] = DIGITS_DEFAULTS if self.data is None else FILE_DEFAULTS
         rate = defaults["learning_rate"] if self.learning_rate is None else self.learning_rate
         check_schedule(rate, self.steps)
+        if self.steps > MOST_STEPS:
+            raise InputError(f"--steps {self.steps}: expected {MOST_STEPS:,} or fewer")
         hidden = parse_layers(self.layers or defaults["layers"])
         data = load_digits()[0] if self.data is None else load_dataset(self.data, "train")
         data.check_range(self.dtype)
@@ -107,19 +112,20 @@ def compare(
 
     options = options or RunOptions()
     if self_test:
+        if backends or html is not None:
+            raise InputError("--self-test takes no backends and writes no report")
         return show_self_test(as_json)
     if not backends:
         raise InputError("no backend was named: expected two or more, such as numpy torch")
     chosen = [get_backend(name, dtype=options.dtype) for name in backends]
+    if every is not None and every < 1:
+        raise InputError(f"--every {every}: expected 1 or more")
     run = options.run()
-    _check_writable(html)
-    plan = full_plan(run.steps)
+    _check_writable(html, options.data)
     if every is not None:
-        if every < 1:
-            raise InputError(f"--every {every}: expected 1 or more")
         plan = sampled_plan(run.steps, every)
-    elif sample:
-        plan = affordable_plan(run, chosen[0])
+    else:
+        plan = affordable_plan(run, chosen[0]) if sample else full_plan(run.steps)
     result = compare_backends(run, chosen, plan=plan, matmul=options.matmul, jit=not eager)
     if noise:
         result.noise = {backend.name: noise_floor(run, backend) for backend in chosen}
@@ -157,7 +163,7 @@ def record(
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists: choose another --out, or add --overwrite")
     run = options.run()
-    _check_writable(out)
+    _check_writable(out, options.data)
     bundle = record_bundle(run, chosen, out, keep=steps, matmul=options.matmul)
     kept = ", ".join(str(record.step) for record in bundle.records)
     print(f"{run.steps} steps on {chosen.name}, {options.dtype}; steps {kept} kept in {out}")
@@ -190,7 +196,7 @@ def replay(
 
     loaded = read_bundle(bundle)
     chosen = get_backend(backend, dtype=loaded.dtype)
-    _check_writable(html)
+    _check_writable(html, bundle)
     return show(replay_bundle(loaded, chosen, matmul=matmul), html, as_json)
 
 
@@ -198,17 +204,19 @@ def _parse_steps(text: str) -> frozenset[int]:
     from portadnn.errors import InputError
 
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts):
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
         raise InputError(f"--keep {text}: expected step numbers with commas, such as 0,1,49")
     return frozenset(map(int, parts))
 
 
-def _check_writable(path: Path | None) -> None:
-    """Raise InputError before work starts if a file cannot be written there."""
+def _check_writable(path: Path | None, given: Path | None = None) -> None:
+    """Raise InputError before work starts if a file cannot be written there, or is the input."""
     from portadnn.errors import InputError
 
     if path is None:
         return
+    if given is not None and path.resolve() == given.resolve():
+        raise InputError(f"{path} is the file that is read: choose another to write")
     probe = path.with_name(f".{path.name}.probe")
     try:
         if path.is_dir():

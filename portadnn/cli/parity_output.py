@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from portadnn.parity.compare import Comparison
+    from portadnn.parity.compare import Certificate, Comparison
 
 MOST_KINKS = 10  # on the terminal; --json has all
 
@@ -28,18 +28,30 @@ def show(result: Comparison, html: Path | None, as_json: bool) -> int:
             print_line(f"MODE MISMATCH {certificate.backend}: watching the run changed its numbers")
     if result.first_divergence:
         backend, check = result.first_divergence
-        print_line(f"{backend}: {check}; every earlier operation certified")
-        for certificate in result.certificates:
-            if certificate.cause:
-                cause = certificate.cause
-                print_line(f"{certificate.backend}: {cause.sentence} {cause.remedy}")
-    for kink in result.kinks[:MOST_KINKS]:
+        whole = len(result.plan.full) == result.run.steps
+        earlier = "certified" if whole else "that was checked passed"
+        print_line(f"{backend}: {check}; every earlier operation {earlier}")
+        cause = next(c.cause for c in result.certificates if c.backend == backend)
+        if cause:
+            print_line(f"{backend}: {cause}")
+    for certificate in result.certificates:
+        if certificate.unsaid:
+            print_line(
+                f"{certificate.backend}: nothing can be said of {certificate.unsaid:,} operations: "
+                f"their numbers or bounds are not finite"
+            )
+    # what nothing explains first
+    for kink in sorted(result.kinks, key=lambda kink: kink.undecidable)[:MOST_KINKS]:
         print_line(str(kink))
     if len(result.kinks) > MOST_KINKS:
         print_line(f"... {len(result.kinks):,} mask disagreements in all (--json has every one)")
     steps = result.run.steps
-    coverage = result.plan.coverage(steps)
-    note = "" if coverage == 1 else f", of which {coverage:.1%} were looked at"
+    full, looked_at = len(result.plan.full), len(result.plan.steps(steps))
+    note = ""
+    if full < steps:
+        note = f", of which {full} were checked in full"
+        note += f", {looked_at - full} with their products by projections" * (looked_at > full)
+        note += f", {steps - looked_at} not at all" * (looked_at < steps)
     print_line(f"{result.outcome.value} over {steps} steps{note}")
     if html is not None:
         print_line(f"report: {html}")
@@ -64,7 +76,7 @@ def _certificate_table(result: Comparison) -> Any:
         bits = certificate.fewest_bits
         table.add_row(
             certificate.backend,
-            certificate.outcome.value,
+            certificate.outcome.value + _mode(certificate),
             f"{certificate.full} + {certificate.projected}"
             if certificate.projected
             else str(certificate.full),
@@ -74,6 +86,12 @@ def _certificate_table(result: Comparison) -> Any:
             *("" if (value := floor.get(key)) is None else f"{value:.1e}" for key in noise),
         )
     return table
+
+
+def _mode(certificate: Certificate) -> str:
+    """The declared mode of products, where it is not the plain one."""
+    plain = certificate.matmul == certificate.dtype
+    return "" if plain else f" ({certificate.matmul} products)"
 
 
 def _as_json(result: Comparison) -> dict[str, Any]:
@@ -102,6 +120,7 @@ def _as_json(result: Comparison) -> dict[str, Any]:
                 "operations": len(certificate.checks),
                 "largest_ratio": certificate.largest.ratio if certificate.largest else None,
                 "fewest_bits": certificate.fewest_bits,
+                "operations_unsaid": certificate.unsaid,
                 "mode_mismatch": certificate.mode_mismatch,
                 "seconds": certificate.seconds,
                 "noise": result.noise.get(certificate.backend),

@@ -74,8 +74,8 @@ def declared_format(dtype: str, matmul: str | None = None) -> Format:
     matmul = matmul or dtype
     if matmul not in MATMUL_MODES:
         raise unknown_name("matmul mode", matmul, MATMUL_MODES)
-    if matmul != dtype and dtype == "float64":
-        raise InputError(f"products of float64 are never {matmul}: expected float64")
+    if matmul != dtype and "float64" in (dtype, matmul):
+        raise InputError(f"products of {dtype} are never {matmul}: expected {dtype}")
     u_sum = u if matmul == dtype else 2.0**-23
     return Format(u, float(info.smallest_normal), float(info.max), MATMUL_MODES[matmul], u_sum)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -88,9 +88,7 @@ def record_bundle(
         If a step is not of the run or the mode does not fit the dtype.
     """
     keep = sampled_plan(run.steps).full if keep is None else keep
-    beyond = sorted(step for step in keep if not 0 <= step < run.steps)
-    if beyond:
-        raise InputError(f"step {beyond[0]} is to be kept, but the run has {run.steps} steps")
+    _check_kept(sorted(keep), run.steps)
     matmul = matmul or backend.dtype_name
     declared_format(backend.dtype_name, matmul)
     records, digests = [], []
@@ -150,11 +148,11 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         If the file is not a bundle, is truncated or altered, or its parts do not fit together.
     """
     with open_hdf5(path) as file:
-        if file.attrs.get("format") != _FORMAT:
+        if str(file.attrs.get("format")) != _FORMAT:
             raise InputError(
                 f"{path} is not a parity bundle: expected a file of `portadnn parity record`"
             )
-        if file.attrs.get("version") != _VERSION:
+        if str(file.attrs.get("version")) != str(_VERSION):
             raise InputError(
                 f"{path} is a bundle of format version {file.attrs.get('version')}: "
                 f"this portadnn reads {_VERSION}"
@@ -192,17 +190,22 @@ def _read(file: h5py.File) -> Bundle:
     )
     dtype, matmul = header["dtype"], header["matmul"]
     declared_format(dtype, matmul)
+    _check_kept(header["kept"], run.steps)
+    if not all(isinstance(header[key], dict) for key in ("environment", "network")):
+        raise InputError("its header has no environment or no network")
+    if not isinstance(header["seed"], int) or not isinstance(header["batch_size"], int | None):
+        raise InputError("its seed or batch size is no integer")
     if len(header["digests"]) != run.steps:
         raise InputError(f"it has {len(header['digests'])} digests for {run.steps} steps")
     records = []
     for step in header["kept"]:
-        declared = run.declared(int(step), dtype)
+        declared = run.declared(step, dtype)
         tensors = {}
         for name in _tensor_names(network):
-            where = f"steps/{int(step)}/{name}"
+            where = f"steps/{step}/{name}"
             own = name not in declared or where in file
             tensors[name] = take(where, dtype) if own else declared[name]
-        record = StepRecord(int(step), dtype, tensors)
+        record = StepRecord(step, dtype, tensors)
         if step_digest(record) != header["digests"][record.step]:
             raise InputError(f"step {step} is not the one that was recorded")
         records.append(record)
@@ -231,9 +234,18 @@ def replay(bundle: Bundle, backend: Backend, *, matmul: str | None = None) -> Co
     )
 
 
+def _check_kept(kept: Sequence[int], steps: int) -> None:
+    """Raise InputError unless these are steps of the run, in order, one or more."""
+    if not kept or not all(isinstance(step, int) for step in kept):
+        raise InputError(f"the steps to keep are {kept}: expected one step number or more")
+    if list(kept) != sorted(set(kept)) or kept[0] < 0 or kept[-1] >= steps:
+        raise InputError(f"steps {kept} are to be kept, but the run has {steps} steps")
+
+
 def _tensor_names(network: Network) -> list[str]:
     """The names of a record's tensors."""
-    names = ["X", "Y", "cost", *network.shapes, *(f"{name}+" for name in network.shapes)]
+    names = ["X", "Y", "learning_rate", "cost"]
+    names += [*network.shapes, *(f"{name}+" for name in network.shapes)]
     for l in range(1, network.L + 1):
         names += [f"Z{l}", f"A{l}", f"dZ{l}", f"dW{l}", f"db{l}"]
         names += [f"dA{l}"] if l < network.L else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -157,8 +158,9 @@ def structural_difference(
 ) -> str | None:
     """Where two recordings are not of the same computation: other calls, or other data, in words.
 
-    A function may branch on values, and so part after a kink. What it makes from Python's own
-    values must be the same bits on both, or the two computed different things, each correctly.
+    A function may branch on values, and so part after a kink. Before one, every call must have the
+    same operands and the same arguments beside them, and what it makes from Python's own values
+    the same bits, or the two computed different things, each correctly.
     """
     here, there = backends
     for ours, theirs in zip(first, second, strict=False):
@@ -176,9 +178,20 @@ def structural_difference(
                 f"DIFFERENT DATA: operation {a.number}, {a.function}, makes other values on "
                 f"{here} than on {there}"
             )
+        if not kinked and (a.origins != b.origins or _plain(a) != _plain(b)):
+            return (
+                f"DIFFERENT OPERANDS: operation {a.number}, {a.function}, has other operands or "
+                f"other arguments on {here} than on {there}"
+            )
     if len(first) != len(second) and not kinked:
         return f"DIFFERENT OPERATIONS: {len(first)} on {here} and {len(second)} on {there}"
     return None
+
+
+def _plain(call: Call) -> list[Any]:
+    """What a call was given beside arrays and dtypes: scalars, axes, slices."""
+    arguments = [*call.arguments, *(value for _, value in sorted(call.keywords.items()))]
+    return [repr(x) for x in arguments if isinstance(x, int | float | tuple | slice | None)]
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:
@@ -195,6 +208,6 @@ def _rounding(certified: CertifiedCall, calls: Sequence[CertifiedCall]) -> np.nd
     """What the calls that made the compared values may have rounded; an input is exact."""
     total: np.ndarray = np.zeros(())
     for origin in certified.call.origins:
-        if origin is not None and calls[origin[0] - 1].rounding:
+        if origin is not None and origin[0] > 0 and calls[origin[0] - 1].rounding:
             total = total + calls[origin[0] - 1].rounding[origin[1]]
     return total

@@ -80,7 +80,7 @@ class Case:
     @functools.cached_property
     def given(self) -> np.ndarray | None:
         """What the step should have been given, before any rounding; None where unknown."""
-        if self.kind in ("X", "Y"):
+        if self.kind in ("X", "Y", "learning_rate"):
             return self.run.declared(self.record.step, "float64")[self.tensor]
         if self.record.step == 0:
             return np.asarray(self.run.parameters[self.tensor], np.float64)

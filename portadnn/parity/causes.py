@@ -44,6 +44,7 @@ _UPDATE = (
 HYPOTHESES: dict[str, tuple[Callable[[Case], Found], ...]] = {
     "X": (*_GIVEN, mistakes.other_step),
     "Y": (*_GIVEN, mistakes.other_step),
+    "learning_rate": (precision.narrow_result, mistakes.sign_flip),
     "W": _GIVEN,
     "b": _GIVEN,
     "Z": (*_PRODUCT, mistakes.bias_dropped),
@@ -88,7 +89,7 @@ def name_cause(
     form = declared_format(record.dtype, matmul)
     case = Case(run, record, check.tensor, previous, form)
     with np.errstate(all="ignore"):
-        if check.verdict.passed:
+        if check.verdict.passed or record.tensors[check.tensor].dtype != record.dtype:
             return _computed_in_float64(case)
         if not case.known or case.expected.exact.shape != case.observed.shape:
             return None

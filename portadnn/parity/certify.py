@@ -122,15 +122,34 @@ def certify_step(
     InputError
         If an operation of the network has no bound, or a tensor has another shape.
     """
+    return certify_operations(run, record, previous, matmul=matmul, products=True)
+
+
+def certify_operations(
+    run: Run,
+    record: StepRecord,
+    previous: Mapping[str, np.ndarray] | None,
+    *,
+    matmul: str | None,
+    products: bool,
+) -> list[Check]:
+    """``certify_step``, or all of it but the products of two matrices."""
     form = declared_format(record.dtype, matmul)
     if record.step == 0:
         previous = {name: p.astype(record.dtype) for name, p in run.parameters.items()}
-    entries = sum(x.size for x in record.tensors.values()) * run.steps
+    entries = entries_of(run, record)
     with np.errstate(all="ignore"):  # what is not finite is judged, not warned of
         return [
             _check(record, layer, tensor, bound, operands, form)
-            for layer, tensor, bound, operands in _operations(run, record, previous, form, entries)
+            for layer, tensor, bound, operands in _operations(
+                run, record, previous, form, entries, products
+            )
         ]
+
+
+def entries_of(run: Run, record: StepRecord) -> int:
+    """How many entries a run has, of which an honest one passes its statistical bound by chance."""
+    return sum(x.size for x in record.tensors.values()) * run.steps
 
 
 def first_failure(checks: list[Check]) -> Check | None:
@@ -144,6 +163,7 @@ def _operations(
     previous: Mapping[str, np.ndarray] | None,
     form: Format,
     entries: int,
+    products: bool = True,
 ) -> Iterator[tuple[int, str, Bound, Operands | None]]:
     """Layer, tensor, bound and operands of every operation, in the order of the step."""
     t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
@@ -152,9 +172,10 @@ def _operations(
     # sums alone are not made by tensor cores
     plain = form._replace(u_in=0.0, u_sum=form.u)
 
-    def matmul(layer, tensor, P, R, b=None, divisor=1, form=form):
-        bound = product(P, R, b, form=form, divisor=divisor, entries=entries)
-        return layer, tensor, bound, Operands(P, R, b, divisor)
+    def matmul(layer, tensor, P, R, b=None, divisor=1, form=form, always=False):
+        if products or always:
+            bound = product(P, R, b, form=form, divisor=divisor, entries=entries)
+            yield layer, tensor, bound, Operands(P, R, b, divisor)
 
     for name, x in run.declared(record.step, record.dtype).items():
         yield 0, name, exact(x.astype(np.float64)), None
@@ -163,7 +184,7 @@ def _operations(
     m = t["X"].shape[1]
     t["A0"] = t["X"]
     for l, activation in enumerate(activations, start=1):
-        yield matmul(l, f"Z{l}", t[f"W{l}"], t[f"A{l - 1}"], t[f"b{l}"])
+        yield from matmul(l, f"Z{l}", t[f"W{l}"], t[f"A{l - 1}"], t[f"b{l}"])
         yield l, f"A{l}", _bound_of("FORWARD", activation)(t[f"Z{l}"], form), None
     yield L, "cost", _bound_of("COST", network.head)(t[f"Z{L}"], t["Y"], form), None
     for l in range(L, 0, -1):
@@ -174,10 +195,10 @@ def _operations(
             bound = _bound_of("BACKWARD", activations[l - 1])(t[f"dA{l}"], Z, A, form)
         yield l, f"dZ{l}", bound, None
         dZ = t[f"dZ{l}"]
-        yield matmul(l, f"dW{l}", dZ, t[f"A{l - 1}"].T, divisor=m)
-        yield matmul(l, f"db{l}", dZ, np.ones((m, 1)), divisor=m, form=plain)
+        yield from matmul(l, f"dW{l}", dZ, t[f"A{l - 1}"].T, divisor=m)
+        yield from matmul(l, f"db{l}", dZ, np.ones((m, 1)), divisor=m, form=plain, always=True)
         if l > 1:
-            yield matmul(l, f"dA{l - 1}", t[f"W{l}"].T, dZ)
+            yield from matmul(l, f"dA{l - 1}", t[f"W{l}"].T, dZ)
     update = _bound_of("UPDATE", run.update)
     for name in network.shapes:
         bound = update(t[name], t[f"d{name}"], run.learning_rate, form)
@@ -202,6 +223,8 @@ def _check(
     form: Format,
 ) -> Check:
     check = check_tensor(record.step, layer, tensor, record.tensors[tensor], bound, form)
+    if record.tensors[tensor].dtype != record.dtype:  # silent float64, say: not what was declared
+        return replace(check, verdict=Verdict.DIVERGED, ratio=math.inf, flagged=check.entries)
     if operands is None:
         return check
     return check_orders(check, record.tensors[tensor], bound, [operands], record.dtype)
@@ -244,6 +267,8 @@ def check_tensor(
         unsure = ~np.isfinite(observed) | (form.largest == np.finfo(np.float64).max)
         lawful = ~(np.isfinite(observed) & np.isfinite(bound.exact)) & ~same & unsure
         lawful &= bound.magnitude + bound.det > form.largest
+        # an infinite or undefined exact result comes from such inputs: the class must be the same
+        lawful &= np.isfinite(bound.exact) | (form.largest == np.finfo(np.float64).max)
         ratio = np.where(lawful, 0.0, ratio)
         beyond = (error > bound.det) & ~lawful
     worst = np.unravel_index(int(np.argmax(ratio)), ratio.shape)

@@ -94,6 +94,14 @@ class Certificate:
         return max(self.checks, key=lambda check: check.ratio, default=None)
 
     @property
+    def unsaid(self) -> int:
+        """Checks of which nothing can be said: the bound or the number is not finite."""
+        return sum(
+            check.verdict is Verdict.VACUOUS or not math.isfinite(check.observed)
+            for check in self.checks
+        )
+
+    @property
     def fewest_bits(self) -> float | None:
         """The fewest effective bits of any product's inputs, or None where none was counted."""
         counted = [c.bits for c in self.checks if c.bits is not None and math.isfinite(c.bits)]
@@ -125,6 +133,8 @@ class Comparison:
     def outcome(self) -> Outcome:
         """The worst of the certificates; a mask that no kink explains is DIVERGED."""
         outcomes = {certificate.outcome for certificate in self.certificates}
+        if not self.certificates:
+            raise InputError("no step was looked at: nothing can be said")
         if Outcome.DIVERGED in outcomes or not all(kink.undecidable for kink in self.kinks):
             return Outcome.DIVERGED
         return Outcome.SUSPECT if Outcome.SUSPECT in outcomes else Outcome.PARITY
@@ -198,6 +208,28 @@ def compare(
     )
 
 
+def certify(
+    run: Run, backend: Backend, *, plan: Plan | None = None, matmul: str | None = None
+) -> Certificate:
+    """Make the run on one backend and check it against the float64 shadow alone.
+
+    Parameters
+    ----------
+    run : Run
+    backend : Backend
+    plan : Plan, optional
+        Default every step in full.
+    matmul : {"float32", "tf32", "bfloat16"}, optional
+        The mode that is declared for products of float32.
+
+    Returns
+    -------
+    Certificate
+    """
+    (certificate,) = compare(run, [backend], plan=plan, matmul=matmul).certificates
+    return certificate
+
+
 def judge(
     run: Run,
     names: Sequence[str],
@@ -218,6 +250,8 @@ def judge(
     before: Sequence[StepRecord | None] = [None] * len(names)
     for records in zip(*streams, strict=True):
         step = records[0].step
+        if any(record.step != step for record in records):
+            raise InputError(f"the records are of steps {[record.step for record in records]}")
         if before[0] is not None and before[0].step != step - 1:  # it was not looked at
             before = [None] * len(names)
         for i, record in enumerate(records):
@@ -227,7 +261,7 @@ def judge(
             _certify(run, record, before[i], plan, modes[i], certificates[i])
         for other, record in enumerate(records[1:], start=1):
             pair = names[0], names[other]
-            result.kinks += find_kinks(run, records[0], record, pair)
+            result.kinks += find_kinks(run, records[0], record, pair, (modes[0], modes[other]))
             if step in plan.full:
                 result.deviations += deviations(records[0], record, pair)
         before = records

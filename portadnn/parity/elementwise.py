@@ -216,7 +216,8 @@ def gradient_descent(W: np.ndarray, g: np.ndarray, rate: float, form: Format) ->
     difference = W - st
     step_error = (5 * form.u + U_SHADOW) * np.abs(st)
     bound = SECOND_ORDER * (step_error + _v(form) * (np.abs(difference) + step_error))
-    return within(difference, bound + 2 * form.tiny, SECOND_ORDER * (np.abs(W) + np.abs(st)))
+    underflow = (2 + np.abs(g)) * form.tiny  # a rate that small may be flushed to 0
+    return within(difference, bound + underflow, SECOND_ORDER * (np.abs(W) + np.abs(st)))
 
 
 def _v(form: Format) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from portadnn.network.activations import ACTIVATIONS
 from portadnn.parity import elementwise
 from portadnn.parity.bounds import declared_format, product
+from portadnn.parity.certify import entries_of
 from portadnn.parity.run import Run, StepRecord
 
 
@@ -45,15 +46,20 @@ class Kink:
 
 
 def find_kinks(
-    run: Run, first: StepRecord, second: StepRecord, backends: tuple[str, str]
+    run: Run,
+    first: StepRecord,
+    second: StepRecord,
+    backends: tuple[str, str],
+    modes: tuple[str | None, str | None] = (None, None),
 ) -> list[Kink]:
     """The entries of hidden layers whose masks differ between two records of the same step.
 
     The propagated deviation is how far the two starting states lie apart at Z in exact arithmetic,
     ``|Zs - Zs'|`` with Zs the float64 forward pass from each state, and what rounding may add on
-    either side since the step began: the statistical bounds of every operation on the way, which
-    are independent, added in squares: ``v_Z = (W*W) v_A + stat_Z^2``,
-    ``v_A = Lip^2 v_Z + stat_A^2``.
+    either side since the step began. The roundings on the way are independent where sums round to
+    nearest, so they are added in squares, ``D_Z^2 = (W*W) D_A^2 + r_Z^2``, and added up otherwise;
+    ``D_A`` is Lip(g) D_Z and the activation's own. ``r_Z`` is the statistical bound, or what was
+    observed where that is larger and still within reach of an order of summation.
     """
     network = run.network
     masks = [
@@ -65,11 +71,13 @@ def find_kinks(
     last = max((l for l, indices in found.items() if len(indices)), default=0)
     if last == 0:
         return []
-    ours, theirs = (_propagate(run, record, last) for record in (first, second))
-    with np.errstate(all="ignore"):
-        deviation = {
-            l: np.abs(Z - theirs[l][0]) + np.sqrt(v + theirs[l][1]) for l, (Z, v) in ours.items()
-        }
+    ours, theirs = (
+        _propagate(run, record, last, mode)
+        for record, mode in zip((first, second), modes, strict=True)
+    )
+    deviation = {
+        l: np.abs(Z - theirs[l][0]) + np.hypot(D, theirs[l][1]) for l, (Z, D) in ours.items()
+    }
     kinks = []
     for l, indices in found.items():
         for unit, sample in indices.tolist():
@@ -88,22 +96,29 @@ def find_kinks(
     return kinks
 
 
-def _propagate(run: Run, record: StepRecord, last: int) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Zs and v_Z of layers 1 to ``last``."""
+def _propagate(
+    run: Run, record: StepRecord, last: int, mode: str | None
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Zs and D_Z of layers 1 to ``last``."""
     t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
-    form = declared_format(record.dtype)
-    A, v = t["X"], np.zeros_like(t["X"])
+    form = declared_format(record.dtype, mode)
+    entries = entries_of(run, record)
+    add = np.hypot if form.rounds_to_nearest else np.add
+    A, D = t["X"], np.zeros_like(t["X"])
     found = {}
     with np.errstate(all="ignore"):
         for l, activation in zip(range(1, last + 1), run.network.activations, strict=False):
             W, b = t[f"W{l}"], t[f"b{l}"]
             inner = t["X"] if l == 1 else t[f"A{l - 1}"]
             Z = W @ A + b
-            v = np.square(W) @ v + np.square(product(W, inner, b, form=form).stat)
-            found[l] = Z, v
+            bound = product(W, inner, b, form=form, entries=entries)
+            observed = np.minimum(np.abs(t[f"Z{l}"] - bound.exact), bound.det)
+            carried = np.sqrt(np.square(W) @ np.square(D)) if add is np.hypot else np.abs(W) @ D
+            D = add(carried, np.fmax(bound.stat, observed))
+            found[l] = Z, D
             A = ACTIVATIONS[activation].forward(Z, xp=np)
             if activation == "softmax":  # each output depends on every unit of its layer
-                v = np.broadcast_to(np.sum(v, axis=0, keepdims=True), v.shape)
+                D = np.broadcast_to(np.sum(D, axis=0, keepdims=True), D.shape)
             local = elementwise.FORWARD[activation](t[f"Z{l}"], form).stat
-            v = np.square(elementwise.LIPSCHITZ[activation]) * v + np.square(local)
+            D = add(elementwise.LIPSCHITZ[activation] * D, local)
     return found

@@ -29,7 +29,7 @@ def kind_and_layer(tensor: str) -> tuple[str, int]:
     >>> kind_and_layer("W2+")
     ('W+', 2)
     """
-    if tensor in ("X", "Y", "cost"):
+    if tensor in ("X", "Y", "learning_rate", "cost"):
         return tensor, 0
     match = _NAME.fullmatch(tensor)
     if match is None:

@@ -1,4 +1,4 @@
-"""A quick look at the products of a step through random signs.
+"""A quick look at a step: its products through random signs, all else in full.
 
 For ``S = P R + b`` and a vector r of random signs, ``S r`` must equal ``P (R r) + b sum(r)``: two
 matrix-vector products instead of one of matrices. It bounds gross errors, not lower precision: the
@@ -15,8 +15,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from portadnn.parity.bounds import K_DIV, U_SHADOW, declared_format, exact, gamma, within
-from portadnn.parity.certify import Check, check_tensor
+from portadnn.parity.bounds import K_DIV, U_SHADOW, declared_format, gamma, within
+from portadnn.parity.certify import Check, certify_operations, check_tensor
 from portadnn.parity.run import Run, StepRecord
 
 
@@ -27,7 +27,7 @@ def project_step(
     *,
     matmul: str | None = None,
 ) -> list[Check]:
-    """The products of a step that fail behind a projection, and a state that is not the last one.
+    """What fails of a step: the products of two matrices by projections, all else in full.
 
     Parameters
     ----------
@@ -47,10 +47,7 @@ def project_step(
     t, L = record.tensors, run.network.L
     m = t["X"].shape[1]
     rng = np.random.default_rng(record.step)
-    checks = []
-    for name, expected in (previous or {}).items():
-        bound = exact(np.asarray(expected, np.float64))
-        checks.append(check_tensor(record.step, int(name[1:]), name, t[name], bound, form))
+    checks = certify_operations(run, record, previous, matmul=matmul, products=False)
     A = {0: t["X"], **{l: t[f"A{l}"] for l in range(1, L + 1)}}
     products: list[tuple] = []  # layer, tensor, P, R, b, divisor
     for l in range(1, L + 1):
@@ -73,7 +70,8 @@ def project_step(
             bound = within(expected, (relative + shadow) * M / divisor + n * R.shape[1] * form.tiny)
             observed = _times(t[tensor], r)
             checks.append(check_tensor(record.step, layer, tensor, observed, bound, form))
-    return [check for check in checks if not check.verdict.passed]
+    failures = [check for check in checks if not check.verdict.passed]
+    return sorted(failures, key=lambda check: check.tensor.endswith("+"))  # updates come last
 
 
 def _times(P: np.ndarray, v: np.ndarray) -> np.ndarray:

@@ -27,7 +27,8 @@ class Call:
     keywords : dict
         Arrays as NumPy arrays, dtypes as NumPy's, Python objects as they were given; no device.
     origins : tuple
-        For each positional argument, the call and the position of the result that it is, or None.
+        For each positional argument, the call and the position of the result that it is; call 0
+        for an input, None for what is no array.
     results : tuple of arrays
     """
 
@@ -63,6 +64,7 @@ class Recording:
             if hasattr(self._xp, name)
         }  # fmt: skip
         self.calls: list[Call] = []
+        self._inputs = 0
 
     @property
     def __name__(self) -> str:
@@ -83,7 +85,8 @@ class Recording:
 
     def input(self, x: Any) -> RecordedArray:
         """An array of the backend, as one that is seen."""
-        return RecordedArray(x, self)
+        self._inputs += 1
+        return RecordedArray(x, self, (0, self._inputs))
 
     def call(
         self, name: str, function: Callable[..., Any], *arguments: Any, **keywords: Any

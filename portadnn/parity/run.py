@@ -52,8 +52,13 @@ class Run:
     update: str = field(default="gradient_descent", init=False)
 
     def __post_init__(self) -> None:
-        check_schedule(self.learning_rate, self.steps)
+        rate, steps = check_schedule(self.learning_rate, self.steps)
+        object.__setattr__(self, "learning_rate", rate)
+        object.__setattr__(self, "steps", steps)
         self.network.check(self.parameters)
+        for name, x in (("X", self.X), ("Y", self.Y), *self.parameters.items()):
+            if x.ndim != 2 or not np.isfinite(x).all():
+                raise InputError(f"{name} of shape {x.shape}: expected 2 axes and finite numbers")
         n_x, n_y = self.network.layer_dims[0], self.network.layer_dims[-1]
         m = self.X.shape[1]
         if self.X.shape != (n_x, m) or self.Y.shape != (n_y, m) or m == 0:
@@ -81,10 +86,12 @@ class Run:
         return np.random.Generator(np.random.Philox(key=key)).permutation(self.X.shape[1])
 
     def declared(self, step: int, dtype: str) -> dict[str, np.ndarray]:
-        """``X`` and ``Y`` as the step should see them."""
+        """``X``, ``Y`` and ``learning_rate`` as the step should see them."""
         batch = self.batch(step)
         X, Y = (self.X, self.Y) if batch is None else (self.X[:, batch], self.Y[:, batch])
-        return {"X": X.astype(dtype), "Y": Y.astype(dtype)}
+        rate = np.full((1, 1), self.learning_rate)
+        given = {"X": X, "Y": Y, "learning_rate": rate}
+        return {name: x.astype(dtype) for name, x in given.items()}
 
     def inputs(self, start: int, stop: int, backend: Backend) -> dict[str, Any]:
         """What changes from step to step, for ``backend.repeat``."""
@@ -105,7 +112,8 @@ class StepRecord:
     step : int
     dtype : str
     tensors : dict of arrays, on the host
-        ``X`` and ``Y`` of the step; ``W1, b1, ...`` before and ``W1+, b1+, ...`` after it; ``Zl``,
+        ``X``, ``Y`` and ``learning_rate`` of the step; ``W1, b1, ...`` before and
+        ``W1+, b1+, ...`` after it; ``Zl``,
         ``Al``, ``cost``, ``dZl``, ``dAl``, ``dWl``, ``dbl`` in between.
     """
 
@@ -178,4 +186,5 @@ def _blank_tensors(run: Run, backend: Backend, parameters: Any, X: Any, Y: Any) 
     """Zeros of the shapes of a step's tensors: a compiled loop fixes its state's shapes."""
     first = {name: x[0, ...] for name, x in run.inputs(0, 1, backend).items()}
     _, tensors = step_tensors(parameters, first, X, Y, network=run.network, xp=backend.xp)
-    return {name: backend.xp.zeros_like(x) for name, x in {**parameters, **tensors}.items()}
+    observed = {**parameters, **tensors, "learning_rate": first["learning_rate"]}
+    return {name: backend.xp.zeros_like(x) for name, x in observed.items()}

@@ -67,7 +67,8 @@ def observed_step(state, inputs, X, Y, *, network, xp):
     """
     parameters, _ = state
     updated, tensors = step_tensors(parameters, inputs, X, Y, network=network, xp=xp)
-    return (updated, {**parameters, **tensors}), tensors["cost"]
+    observed = {**parameters, **tensors, "learning_rate": inputs["learning_rate"]}
+    return (updated, observed), tensors["cost"]
 
 
 @functools.lru_cache(maxsize=64)

@@ -64,8 +64,8 @@ def test_honest_steps_lie_within_their_bounds(activation, head, backend):
     for checks in certify_run(run, backend):
         assert first_failure(checks) is None, str(first_failure(checks))
         assert max(check.ratio for check in checks) <= 1
-        # X, Y, 6 parameters before and after, and 2 L + 1 + 3 L + L - 1 operations
-        assert len(checks) == 2 + 6 + 18 + 6
+        # X, Y, rate, 6 parameters before and after, and 2 L + 1 + 3 L + L - 1 operations
+        assert len(checks) == 3 + 6 + 18 + 6
         masks = [c for c in checks if c.tensor[:2] == "dZ" and c.layer < 3]
         if activation in ("relu", "identity"):
             assert all(check.verdict is Verdict.EXACT for check in masks)

@@ -229,3 +229,67 @@ def test_the_noise_floor(backend):
 def test_the_noise_floor_of_batches_of_one():
     assert noise_floor(make_run(m=1), get_backend("numpy"))["batch split"] is None
     assert noise_floor(make_run(batch_size=8), get_backend("numpy"))["batch split"] > 0
+
+
+def test_nothing_looked_at_is_no_parity():
+    result = judge(make_run(), ["a"], [{}], [[]], plan=Plan(frozenset()), modes=[None])
+    with pytest.raises(InputError, match="no step was looked at"):
+        _ = result.outcome
+
+
+def test_records_of_different_steps_are_not_compared():
+    run = make_run()
+    first, second = (watch(run, get_backend("numpy"), [step]) for step in (0, 1))
+    with pytest.raises(InputError, match=r"the records are of steps \[0, 1\]"):
+        judge(run, ["a", "b"], [{}, {}], [first, second], plan=full_plan(4), modes=[None] * 2)
+
+
+def test_another_dtype_than_was_declared_is_a_fault():
+    run = make_run()
+    wide = [
+        replace(r, dtype="float32") for r in watch(run, get_backend("numpy", dtype="float64"), [0])
+    ]
+    result = judge(run, ["wide"], [{}], [wide], plan=full_plan(4), modes=[None])
+    assert result.outcome is Outcome.DIVERGED
+    assert result.certificates[0].cause.name == "silent float64"
+
+
+def test_another_rate_is_found_at_the_rate():
+    run = make_run()
+    other = replace(run, learning_rate=run.learning_rate * (1 + 2**-22))
+    result = judge(
+        run, ["other"], [{}], [watch(other, get_backend("numpy"), range(4))],
+        plan=full_plan(4), modes=[None],
+    )  # fmt: skip
+    assert result.first_divergence[1].tensor == "learning_rate"
+
+
+@pytest.mark.parametrize("tensor", ["Y", "A1", "db2", "dZ1", "b1+"])
+def test_projected_steps_check_all_but_products_in_full(tensor):
+    run = make_run(steps=9)
+    plan = Plan(frozenset({0, 8}), every=1)
+    result = judge_tampered(run, 4, tensor, lambda x: x + np.float32(0.01), plan)
+    assert result.first_divergence[1].tensor == tensor
+
+
+def test_data_that_is_not_finite_is_no_run():
+    run = make_run()
+    with pytest.raises(InputError, match="X of shape .12, 31.: expected 2 axes and finite"):
+        replace(run, X=np.full_like(run.X, np.nan))
+
+
+def test_kinks_of_declared_lower_precision_are_lawful():
+    # one side's products have inputs of 11 bits, as it declares: its masks may differ by as much
+    run = make_run((200, 40, 1), m=300, steps=1)
+    (plain,) = watch(run, get_backend("numpy"), [0])
+
+    def eleven_bits(x):
+        mantissa, exponent = np.frexp(x.astype(np.float64))
+        return np.ldexp(np.round(np.ldexp(mantissa, 11)), exponent - 11)
+
+    t = plain.tensors
+    Z = (eleven_bits(t["W1"]) @ eleven_bits(t["X"]) + t["b1"]).astype(np.float32)
+    low = replace(plain, tensors={**t, "Z1": Z})
+    kinks = find_kinks(run, low, plain, ("gpu", "cpu"), ("tf32", None))
+    assert kinks
+    assert all(kink.undecidable for kink in kinks)
