@@ -23,6 +23,8 @@ def show(result: Comparison, html: Path | None, as_json: bool) -> int:
         print_json(_as_json(result))
         return result.outcome.exit_code
     print_line(table_text(_certificate_table(result)))
+    for note in result.notes:
+        print_line(note)
     for certificate in result.certificates:
         if certificate.mode_mismatch:
             print_line(f"MODE MISMATCH {certificate.backend}: watching the run changed its numbers")
@@ -131,6 +133,7 @@ def _as_json(result: Comparison) -> dict[str, Any]:
             }
             for certificate in result.certificates
         ],
+        "notes": result.notes,
         "kinks": kinks,
         "deviations": [asdict(deviation) for deviation in result.deviations],
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -220,18 +220,51 @@ def _read(file: h5py.File) -> Bundle:
 def replay(bundle: Bundle, backend: Backend, *, matmul: str | None = None) -> Comparison:
     """Check what a bundle holds, make its run again on a backend, and compare the two.
 
-    The first certificate is the bundle's, with the environment that it came from.
+    The first certificate is the bundle's, with the environment that it came from. Of the steps that
+    the bundle does not keep, only the digests are compared, which differ lawfully between two
+    environments: a note says up to which step the two runs are the same bits.
     """
     run = bundle.run
-    steps = [record.step for record in bundle.records]
-    return judge(
+    kept = frozenset(record.step for record in bundle.records)
+    same: list[bool] = []
+
+    def repeated() -> Iterator[StepRecord]:
+        for record in watch(run, backend, range(run.steps)):
+            same.append(step_digest(record) == bundle.digests[record.step])
+            if record.step in kept:
+                yield record
+
+    here = environment(backend)
+    result = judge(
         run,
         [f"{bundle.backend} (recorded)", backend.name],
-        [bundle.environment, environment(backend)],
-        [bundle.records, watch(run, backend, steps)],
-        plan=Plan(frozenset(steps)),
+        [bundle.environment, here],
+        [bundle.records, _exhausted(repeated())],
+        plan=Plan(kept),
         modes=[bundle.matmul, matmul],
     )
+    if all(same):
+        result.notes.append(f"all {run.steps} steps are the same bits as the recorded ones")
+    else:
+        note = f"the same bits as recorded up to step {same.index(False)}, exclusive"
+        if here == bundle.environment:
+            note += ", though the environment is the same: a step that was not kept may be at fault"
+        result.notes.append(note)
+    unkept = run.steps - len(kept)
+    if unkept:
+        result.notes.append(f"{unkept} steps were not kept: the states after them are as recorded")
+    return result
+
+
+def _exhausted(records: Iterator[StepRecord]) -> Iterator[StepRecord]:
+    """The records, and then what is left to do behind the last of them."""
+    last = None
+    for record in records:
+        if last is not None:
+            yield last
+        last = record
+    if last is not None:
+        yield last
 
 
 def _check_kept(kept: Sequence[int], steps: int) -> None:

@@ -128,6 +128,7 @@ class Comparison:
     kinks: list[Kink] = field(default_factory=list)
     deviations: list[Deviation] = field(default_factory=list)
     noise: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def outcome(self) -> Outcome:

@@ -78,6 +78,17 @@ def test_it_replays_in_another_process(path, backends_under_test):
     assert done.stdout == "PARITY\n", done.stderr
 
 
+def test_a_fault_in_a_step_that_is_not_kept_shows_in_the_digests(path):
+    bundle = recorded(path)
+    assert replay(bundle, get_backend("numpy")).notes[0] == (
+        "all 6 steps are the same bits as the recorded ones"
+    )
+    digests = [*bundle.digests[:3], "0" * 64, *bundle.digests[4:]]
+    notes = replay(replace(bundle, digests=digests), get_backend("numpy")).notes
+    assert "up to step 3, exclusive, though the environment is the same" in notes[0]
+    assert "2 steps were not kept" in notes[1]
+
+
 def test_digests_see_signs_and_order():
     bundle = Bundle(make_run(), "numpy", "float32", "float32", {}, [], [])
     from portadnn.parity.run import watch
