@@ -46,7 +46,7 @@ def main():
     print(f"a training step                {step * 1e3:9.2f} ms")
     print(f"a full check of a step         {full * 1e3:9.2f} ms, {full / step:.0f} steps")
     print(
-        f"its products by projections    {projection * 1e3:9.2f} ms, {projection / step:.1f} steps"
+        f"projected, all else in full    {projection * 1e3:9.2f} ms, {projection / step:.1f} steps"
     )
 
     plan = affordable_plan(run, backend)
