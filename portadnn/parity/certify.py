@@ -14,8 +14,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from portadnn.errors import InputError
-from portadnn.parity import elementwise
-from portadnn.parity.bounds import Bound, Format, declared_format, exact, product
+from portadnn.parity.bounds import Bound, Format, declared_format, exact
+from portadnn.parity.operations import (
+    Operands,
+    compute,
+    factors,
+    is_matrix_product,
+    step_order,
+)
 from portadnn.parity.run import Run, StepRecord
 
 VACUOUS_ABOVE = 1e30
@@ -81,16 +87,6 @@ class Check:
             f"bound {self.bound:.3g}, ratio {self.ratio:.3g}; {self.flagged:,} of "
             f"{self.entries:,} entries"
         )
-
-
-@dataclass(frozen=True, eq=False)
-class Operands:
-    """``(P R + b) / divisor``, to be summed again in other orders and to have its bits counted."""
-
-    P: np.ndarray
-    R: np.ndarray
-    b: np.ndarray | None = None
-    divisor: int = 1
 
 
 def certify_step(
@@ -167,51 +163,14 @@ def _operations(
 ) -> Iterator[tuple[int, str, Bound, Operands | None]]:
     """Layer, tensor, bound and operands of every operation, in the order of the step."""
     t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
-    network, L = run.network, run.network.L
-    activations = (*network.activations, network.head)
-    # sums alone are not made by tensor cores
-    plain = form._replace(u_in=0.0, u_sum=form.u)
-
-    def matmul(layer, tensor, P, R, b=None, divisor=1, form=form, always=False):
-        if products or always:
-            bound = product(P, R, b, form=form, divisor=divisor, entries=entries)
-            yield layer, tensor, bound, Operands(P, R, b, divisor)
-
     for name, x in run.declared(record.step, record.dtype).items():
         yield 0, name, exact(x.astype(np.float64)), None
     for name, p in (previous or {}).items():
         yield int(name[1:]), name, exact(np.asarray(p, np.float64)), None
-    m = t["X"].shape[1]
-    t["A0"] = t["X"]
-    for l, activation in enumerate(activations, start=1):
-        yield from matmul(l, f"Z{l}", t[f"W{l}"], t[f"A{l - 1}"], t[f"b{l}"])
-        yield l, f"A{l}", _bound_of("FORWARD", activation)(t[f"Z{l}"], form), None
-    yield L, "cost", _bound_of("COST", network.head)(t[f"Z{L}"], t["Y"], form), None
-    for l in range(L, 0, -1):
-        Z, A = t[f"Z{l}"], t[f"A{l}"]
-        if l == L:
-            bound = elementwise.output_gradient(A, t["Y"], form)
-        else:
-            bound = _bound_of("BACKWARD", activations[l - 1])(t[f"dA{l}"], Z, A, form)
-        yield l, f"dZ{l}", bound, None
-        dZ = t[f"dZ{l}"]
-        yield from matmul(l, f"dW{l}", dZ, t[f"A{l - 1}"].T, divisor=m)
-        yield from matmul(l, f"db{l}", dZ, np.ones((m, 1)), divisor=m, form=plain, always=True)
-        if l > 1:
-            yield from matmul(l, f"dA{l - 1}", t[f"W{l}"].T, dZ)
-    update = _bound_of("UPDATE", run.update)
-    for name in network.shapes:
-        bound = update(t[name], t[f"d{name}"], run.learning_rate, form)
-        yield int(name[1:]), f"{name}+", bound, None
-
-
-def _bound_of(table, name):
-    bounds = getattr(elementwise, table)
-    if name not in bounds:
-        raise InputError(
-            f"no bound is derived for {name!r}: it cannot be certified. Known: {', '.join(bounds)}"
-        )
-    return bounds[name]
+    for layer, tensor in step_order(run.network):
+        if products or not is_matrix_product(tensor):
+            bound = compute(run, tensor, t, form, entries=entries)
+            yield layer, tensor, bound, factors(tensor, t, run.network.L)
 
 
 def _check(

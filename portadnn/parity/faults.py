@@ -17,6 +17,7 @@ import numpy as np
 
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
+from portadnn.parity.precision import rounded
 from portadnn.parity.run import Run
 from portadnn.parity.tampered import Call, Place, Tamper
 
@@ -84,12 +85,6 @@ def declared_run(steps: int = STEPS, batch_size: int | None = None, *, seed: int
     X[:, 0] = 0  # blank
     Y = rng.integers(0, 2, (1, EXAMPLES)).astype(float)
     return Run(NETWORK, parameters, X, Y, LEARNING_RATE, steps, batch_size)
-
-
-def rounded(x: np.ndarray, bits: int) -> np.ndarray:
-    """``x`` with a significand of so many bits, to nearest, in its own dtype."""
-    significand, exponent = np.frexp(x)
-    return np.ldexp(np.round(np.ldexp(significand, bits)), exponent - bits).astype(x.dtype)
 
 
 def tf32(x: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ import numpy as np
 
 from portadnn.parity.bounds import K_DIV, U_SHADOW, declared_format, gamma, within
 from portadnn.parity.certify import Check, certify_operations, check_tensor
+from portadnn.parity.operations import factors, is_matrix_product, step_order
 from portadnn.parity.run import Run, StepRecord
 
 
@@ -45,18 +46,14 @@ def project_step(
     """
     form = declared_format(record.dtype, matmul)
     t, L = record.tensors, run.network.L
-    m = t["X"].shape[1]
     rng = np.random.default_rng(record.step)
     checks = certify_operations(run, record, previous, matmul=matmul, products=False)
-    A = {0: t["X"], **{l: t[f"A{l}"] for l in range(1, L + 1)}}
-    products: list[tuple] = []  # layer, tensor, P, R, b, divisor
-    for l in range(1, L + 1):
-        products.append((l, f"Z{l}", t[f"W{l}"], A[l - 1], t[f"b{l}"], 1))
-        products.append((l, f"dW{l}", t[f"dZ{l}"], A[l - 1].T, None, m))
-        if l > 1:
-            products.append((l, f"dA{l - 1}", t[f"W{l}"].T, t[f"dZ{l}"], None, 1))
     with np.errstate(all="ignore"):
-        for layer, tensor, P, R, b, divisor in products:
+        for layer, tensor in step_order(run.network):
+            o = factors(tensor, t, L) if is_matrix_product(tensor) else None
+            if o is None:
+                continue
+            P, R, b, divisor = o.P, o.R, o.b, o.divisor
             r = rng.choice((-1.0, 1.0), (R.shape[1], 1))
             b_sum = 0.0 if b is None else b.astype(np.float64) * r.sum()
             expected = (_times(P, _times(R, r)) + b_sum) / divisor

@@ -17,7 +17,7 @@ from portadnn.backends import Backend, get_backend
 from portadnn.parity.certify import Check, certify_step, first_failure
 from portadnn.parity.faults import FAULTS, HONEST, STEPS, Fault, declared_run
 from portadnn.parity.plan import sampled_plan
-from portadnn.parity.run import StepRecord, watch
+from portadnn.parity.run import watch
 from portadnn.parity.tampered import Tampered
 
 if TYPE_CHECKING:
@@ -103,16 +103,11 @@ def detect(fault: Fault, backend: Backend) -> Detection:
     for record in watch(run, backend, sampled_plan(run.steps).full, xp=xp):
         start = end if record.step == next_step else None
         flag = flag or first_failure(certify_step(run, record, start))
-        end, next_step = _end(record), record.step + 1
+        end, next_step = record.after(run.network), record.step + 1
     (honest,) = watch(run, backend, [run.steps - 1], jit=False)
     with backend.scope():
-        found = {n: not passes(end, _end(honest)) for n, passes in CUSTOMARY.items()}
+        found = {n: not passes(end, honest.after(run.network)) for n, passes in CUSTOMARY.items()}
     return Detection(fault, backend.dtype_name, flag, found)
-
-
-def _end(record: StepRecord) -> Parameters:
-    """The parameters that a step ended with."""
-    return {name[:-1]: x for name, x in record.tensors.items() if name.endswith("+")}
 
 
 def _assert_allclose(ours: Parameters, theirs: Parameters) -> bool:
