@@ -2,7 +2,7 @@
 
 >>> import portadnn as dnn
 >>> train, test = dnn.load_digits()
->>> model = dnn.train(train, layers=[64, 32], learning_rate=0.5, num_iterations=1000, rng=3)
+>>> model = dnn.train(train, layers=[64, 32], learning_rate=0.5, epochs=1000, rng=3)
 >>> dnn.evaluate(model, test).accuracy > 0.96
 True
 """
@@ -23,13 +23,30 @@ _HOMES = {
         "linear_activation_backward",
     ],
     "network.model": ["L_model_forward", "compute_cost", "L_model_backward"],
-    "network.optimizers": ["update_parameters"],
+    "network.optimizers": [
+        "Adam",
+        "AdamW",
+        "GradientDescent",
+        "Momentum",
+        "Nesterov",
+        "RMSProp",
+        "update_parameters",
+    ],
     "backends": ["Backend", "BackendUnavailableError", "get_backend", "list_backends"],
     "data.dataset": ["Dataset"],
     "data.hdf5": ["load_dataset", "load_digits"],
     "data.images": ["load_images"],
     "data.models": ["Model", "load_model", "save_model"],
-    "training.loop": ["DivergenceError", "TrainingInterrupted"],
+    "training.callbacks": [
+        "BestModel",
+        "CSVLog",
+        "EarlyStopping",
+        "History",
+        "ProgressBar",
+        "TensorBoard",
+    ],
+    "training.lbfgs": ["LBFGS"],
+    "training.stops": ["DivergenceError", "TrainingInterrupted"],
     "training.train": ["L_layer_model", "train"],
     "training.inference": ["evaluate", "predict"],
     "errors": ["InputError"],
@@ -37,17 +54,30 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "LBFGS",
+    "Adam",
+    "AdamW",
     "Backend",
     "BackendUnavailableError",
+    "BestModel",
+    "CSVLog",
     "Dataset",
     "DivergenceError",
+    "EarlyStopping",
+    "GradientDescent",
+    "History",
     "Initializer",
     "InputError",
     "L_layer_model",
     "L_model_backward",
     "L_model_forward",
     "Model",
+    "Momentum",
+    "Nesterov",
     "Network",
+    "ProgressBar",
+    "RMSProp",
+    "TensorBoard",
     "TrainingInterrupted",
     "compute_cost",
     "evaluate",

@@ -175,7 +175,6 @@ def train(
 
 def _load(data: Path | None, test: Path | None) -> tuple[Dataset, Dataset | None]:
     from portadnn.data.hdf5 import has_split, load_dataset, load_digits
-    from portadnn.errors import InputError
 
     if data is None:
         train_data, test_data = load_digits()
@@ -186,16 +185,7 @@ def _load(data: Path | None, test: Path | None) -> tuple[Dataset, Dataset | None
         if test is not None or has_split(data, "test"):
             test_data = load_dataset(test or data, "test")
     if test_data is not None:
-        for what, ours, theirs in (
-            ("examples of shape", train_data.input_shape, test_data.input_shape),
-            ("uint8 examples:", train_data.scaled, test_data.scaled),
-            ("the classes", train_data.classes, test_data.classes),
-        ):
-            if ours != theirs:
-                raise InputError(
-                    f"{test_data.source} has {what} {theirs}, but {train_data.source} has {ours}: "
-                    f"expected the same"
-                )
+        train_data.check_alike(test_data)
     return train_data, test_data
 
 

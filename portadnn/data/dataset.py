@@ -118,6 +118,19 @@ class Dataset:
         self.check_range(dtype)
         return (np.divide(rows, 255, dtype=dtype) if self.scaled else rows.astype(dtype)).T
 
+    def check_alike(self, other: Dataset) -> None:
+        """Raise InputError unless ``other`` has examples of the same kind, and the same classes."""
+        for what, ours, theirs in (
+            ("examples of shape", self.input_shape, other.input_shape),
+            ("uint8 examples:", self.scaled, other.scaled),
+            ("the classes", self.classes, other.classes),
+        ):
+            if ours != theirs:
+                raise InputError(
+                    f"{other.source} has {what} {theirs}, but {self.source} has {ours}: "
+                    f"expected the same"
+                )
+
     def check_range(self, dtype: str) -> None:
         """Raise InputError where a value is too large for the dtype."""
         largest = max(abs(float(self.examples.max())), abs(float(self.examples.min())))

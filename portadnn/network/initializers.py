@@ -114,6 +114,25 @@ def as_initializer(init: str | Initializer) -> Initializer:
     return Initializer(name, distribution if underscore else "normal", gain)
 
 
+def as_initializers(
+    init: str | Initializer | Sequence[str | Initializer], L: int
+) -> tuple[Initializer, ...]:
+    """An initializer for each of L layers, from one or from as many.
+
+    Raises
+    ------
+    InputError
+        If there are more or fewer, or a text names none.
+    """
+    if isinstance(init, str | Initializer) or not isinstance(init, Sequence):
+        return (as_initializer(init),) * L  # type: ignore[arg-type]  # told by as_initializer
+    if len(init) != L:
+        raise InputError(
+            f"{len(init)} initialisers were given for {L} layers: expected one, or one for each"
+        )
+    return tuple(map(as_initializer, init))
+
+
 def as_rng(rng: Rng) -> Any:
     """A generator: None is ``RandomState(3)``, an integer seeds ``numpy.random.default_rng``."""
     if rng is None:
@@ -135,7 +154,7 @@ def as_rng(rng: Rng) -> Any:
 def initialize_parameters_deep(
     layer_dims: Sequence[int],
     *,
-    init: str | Initializer = "he",
+    init: str | Initializer | Sequence[str | Initializer] = "he",
     rng: Rng = None,
     backend: Any = None,
 ) -> dict[str, Any]:
@@ -145,9 +164,9 @@ def initialize_parameters_deep(
     ----------
     layer_dims : sequence of int
         ``(n_x, n_1, ..., n_L)``.
-    init : str or Initializer
+    init : str, Initializer or a sequence of them
         ``name[_distribution][:gain]`` of the table in this module, for example "he",
-        "lecun_uniform" or "normal:0.05".
+        "lecun_uniform" or "normal:0.05"; a sequence has one for every layer.
     rng : int, Generator, RandomState or None
         A legacy RandomState draws what ``RandomState.randn`` would; None is ``RandomState(3)``;
         an integer seeds ``numpy.random.default_rng``.
@@ -171,10 +190,12 @@ def initialize_parameters_deep(
     {'W1': (3, 4), 'b1': (3, 1), 'W2': (1, 3), 'b2': (1, 1)}
     """
     shapes = Network(layer_dims).shapes  # type: ignore[arg-type]
-    initializer = as_initializer(init)
+    initializers = as_initializers(init, len(shapes) // 2)
     generator = as_rng(rng)
     parameters = {
-        name: initializer.draw(*shape, generator) if name.startswith("W") else np.zeros(shape)
+        name: initializers[int(name[1:]) - 1].draw(*shape, generator)
+        if name.startswith("W")
+        else np.zeros(shape)
         for name, shape in shapes.items()
     }
     if backend is None:

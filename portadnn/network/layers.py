@@ -160,6 +160,51 @@ def linear_activation_backward(dA, cache, activation, *, xp=None):
     return linear_backward(g.backward(dA, Z, xp=xp), linear_cache, xp=xp)
 
 
+def dropout_forward(A, D, rate, *, xp=None):
+    """Inverted dropout: ``A / (1 - rate)`` where the mask holds, else 0.
+
+    Parameters
+    ----------
+    A : array, shape (n_l, m)
+    D : array of bool, shape (n_l, m)
+        True, with probability 1 - rate, for what is kept.
+    rate : float
+        0 <= rate < 1, the share that is dropped.
+
+    Returns
+    -------
+    A : array, shape (n_l, m)
+        Its expectation is the A that was given, so prediction needs no scaling.
+
+    Raises
+    ------
+    InputError
+        If the mask has another shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> dropout_forward(np.asarray([[1.0, 2.0]]), np.asarray([[True, False]]), 0.5)
+    array([[2., 0.]])
+
+    References
+    ----------
+    Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, Dropout (2014), section 10.
+    """
+    if tuple(D.shape) != tuple(A.shape):
+        raise InputError(
+            f"the dropout mask has shape {tuple(D.shape)}, but A has {tuple(A.shape)}: "
+            f"expected the same"
+        )
+    xp = resolve(xp, A, D)
+    return xp.where(D, xp.multiply(A, 1.0 / (1.0 - rate)), 0.0)
+
+
+def dropout_backward(dA, D, rate, *, xp=None):
+    """The gradient with respect to A before dropout: ``dA / (1 - rate)`` where D, else 0."""
+    return dropout_forward(dA, D, rate, xp=xp)
+
+
 def _check_linear(A, W, b):
     for name, x in (("A", A), ("W", W), ("b", b)):
         if len(x.shape) != 2:

@@ -10,6 +10,9 @@ With these pairs ``dZ[L] = AL - Y`` for every head, so no head divides by a prob
 comes twice: from the logits ``Z``, which training uses and which is finite for every finite Z, and
 from ``AL`` alone, where a saturated probability has already lost its digits.
 
+Weights ``S`` of the examples, (1, m), of mean 1, multiply each one's cost; for the sigmoid and the
+identity head they may be (n_y, m), a weight for every output. ``dZ[L] = S (AL - Y)`` then.
+
 References
 ----------
 Bishop, Pattern Recognition and Machine Learning (2006), section 5.2 (canonical links).
@@ -25,11 +28,11 @@ from portadnn.network.activations import identity, sigmoid, softmax
 from portadnn.network.namespace import Array, resolve
 
 
-def sigmoid_cross_entropy_with_logits(Z, Y, *, xp=None):
+def sigmoid_cross_entropy_with_logits(Z, Y, S=None, *, xp=None):
     """``mean(max(Z, 0) - Y Z + log(1 + exp(-abs(Z))))``: softplus(Z) - Y Z without overflow."""
     xp = resolve(xp, Z, Y)
     softplus = xp.maximum(Z, 0.0) + xp.log1p(xp.exp(-xp.abs(Z)))
-    return xp.divide(xp.sum(softplus - xp.multiply(Y, Z)), Z.shape[1])
+    return xp.divide(xp.sum(_weighted(softplus - xp.multiply(Y, Z), S, xp)), Z.shape[1])
 
 
 def sigmoid_cross_entropy(AL, Y, *, xp=None):
@@ -41,13 +44,13 @@ def sigmoid_cross_entropy(AL, Y, *, xp=None):
     return xp.divide(_plogq(Y, AL, xp) + _plogq(1.0 - Y, 1.0 - AL, xp), AL.shape[1])
 
 
-def softmax_cross_entropy_with_logits(Z, Y, *, xp=None):
+def softmax_cross_entropy_with_logits(Z, Y, S=None, *, xp=None):
     """``mean(log(sum(exp(Z))) - sum(Y Z))``, shifted by the largest logit of each example."""
     xp = resolve(xp, Z, Y)
     Z = Z - xp.max(Z, axis=0, keepdims=True)
     log_sum_exp = xp.log(xp.sum(xp.exp(Z), axis=0, keepdims=True))  # (1, m), >= 0
-    return xp.divide(xp.sum(log_sum_exp - xp.sum(xp.multiply(Y, Z), axis=0, keepdims=True)),
-                     Z.shape[1])  # fmt: skip
+    terms = log_sum_exp - xp.sum(xp.multiply(Y, Z), axis=0, keepdims=True)
+    return xp.divide(xp.sum(_weighted(terms, S, xp)), Z.shape[1])
 
 
 def softmax_cross_entropy(AL, Y, *, xp=None):
@@ -56,11 +59,15 @@ def softmax_cross_entropy(AL, Y, *, xp=None):
     return xp.divide(_plogq(Y, AL, xp), AL.shape[1])
 
 
-def squared_error(AL, Y, *, xp=None):
+def squared_error(AL, Y, S=None, *, xp=None):
     """``mean(sum((AL - Y)**2)) / 2``; AL and the logits are the same here."""
     xp = resolve(xp, AL, Y)
     E = AL - Y
-    return xp.divide(xp.sum(xp.multiply(E, E)), 2 * AL.shape[1])
+    return xp.divide(xp.sum(_weighted(xp.multiply(E, E), S, xp)), 2 * AL.shape[1])
+
+
+def _weighted(terms, S, xp):
+    return terms if S is None else xp.multiply(terms, S)
 
 
 def _plogq(P, Q, xp):

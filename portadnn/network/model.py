@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from portadnn.errors import InputError
 from portadnn.network.activations import get_activation
-from portadnn.network.layers import linear_activation_forward, linear_backward
+from portadnn.network.layers import (
+    dropout_backward,
+    dropout_forward,
+    linear_activation_forward,
+    linear_backward,
+)
 from portadnn.network.losses import get_head
 from portadnn.network.namespace import resolve
 from portadnn.network.spec import infer_network
 
 
-def L_model_forward(X, parameters, *, network=None, xp=None):
+def L_model_forward(X, parameters, *, network=None, masks=None, dropout=(), xp=None):
     """``[LINEAR -> RELU] * (L-1) -> LINEAR -> SIGMOID``, or what ``network`` says.
 
     Parameters
@@ -21,13 +26,18 @@ def L_model_forward(X, parameters, *, network=None, xp=None):
         ``W1 .. WL`` of shape (n_l, n_prev), ``b1 .. bL`` of shape (n_l, 1).
     network : Network, optional
         The architecture; None means ReLU in every hidden layer and a sigmoid head.
+    masks : dict, optional
+        ``Dl`` (n_l, m), bool, of the hidden layers that have dropout; training alone has them.
+    dropout : sequence of float, optional
+        The rate of every hidden layer, where there are masks.
 
     Returns
     -------
     AL : array, shape (n_L, m)
         The output.
     caches : list
-        ``caches[l-1]`` is ``((A_prev, W, b), Z)`` of layer l.
+        ``caches[l-1]`` is ``((A_prev, W, b), Z)`` of layer l, followed by A before dropout where
+        there is a mask.
 
     Raises
     ------
@@ -59,6 +69,9 @@ def L_model_forward(X, parameters, *, network=None, xp=None):
     for l, activation in enumerate((*network.activations, network.head), start=1):
         W, b = parameters[f"W{l}"], parameters[f"b{l}"]
         A, cache = linear_activation_forward(A, W, b, activation, xp=xp)  # (n_l, m)
+        if masks and f"D{l}" in masks:
+            cache = (*cache, A)
+            A = dropout_forward(A, masks[f"D{l}"], dropout[l - 1], xp=xp)
         caches.append(cache)
     return A, caches
 
@@ -91,13 +104,27 @@ def compute_cost(AL, Y, *, network=None, xp=None):
     return _head(network).cost(AL, _labels(Y, AL, xp), xp=xp)
 
 
-def compute_cost_with_logits(ZL, Y, *, network=None, xp=None):
-    """The same cost from the logits ``ZL``, finite wherever they are: what training reports."""
+def compute_cost_with_logits(ZL, Y, *, network=None, weights=None, xp=None):
+    """The same cost from the logits ``ZL``, finite wherever they are: what training reports.
+
+    ``weights`` of the examples, (1, m), of mean 1, multiply each one's cost.
+    """
     xp = resolve(xp, ZL, Y)
-    return _head(network).cost_with_logits(ZL, _labels(Y, ZL, xp), xp=xp)
+    return _head(network).cost_with_logits(ZL, _labels(Y, ZL, xp), weights, xp=xp)
 
 
-def L_model_backward(AL, Y, caches, *, network=None, input_gradient=True, xp=None):
+def L_model_backward(
+    AL,
+    Y,
+    caches,
+    *,
+    network=None,
+    weights=None,
+    masks=None,
+    dropout=(),
+    input_gradient=True,
+    xp=None,
+):
     """Gradients of the cost with respect to every parameter, by backpropagation.
 
     Parameters
@@ -106,6 +133,10 @@ def L_model_backward(AL, Y, caches, *, network=None, input_gradient=True, xp=Non
         As ``L_model_forward`` returned them.
     Y : array, shape (n_L, m)
     network : Network, optional
+        As given to ``L_model_forward``.
+    weights : array, shape (1, m), optional
+        Of the examples, of mean 1.
+    masks, dropout
         As given to ``L_model_forward``.
     input_gradient : bool
         Whether ``dA0``, the gradient with respect to X, is computed; training does without.
@@ -116,6 +147,7 @@ def L_model_backward(AL, Y, caches, *, network=None, input_gradient=True, xp=Non
         ``dWl`` (n_l, n_prev) and ``dbl`` (n_l, 1), averaged over the examples; ``dZl`` (n_l, m)
         and ``dAl`` (n_l, m), the gradients with respect to Z and A of layer l, per example.
         ``dA0`` belongs to X. (The text's code stores the gradient of ``A[l]`` as ``dA(l+1)``.)
+        Where layer l has dropout, ``dADl`` is the gradient with respect to A[l] after it.
 
     Raises
     ------
@@ -134,11 +166,15 @@ def L_model_backward(AL, Y, caches, *, network=None, input_gradient=True, xp=Non
         raise InputError(f"{len(caches)} caches were given: expected one for each of {L} layers")
     activations = network.activations if network else ("relu",) * (L - 1)
     grads: dict = {}
+    masks = masks or {}
     dZ = AL - Y  # (n_L, m), for every head: see losses.py
+    if weights is not None:
+        dZ = xp.multiply(dZ, weights)
     for l in range(L, 0, -1):
-        linear_cache, Z = caches[l - 1]
+        linear_cache, Z = caches[l - 1][:2]
         if l < L:
-            A = caches[l][0][0]  # the next layer's A_prev: not computed again
+            # the next layer's A_prev, or what the cache kept of it: not computed again
+            A = caches[l - 1][2] if f"D{l}" in masks else caches[l][0][0]
             g = get_activation(activations[l - 1])
             dZ = g.backward(grads[f"dA{l}"], Z, A=A, xp=xp)  # (n_l, m)
         dA_prev, dW, db = linear_backward(
@@ -146,6 +182,10 @@ def L_model_backward(AL, Y, caches, *, network=None, input_gradient=True, xp=Non
         )
         grads |= {f"dZ{l}": dZ, f"dW{l}": dW, f"db{l}": db}
         if dA_prev is not None:
+            D = masks.get(f"D{l - 1}")
+            if D is not None:
+                grads[f"dAD{l - 1}"] = dA_prev
+                dA_prev = dropout_backward(dA_prev, D, dropout[l - 2], xp=xp)
             grads[f"dA{l - 1}"] = dA_prev  # (n_prev, m)
     return grads
 

@@ -1,9 +1,39 @@
-"""Update rules: parameters and their gradients in, new parameters out."""
+"""Update rules: parameters and their gradients in, new parameters and a new state out.
+
+| name             | state | step that is subtracted from W                                     |
+|------------------|-------|--------------------------------------------------------------------|
+| gradient_descent |       | rate g                                                             |
+| momentum         | v     | rate v+,  v+ = mu v + g                                            |
+| nesterov         | v     | rate (g + mu v+),  v+ = mu v + g                                   |
+| rmsprop          | s     | rate g / (sqrt(s+) + eps),  s+ = rho s + (1 - rho) g^2             |
+| adam, adamw      | v, s  | rate c1 v+ / (sqrt(s+) c2 + eps),  v+ = b1 v + (1 - b1) g,         |
+|                  |       | s+ = b2 s + (1 - b2) g^2,  c1 = 1 / (1 - b1^t),                    |
+|                  |       | c2 = 1 / sqrt(1 - b2^t)                                            |
+
+The state is a flat dict, ``vW1``, ``vb1``, ``sW1``, ... of the parameters' shapes. What changes
+with the number of the step t = 1, 2, ... (the rate, the bias corrections c1 and c2) is computed on
+the host, in float64, and rounded once. Decoupled weight decay multiplies every W, and no b, by
+``1 - rate weight_decay`` before the step.
+
+References
+----------
+Polyak, Some methods of speeding up the convergence of iteration methods (1964); Sutskever,
+Martens, Dahl and Hinton, On the importance of initialization and momentum in deep learning (2013);
+Hinton, Neural networks for machine learning, lecture 6e (2012); Kingma and Ba, Adam (2015);
+Loshchilov and Hutter, Decoupled weight decay regularization (2019).
+"""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
 from portadnn.errors import InputError
+from portadnn.network.choice import as_text, check_number, choose
 from portadnn.network.namespace import resolve
+
+ADAPTIVE_RATE = 0.001  # where the step does not scale with the gradient
 
 
 def update_parameters(parameters, grads, learning_rate, *, xp=None):
@@ -37,14 +67,261 @@ def update_parameters(parameters, grads, learning_rate, *, xp=None):
     ----------
     Goodfellow, Bengio and Courville, Deep Learning (2016), section 4.3.
     """
+    _check_gradients(parameters, grads)
+    xp = resolve(xp, *parameters.values())
+    learning_rate = _scalar(learning_rate)
+    return {
+        name: p - xp.multiply(grads[f"d{name}"], learning_rate) for name, p in parameters.items()
+    }
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An update rule: ``init(parameters) -> state``, ``update(...) -> parameters, state``.
+
+    Attributes
+    ----------
+    weight_decay : float
+        Decoupled: every W is multiplied by ``1 - rate weight_decay``; biases are not.
+    slots : tuple of str
+        What the state keeps of every parameter: "v" the mean of the gradient, "s" of its square.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> parameters, grads = {"b1": np.asarray([[1.0]])}, {"db1": np.asarray([[2.0]])}
+    >>> optimizer = Momentum(mu=0.5)
+    >>> state = optimizer.init(parameters)
+    >>> for t in (1, 2):
+    ...     scalars = optimizer.scalars(0.25, t)
+    ...     parameters, state = optimizer.update(parameters, grads, state, scalars)
+    >>> parameters, state
+    ({'b1': array([[-0.25]])}, {'vb1': array([[3.]])})
+    """
+
+    name: ClassVar[str]
+    slots: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        self._check("weight_decay", 0.0)
+
+    @classmethod
+    def usual_rate(cls, plain: float) -> float:
+        """The rate to try first where ``plain`` is that of gradient descent."""
+        return plain
+
+    def init(self, parameters, *, xp=None):
+        """The state before the first step: zeros."""
+        xp = resolve(xp, *parameters.values())
+        return {
+            f"{slot}{n}": xp.zeros_like(p) for n, p in parameters.items() for slot in self.slots
+        }
+
+    def scalars(self, learning_rate: float, t: int) -> dict[str, float]:
+        """What ``update`` needs of the step t = 1, 2, ..., as Python floats.
+
+        ``update`` takes them so, or as arrays of shape (1, 1) in the parameters' dtype.
+        """
+        scalars = {"learning_rate": learning_rate}
+        if self.weight_decay:
+            scalars["shrinkage"] = 1.0 - learning_rate * self.weight_decay
+        return scalars
+
+    def update(self, parameters, grads, state, scalars, *, xp=None):
+        """One step.
+
+        Parameters
+        ----------
+        parameters : dict
+            ``W1, b1, ...``; left as it is.
+        grads : dict
+            ``dW1, db1, ...`` of the same shapes.
+        state : dict
+            Of ``init``, or of the step before; left as it is.
+        scalars : dict
+            Of ``scalars``.
+
+        Returns
+        -------
+        parameters, state : dict
+            New ones.
+
+        Raises
+        ------
+        InputError
+            If a gradient is missing or has another shape than its parameter.
+        """
+        _check_gradients(parameters, grads)
+        xp = resolve(xp, *parameters.values())
+        scalars = {name: _scalar(x) for name, x in scalars.items()}
+        updated, new_state = {}, {}
+        for name, p in parameters.items():
+            slots = [state[f"{slot}{name}"] for slot in self.slots]
+            step, slots = self._step(grads[f"d{name}"], slots, scalars, xp)
+            if self.weight_decay and name.startswith("W"):
+                p = xp.multiply(p, scalars["shrinkage"])
+            updated[name] = p - step
+            new_state |= {f"{slot}{name}": x for slot, x in zip(self.slots, slots, strict=True)}
+        return updated, new_state
+
+    def _step(self, g: Any, slots: list[Any], scalars: Any, xp: Any) -> tuple[Any, list[Any]]:
+        """What is subtracted from a parameter, and its new slots."""
+        raise NotImplementedError
+
+    def _check(self, field: str, low: float, high: float = math.inf, **limits: bool) -> None:
+        kind = f"{field} of {self.name}"
+        object.__setattr__(
+            self, field, check_number(kind, getattr(self, field), low, high, **limits)
+        )
+
+    def __str__(self) -> str:
+        return as_text(self.name, self)
+
+
+@dataclass(frozen=True)
+class GradientDescent(Optimizer):
+    """``W - rate g``."""
+
+    weight_decay: float = 0.0
+    name: ClassVar[str] = "gradient_descent"
+
+    def _step(self, g, slots, scalars, xp):
+        return xp.multiply(g, scalars["learning_rate"]), []
+
+
+@dataclass(frozen=True)
+class Momentum(Optimizer):
+    """Gradient descent with a velocity, ``v+ = mu v + g`` and ``W - rate v+``."""
+
+    mu: float = 0.9
+    weight_decay: float = 0.0
+    name: ClassVar[str] = "momentum"
+    slots: ClassVar[tuple[str, ...]] = ("v",)
+
+    @classmethod
+    def usual_rate(cls, plain: float) -> float:
+        return plain / 10  # a velocity adds up ten gradients, at 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check("mu", 0.0, 1.0, high_open=True)
+
+    def _step(self, g, slots, scalars, xp):
+        v = xp.multiply(slots[0], self.mu) + g
+        return xp.multiply(v, scalars["learning_rate"]), [v]
+
+
+@dataclass(frozen=True)
+class Nesterov(Momentum):
+    """Momentum that looks ahead: ``W - rate (g + mu v+)``."""
+
+    name: ClassVar[str] = "nesterov"
+
+    def _step(self, g, slots, scalars, xp):
+        v = xp.multiply(slots[0], self.mu) + g
+        return xp.multiply(g + xp.multiply(v, self.mu), scalars["learning_rate"]), [v]
+
+
+@dataclass(frozen=True)
+class RMSProp(Optimizer):
+    """The gradient over the root of its mean square."""
+
+    rho: float = 0.99
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    name: ClassVar[str] = "rmsprop"
+    slots: ClassVar[tuple[str, ...]] = ("s",)
+
+    @classmethod
+    def usual_rate(cls, plain: float) -> float:
+        return ADAPTIVE_RATE
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check("rho", 0.0, 1.0, high_open=True)
+        self._check("epsilon", 0.0, low_open=True)
+
+    def _step(self, g, slots, scalars, xp):
+        s = xp.multiply(slots[0], self.rho) + xp.multiply(xp.multiply(g, g), 1.0 - self.rho)
+        step = xp.divide(xp.multiply(g, scalars["learning_rate"]), xp.sqrt(s) + self.epsilon)
+        return step, [s]
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """The mean gradient over the root of the mean square, both corrected for starting at 0."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    name: ClassVar[str] = "adam"
+    slots: ClassVar[tuple[str, ...]] = ("v", "s")
+
+    @classmethod
+    def usual_rate(cls, plain: float) -> float:
+        return ADAPTIVE_RATE
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check("beta1", 0.0, 1.0, high_open=True)
+        self._check("beta2", 0.0, 1.0, high_open=True)
+        self._check("epsilon", 0.0, low_open=True)
+
+    def scalars(self, learning_rate: float, t: int) -> dict[str, float]:
+        if t < 1:
+            raise InputError(f"the step number t is {t}: expected 1 for the first step")
+        return super().scalars(learning_rate, t) | {
+            "correction1": 1.0 / (1.0 - self.beta1**t),
+            "correction2": 1.0 / math.sqrt(1.0 - self.beta2**t),
+        }
+
+    def _step(self, g, slots, scalars, xp):
+        v, s = slots
+        v = xp.multiply(v, self.beta1) + xp.multiply(g, 1.0 - self.beta1)
+        s = xp.multiply(s, self.beta2) + xp.multiply(xp.multiply(g, g), 1.0 - self.beta2)
+        rate = xp.multiply(scalars["learning_rate"], scalars["correction1"])
+        root = xp.multiply(xp.sqrt(s), scalars["correction2"]) + self.epsilon
+        return xp.divide(xp.multiply(v, rate), root), [v, s]
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay."""
+
+    weight_decay: float = 0.01
+    name: ClassVar[str] = "adamw"
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    rule.name: rule for rule in (GradientDescent, Momentum, Nesterov, RMSProp, Adam, AdamW)
+}
+
+
+def as_optimizer(optimizer: str | Optimizer) -> Optimizer:
+    """``optimizer`` itself, or the one that a text names: ``name[:value | :field=value,...]``.
+
+    >>> as_optimizer("momentum:0.95")
+    Momentum(mu=0.95, weight_decay=0.0)
+    >>> as_optimizer("adam:beta1=0.8,epsilon=1e-7")
+    Adam(beta1=0.8, beta2=0.999, epsilon=1e-07, weight_decay=0.0)
+
+    Raises
+    ------
+    InputError
+        If the text names no optimizer, or a value cannot be used.
+    """
+    return choose("optimizer", optimizer, OPTIMIZERS, Optimizer)
+
+
+def _check_gradients(parameters, grads):
     for name, p in parameters.items():
         gradient = grads.get(f"d{name}")
         if gradient is None or tuple(gradient.shape) != tuple(p.shape):
             found = "is missing" if gradient is None else f"has shape {tuple(gradient.shape)}"
             raise InputError(f"d{name} {found}, but {name} has shape {tuple(p.shape)}")
-    xp = resolve(xp, *parameters.values())
-    if not hasattr(learning_rate, "ndim") or learning_rate.ndim == 0:
-        learning_rate = float(learning_rate)  # a NumPy float64 scalar would widen float32
-    return {
-        name: p - xp.multiply(grads[f"d{name}"], learning_rate) for name, p in parameters.items()
-    }
+
+
+def _scalar(x):
+    """A (1, 1) array as it is, anything else as a Python float: a NumPy scalar would widen."""
+    return x if getattr(x, "ndim", 0) == 2 else float(x)

@@ -2,257 +2,204 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import operator
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from portadnn.backends import Backend
-from portadnn.errors import InputError
+from portadnn.network.choice import check_whole
 from portadnn.network.spec import Network
+from portadnn.training.recipe import Plan
+from portadnn.training.state import EpochRecord, TrainingState, check_callbacks, notify
 from portadnn.training.step import make_step
+from portadnn.training.stops import DivergenceError, TrainingInterrupted, deferred_interrupt
+from portadnn.training.validation import Validation
 
 CHUNK_SECONDS = 0.25  # so that Ctrl-C and the progress bar wait no longer than this, about
 LARGEST_CHUNK = 128
+CHUNK_BYTES = 2**25  # of dropout masks
+
+Parameters: TypeAlias = dict[str, Any]
+State: TypeAlias = tuple[Parameters, dict[str, Any]]
+After: TypeAlias = Callable[[Parameters, np.ndarray], bool]
 
 
-@dataclass(frozen=True)
-class Report:
-    """What ``on_report`` is given, a few times a second.
+@dataclass(eq=False)
+class Loop:
+    """A run over arrays of a backend, inside whose scope it is made.
 
-    Attributes
+    Parameters
     ----------
-    iteration : int
-        Iterations done.
-    num_iterations : int
-    cost : float
-        Of the last iteration done.
-    seconds : float
-        Since the start.
+    network : Network
+    backend : Backend
+    plan : Plan
+    shared : tuple of arrays
+        ``X`` and ``Y``, and ``S`` where examples have weights.
+    report_every : int
+        Epochs between two reports; the first and the last epoch have one as well.
+    validation : Validation, optional
+        Scored at every report.
+    callbacks : iterable
+        See ``TrainingState``.
+    on_costs : callable, optional
+        Called with the number of the first step of a chunk and the costs of its steps.
+    slots : dict, optional
+        What the optimizer keeps, to start from where it is not empty; it ends as that of the end.
     """
 
-    iteration: int
-    num_iterations: int
-    cost: float
-    seconds: float
+    network: Network
+    backend: Backend
+    plan: Plan
+    shared: tuple[Any, ...]
+    report_every: int = 1
+    validation: Validation | None = None
+    callbacks: Iterable[Any] = ()
+    on_costs: Callable[[int, np.ndarray], None] | None = None
+    slots: dict[str, Any] | None = None
+    _factor: float = field(default=1.0, init=False)  # on the rate, of a plateau schedule
 
+    def __post_init__(self) -> None:
+        check_whole("report_every", self.report_every, 1)
 
-class DivergenceError(ArithmeticError):
-    """Training reached a cost or a parameter that is not finite.
+    def run(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Train, and return the parameters after it, or those that a callback kept.
 
-    Attributes
-    ----------
-    iteration : int
-        The first one whose cost, or whose new parameters, are not finite.
-    parameters : dict
-        The last finite ones: those that this iteration started from.
-    model : Model or None
-        The same as a model, where ``train`` raised it.
-    """
+        Raises
+        ------
+        DivergenceError, TrainingInterrupted
+            With the parameters to keep.
+        """
+        callbacks = check_callbacks(self.callbacks)
+        state = TrainingState(self.network, self.plan.epochs, self.plan.batches.steps_per_epoch)
+        state._to_host = self.backend.to_numpy
+        state.moved_to(parameters)
+        tracker = self.plan.schedule.tracker()
+        epoch_costs: list[float] = []
 
-    model: Any = None
+        def after(parameters: dict[str, Any], costs: np.ndarray) -> bool:
+            """What follows a chunk of steps; whether the run shall stop."""
+            if self.on_costs:
+                self.on_costs(state.steps_done - len(costs), costs)
+            epoch_costs.extend(costs.tolist())
+            notify(callbacks, "on_progress", state)
+            if self._reports_at(state.steps_done):
+                state.record = self._record(state, epoch_costs, parameters)
+                cost = state.record.validation_cost
+                tracker.observe(state.record.cost if cost is None else cost)
+                self._factor = tracker.factor
+                notify(callbacks, "on_epoch_end", state)
+            if state.steps_done % state.steps_per_epoch == 0:
+                epoch_costs.clear()
+            if interrupted():
+                raise TrainingInterrupted(state.steps_done, state.parameters)
+            return state.stopped is not None
 
-    def __init__(self, iteration: int, cost: float, learning_rate: float, parameters: Any) -> None:
-        what = "its update is not finite" if math.isfinite(cost) else "its cost is not finite"
-        advice = (
-            "Scale the data: already the first cost is out of range"
-            if iteration == 0 and not math.isfinite(cost)
-            else f"Try a smaller learning rate, for example {learning_rate / 10:g} "
-            f"(it was {learning_rate:g})"
-        )
-        super().__init__(
-            f"training diverged at iteration {iteration}: {what} (cost {cost}). {advice}. "
-            f"The parameters that iteration {iteration} started from are kept"
-        )
-        self.iteration, self.parameters = iteration, parameters
+        notify(callbacks, "on_train_begin", state)
+        try:
+            with deferred_interrupt() as interrupted:
+                parameters = self._descend(parameters, state, after)
+        except KeyboardInterrupt as error:
+            if isinstance(error, TrainingInterrupted):
+                raise
+            raise TrainingInterrupted(state.steps_done, state.parameters) from None
+        finally:
+            notify(callbacks, "on_train_end", state)
+        if state.kept is not None:
+            return {name: self.backend.asarray(p) for name, p in state.kept.items()}
+        return parameters
 
+    def _descend(self, parameters: Parameters, progress: TrainingState, after: After) -> Parameters:
+        """Make the steps, and return the last parameters."""
+        last = parameters
+        for last, costs in self._chunks(parameters, progress):
+            if after(last, costs):
+                break
+        return last
 
-class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C during training; what was learnt so far is kept.
+    def _chunks(
+        self, parameters: dict[str, Any], progress: TrainingState
+    ) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+        """Parameters after a chunk of steps, and the steps' costs; ``progress`` is kept up."""
+        recipe, backend = self.plan.recipe, self.backend
+        step = make_step(self.network, backend.xp, recipe=recipe)
+        slots = self.slots or recipe.optimizer.init(parameters, xp=backend.xp)
+        state: State = (parameters, slots)
+        started = time.perf_counter()
+        done, chunk = 0, 1
+        while done < self.plan.steps:
+            chunk_started = time.perf_counter()
+            n = self._chunk_length(done, chunk)
+            after, chunk_costs = backend.repeat(step, state, self._inputs(done, n), self.shared)
+            costs = backend.to_numpy(chunk_costs)
+            if not (np.isfinite(costs).all() and _all_finite(after[0], backend)):
+                raise self._locate(step, state, done, n)
+            now = time.perf_counter()
+            state, done = after, done + n
+            progress.steps_done, progress.cost = done, float(costs[-1])
+            progress.seconds = now - started
+            progress.moved_to(state[0])
+            if self.slots is not None:
+                self.slots.update(state[1])
+            yield state[0], costs
+            if now - chunk_started < CHUNK_SECONDS / 2:
+                chunk = min(2 * chunk, LARGEST_CHUNK)
+            elif now - chunk_started > CHUNK_SECONDS:
+                chunk = max(chunk // 2, 1)
 
-    Attributes
-    ----------
-    iteration : int
-        Iterations done.
-    parameters : dict
-        After that many.
-    model : Model or None
-        The same as a model, where ``train`` raised it.
-    """
+    def _inputs(self, start: int, n: int) -> dict[str, Any]:
+        return self.plan.inputs(start, start + n, self.network, self.backend, self._factor)
 
-    model: Any = None
+    def _chunk_length(self, done: int, chunk: int) -> int:
+        """As many steps as may be made in one go from here: of one batch size, before a report."""
+        batches, per_epoch = self.plan.batches, self.plan.batches.steps_per_epoch
+        epoch, i = divmod(done, per_epoch)
+        if per_epoch > 1:
+            n = per_epoch - i
+            if n > 1 and batches.size(done + n - 1) != batches.size(done):
+                n -= 1
+        else:
+            next_report = epoch + 1
+            if not self._reports_at(next_report):
+                next_report += self.report_every - next_report % self.report_every
+            n = min(next_report, self.plan.epochs) - epoch
+        widths = [self.network.layer_dims[l] for l in self.plan.recipe.dropped_layers()]
+        mask_bytes = sum(widths) * batches.size(done)
+        return min(n, chunk, max(CHUNK_BYTES // mask_bytes, 1) if mask_bytes else n)
 
-    def __init__(self, iteration: int, parameters: Any) -> None:
-        super().__init__(f"training was interrupted after {iteration} iterations")
-        self.iteration, self.parameters = iteration, parameters
+    def _reports_at(self, done: int) -> bool:
+        epoch, rest = divmod(done, self.plan.batches.steps_per_epoch)
+        wanted = epoch == 1 or epoch == self.plan.epochs or epoch % self.report_every == 0
+        return rest == 0 and wanted
 
+    def _record(
+        self, state: TrainingState, epoch_costs: list[float], parameters: dict[str, Any]
+    ) -> EpochRecord:
+        batches, last = self.plan.batches, state.steps_done - 1
+        costs = epoch_costs[-batches.steps_per_epoch :]
+        sizes = [batches.size(last - i) for i in range(len(costs))][::-1]
+        mean = math.fsum(c * n for c, n in zip(costs, sizes, strict=True)) / sum(sizes)
+        scores = (None, None) if self.validation is None else self.validation.score(
+            parameters, self.network, self.backend
+        )  # fmt: skip
+        return EpochRecord(state.epoch, mean, self.plan.rate(last, self._factor), *scores)
 
-@contextlib.contextmanager
-def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C is noted, and the loop asks for it between chunks; a second one interrupts at once.
-
-    Raised wherever the program happens to be, a KeyboardInterrupt can be lost (Python ignores what
-    is raised inside a garbage collector's callback, and JAX has one). A handler that is not
-    Python's own is left alone, as are threads, which get no signals.
-    """
-    noted = False
-
-    def note(_signal: int, _frame: Any) -> None:
-        nonlocal noted
-        noted = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    ):
-        yield lambda: False
-        return
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: noted
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def check_schedule(learning_rate: float, num_iterations: int) -> tuple[float, int]:
-    """Both as Python numbers, or an InputError that names the one that cannot be used."""
-    try:
-        rate = float(learning_rate)
-    except (TypeError, ValueError):
-        raise InputError(f"learning rate is {learning_rate!r}: expected a number") from None
-    if not (math.isfinite(rate) and rate > 0):
-        raise InputError(f"learning rate is {rate:g}: expected a finite number above 0")
-    try:
-        iterations = operator.index(num_iterations)
-    except TypeError:
-        raise InputError(
-            f"number of iterations is {num_iterations!r}: expected an integer"
-        ) from None
-    if iterations < 1:
-        raise InputError(f"number of iterations is {iterations}: expected 1 or more")
-    return rate, iterations
-
-
-def check_data(X: Any, Y: Any, network: Network, backend: Backend) -> None:
-    """Raise InputError unless X and Y are finite, of the network's shapes and right for its head.
-
-    Works on the arrays of the backend: only verdicts and the first wrong index leave the device.
-    """
-    n_x, n_y = network.layer_dims[0], network.layer_dims[-1]
-    if len(X.shape) != 2 or X.shape[0] != n_x or X.shape[1] == 0:
-        raise InputError(
-            f"X has shape {tuple(X.shape)}, but the network takes {n_x} values per example: "
-            f"expected ({n_x}, m) with m >= 1, one column per example"
-        )
-    expected = (n_y, X.shape[1])
-    if tuple(Y.shape) != expected:
-        raise InputError(f"Y has shape {tuple(Y.shape)}: expected {expected}, as X has shape "
-                         f"{tuple(X.shape)} and the last layer {n_y} units")  # fmt: skip
-    xp = backend.xp
-    _check_all(xp.isfinite(X), X, "X", "finite numbers", backend)
-    _check_all(xp.isfinite(Y), Y, "Y", "finite numbers", backend)
-    if network.head != "identity":
-        _check_all((Y >= 0) & (Y <= 1), Y, "Y", f"0 to 1 for the {network.head} head", backend)
-    if network.head == "softmax":
-        total = xp.sum(Y, axis=0, keepdims=True)
-        # a one-hot column sums to 1 exactly; soft labels to n roundings of it
-        close = xp.abs(total - 1.0) <= n_y * float(xp.finfo(Y.dtype).eps)
-        _check_all(close, total, "sum of the columns of Y", "1 for the softmax head", backend)
-
-
-def _check_all(holds: Any, x: Any, name: str, expected: str, backend: Backend) -> None:
-    if bool(backend.xp.all(holds)):
-        return
-    index = tuple(int(i) for i in np.argwhere(~backend.to_numpy(holds))[0])
-    value = float(backend.to_numpy(x)[index])
-    raise InputError(f"{name} holds {value:g} at index {index}: expected {expected}")
-
-
-def descend(
-    parameters: dict[str, Any],
-    X: Any,
-    Y: Any,
-    *,
-    network: Network,
-    backend: Backend,
-    learning_rate: float,
-    num_iterations: int,
-    report_every: int,
-) -> Iterator[tuple[dict[str, Any], list[tuple[int, float]], Report]]:
-    """Gradient descent over the whole batch, a chunk of iterations at a time.
-
-    It runs inside ``backend.scope()``, which the caller enters.
-
-    Yields
-    ------
-    parameters : dict
-        After the chunk.
-    costs : list of (iteration, cost)
-        Of the iterations in the chunk that are multiples of ``report_every``.
-    report : Report
-
-    Raises
-    ------
-    DivergenceError
-        With the parameters to keep.
-    """
-    step = make_step(network, backend.xp)
-    started = time.perf_counter()
-    done = 0
-    chunk = 1
-    while done < num_iterations:
-        n = min(chunk, num_iterations - done, report_every - done % report_every)
-        chunk_started = time.perf_counter()
-        inputs = step_inputs(n, learning_rate, backend)
-        after, chunk_costs = backend.repeat(step, parameters, inputs, (X, Y))
-        costs = backend.to_numpy(chunk_costs)
-        if not (np.isfinite(costs).all() and _all_finite(after, backend)):
-            raise _locate(step, parameters, done, n, X, Y, backend, learning_rate)
-        now = time.perf_counter()
-        reported = [(done, float(costs[0]))] if done % report_every == 0 else []
-        parameters, done = after, done + n
-        yield parameters, reported, Report(done, num_iterations, float(costs[-1]), now - started)
-        if now - chunk_started < CHUNK_SECONDS / 2:
-            chunk = min(2 * chunk, LARGEST_CHUNK)
-        elif now - chunk_started > CHUNK_SECONDS:
-            chunk = max(chunk // 2, 1)
-
-
-def step_inputs(n: int, learning_rate: float, backend: Backend) -> dict[str, Any]:
-    """The ``inputs`` of n steps at one rate, for ``backend.repeat``."""
-    return {"learning_rate": backend.asarray(np.full((n, 1, 1), learning_rate))}
+    def _locate(self, step: Callable[..., Any], state: State, done: int, n: int) -> DivergenceError:
+        """Replay a chunk step by step, from the state it started from, to name the step."""
+        iteration = done
+        while True:
+            after, costs = self.backend.repeat(step, state, self._inputs(iteration, 1), self.shared)
+            cost = float(self.backend.to_numpy(costs)[0])
+            finite = math.isfinite(cost) and _all_finite(after[0], self.backend)
+            if not finite or iteration == done + n - 1:
+                rate = self.plan.rate(iteration, self._factor)
+                return DivergenceError(iteration, cost, rate, state[0])
+            state, iteration = after, iteration + 1
 
 
 def _all_finite(parameters: dict[str, Any], backend: Backend) -> bool:
     xp = backend.xp
     return all(bool(xp.all(xp.isfinite(p))) for p in parameters.values())
-
-
-def _locate(
-    step: Callable[..., Any],
-    parameters: dict[str, Any],
-    done: int,
-    n: int,
-    X: Any,
-    Y: Any,
-    backend: Backend,
-    learning_rate: float,
-) -> DivergenceError:
-    """Replay a chunk step by step, from the state it started from, to name the iteration."""
-    inputs = step_inputs(1, learning_rate, backend)
-    iteration = done
-    while True:
-        after, costs = backend.repeat(step, parameters, inputs, (X, Y))
-        cost = float(backend.to_numpy(costs)[0])
-        finite = math.isfinite(cost) and _all_finite(after, backend)
-        if not finite or iteration == done + n - 1:
-            return DivergenceError(iteration, cost, learning_rate, parameters)
-        parameters, iteration = after, iteration + 1

@@ -5,73 +5,114 @@ from __future__ import annotations
 import functools
 
 from portadnn.network.model import L_model_backward, L_model_forward, compute_cost_with_logits
-from portadnn.network.optimizers import update_parameters
+from portadnn.network.penalties import clipped, global_norm, penalized_gradient, penalty
+from portadnn.training.recipe import PLAIN
 
 
-def train_step(parameters, inputs, X, Y, *, network, xp):
+def train_step(state, inputs, X, Y, S=None, *, network, recipe=PLAIN, xp):
     """Forward, cost, backward, update.
 
     Parameters
     ----------
-    parameters : dict
-        ``W1 .. WL`` (n_l, n_prev), ``b1 .. bL`` (n_l, 1).
+    state : (parameters, slots)
+        ``W1 .. WL`` (n_l, n_prev), ``b1 .. bL`` (n_l, 1), and what the optimizer keeps of each,
+        ``vW1`` and so on.
     inputs : dict
-        What changes from step to step: ``learning_rate`` (1, 1), and ``batch`` (B,), the indices of
-        the step's examples, where it is not the whole of them.
+        What changes from step to step: the optimizer's scalars, ``learning_rate`` above all, each
+        (1, 1); ``batch`` (B,), the indices of the step's examples, where it is not the whole of
+        them; the dropout masks ``Dl`` (n_l, B).
     X : array, shape (n_x, m)
     Y : array, shape (n_L, m)
+    S : array, shape (1, m), optional
+        Weights of the examples, of mean 1; (n_L, m) for a weight for every output.
 
     Returns
     -------
-    parameters : dict
+    state : (parameters, slots)
         The new ones.
     cost : 0-d array
-        Of the parameters that came in.
+        Of the parameters that came in, with the penalty.
     """
-    updated, tensors = step_tensors(parameters, inputs, X, Y, network=network, xp=xp)
-    return updated, tensors["cost"]
+    state, tensors = step_tensors(state, inputs, X, Y, S, network=network, recipe=recipe, xp=xp)
+    return state, tensors["cost"]
 
 
-def step_tensors(parameters, inputs, X, Y, *, network, xp):
+def step_tensors(state, inputs, X, Y, S=None, *, network, recipe=PLAIN, xp):
     """The same step with every tensor that it makes, by name.
 
     Returns
     -------
-    parameters : dict
+    state : (parameters, slots)
         The new ones.
     tensors : dict
-        ``X`` and ``Y`` of the batch where there is one, ``Zl``, ``Al``, ``cost``, ``dZl``, ``dAl``,
-        ``dWl``, ``dbl``.
+        ``X``, ``Y`` and ``S`` of the batch where there is one, ``Zl``, ``Al``, ``ADl`` (after
+        dropout), ``penalty``, ``cost``, ``dZl``, ``dADl``, ``dAl``, ``dWl``, ``dbl``, ``rWl`` (with
+        the penalty's gradient), ``norm``, ``gWl``, ``gbl`` (clipped): those that there are.
     """
+    parameters, slots = state
     tensors: dict = {}
     if "batch" in inputs:
         X, Y = (xp.take(x, inputs["batch"], axis=1) for x in (X, Y))
         tensors |= {"X": X, "Y": Y}
-    AL, caches = L_model_forward(X, parameters, network=network, xp=xp)
+        if S is not None:
+            S = tensors["S"] = xp.take(S, inputs["batch"], axis=1)
+    masks = {name: x for name, x in inputs.items() if name.startswith("D")}
+    dropout = {"masks": masks, "dropout": recipe.dropout}
+    AL, caches = L_model_forward(X, parameters, network=network, xp=xp, **dropout)
     ZL = caches[-1][1]
-    tensors["cost"] = compute_cost_with_logits(ZL, Y, network=network, xp=xp)
-    tensors |= L_model_backward(AL, Y, caches, network=network, input_gradient=False, xp=xp)
-    for l, (linear_cache, Z) in enumerate(caches, start=1):
+    cost = compute_cost_with_logits(ZL, Y, network=network, weights=S, xp=xp)
+    if recipe.l2 or recipe.l1:
+        tensors["penalty"] = penalty(parameters, l2=recipe.l2, l1=recipe.l1, xp=xp)
+        cost = cost + tensors["penalty"]
+    tensors["cost"] = cost
+    tensors |= L_model_backward(
+        AL, Y, caches, network=network, weights=S, input_gradient=False, xp=xp, **dropout
+    )
+    for l, (linear_cache, Z, *dropped) in enumerate(caches, start=1):
         tensors[f"Z{l}"] = Z
         if l > 1:
-            tensors[f"A{l - 1}"] = linear_cache[0]
+            tensors[f"AD{l - 1}" if f"D{l - 1}" in masks else f"A{l - 1}"] = linear_cache[0]
+        if dropped:
+            tensors[f"A{l}"] = dropped[0]
     tensors[f"A{network.L}"] = AL
-    updated = update_parameters(parameters, tensors, inputs["learning_rate"], xp=xp)
-    return updated, tensors
+    gradients, made = final_gradients(parameters, tensors, recipe, xp)
+    scalars = {name: inputs[name] for name in recipe.scalar_names}
+    state = recipe.optimizer.update(parameters, gradients, slots, scalars, xp=xp)
+    return state, tensors | made
 
 
-def observed_step(state, inputs, X, Y, *, network, xp):
+def final_gradients(parameters, grads, recipe, xp):
+    """What the optimizer is given, and the tensors on the way there: penalty, then clipping."""
+    made: dict = {}
+    gradients = {f"d{name}": grads[f"d{name}"] for name in parameters}
+    if recipe.l2 or recipe.l1:
+        for name in (name for name in parameters if name.startswith("W")):
+            made[f"r{name}"] = gradients[f"d{name}"] = penalized_gradient(
+                parameters[name], gradients[f"d{name}"], l2=recipe.l2, l1=recipe.l1, xp=xp
+            )
+    if recipe.clip_norm is not None:
+        norm = made["norm"] = global_norm(list(gradients.values()), xp=xp)
+        for name in parameters:
+            made[f"g{name}"] = gradients[f"d{name}"] = clipped(
+                gradients[f"d{name}"], norm, recipe.clip_norm, xp=xp
+            )
+    return gradients, made
+
+
+def observed_step(state, inputs, X, Y, S=None, *, network, recipe=PLAIN, xp):
     """The step for a run that is watched: the state carries the tensors of the step just made.
 
     So one compiled loop runs any number of steps, and only the tensors of its last step are kept.
     """
-    parameters, _ = state
-    updated, tensors = step_tensors(parameters, inputs, X, Y, network=network, xp=xp)
-    observed = {**parameters, **tensors, "learning_rate": inputs["learning_rate"]}
-    return (updated, observed), tensors["cost"]
+    (parameters, slots), _ = state
+    updated, tensors = step_tensors(
+        (parameters, slots), inputs, X, Y, S, network=network, recipe=recipe, xp=xp
+    )
+    given = {name: x for name, x in inputs.items() if name != "batch"}
+    return (updated, {**parameters, **slots, **tensors, **given}), tensors["cost"]
 
 
 @functools.lru_cache(maxsize=64)
-def make_step(network, xp, step=train_step):
+def make_step(network, xp, step=train_step, recipe=PLAIN):
     """A step of a network on a namespace: the same object each time, so it is compiled once."""
-    return functools.partial(step, network=network, xp=xp)
+    return functools.partial(step, network=network, recipe=recipe, xp=xp)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,18 +12,23 @@ from portadnn.data.dataset import Dataset
 from portadnn.data.models import Model
 from portadnn.errors import InputError
 from portadnn.network.initializers import Initializer, Rng, initialize_parameters_deep
+from portadnn.network.optimizers import Optimizer
 from portadnn.network.spec import Network
-from portadnn.training.loop import (
-    DivergenceError,
-    Report,
-    TrainingInterrupted,
-    check_data,
-    check_schedule,
-    deferred_interrupt,
-    descend,
-)
+from portadnn.training.callbacks import EarlyStopping
+from portadnn.training.checks import check_data
+from portadnn.training.lbfgs import LBFGS, LBFGSLoop, as_solver
+from portadnn.training.loop import Loop
+from portadnn.training.recipe import Plan, Recipe, check_schedule, dropout_rates
+from portadnn.training.schedules import Schedule, as_schedule
+from portadnn.training.state import check_callbacks
+from portadnn.training.stops import DivergenceError, TrainingInterrupted
+from portadnn.training.streams import Batches
+from portadnn.training.validation import Validation, split_validation
+from portadnn.training.weights import example_weights
 
-REPORT_EVERY = 100  # iterations between two costs of the history
+REPORT_EVERY = 100  # epochs between two reports where an epoch is one iteration
+LEARNING_RATE = 0.0075  # of gradient descent
+SEED = 3
 
 
 def L_layer_model(
@@ -34,15 +39,15 @@ def L_layer_model(
     num_iterations: int = 3000,
     print_cost: bool = False,
     *,
-    init: str | Initializer = "he",
+    init: str | Initializer | Sequence[str | Initializer] = "he",
     rng: Rng = None,
     network: Network | None = None,
     backend: str | Backend | None = None,
     history: list[tuple[int, float]] | None = None,
     plot_cost: bool = False,
-    on_report: Callable[[Report], None] | None = None,
+    callbacks: Iterable[Any] = (),
 ) -> dict[str, Any]:
-    """Train an L-layer network on the whole batch by gradient descent.
+    """Train an L-layer network on the whole batch by gradient descent: ``train``'s plain case.
 
     Parameters
     ----------
@@ -69,8 +74,8 @@ def L_layer_model(
         the parameters before the iteration's update.
     plot_cost : bool
         Show the cost curve with matplotlib at the end.
-    on_report : callable, optional
-        Called with a ``Report`` a few times a second.
+    callbacks : iterable
+        See ``TrainingState``; they are given a report every 100 iterations.
 
     Returns
     -------
@@ -104,41 +109,32 @@ def L_layer_model(
             f"layers_dims is {declared.layer_dims}, but the network has {network.layer_dims}: "
             f"expected the same"
         )
-    learning_rate, num_iterations = check_schedule(learning_rate, num_iterations)
+    check_schedule(learning_rate, num_iterations, "iterations")
     chosen = _backend_for(X, backend)
     recorded: list[tuple[int, float]] = [] if history is None else history
+
+    def on_costs(start: int, costs: np.ndarray) -> None:
+        for iteration, cost in enumerate(costs.tolist(), start):
+            if iteration % REPORT_EVERY == 0:
+                recorded.append((iteration, cost))
+                if print_cost:
+                    print(f"Cost after iteration {iteration}: {cost:f}")
+
     with chosen.scope():
         X, Y = chosen.asarray(X), chosen.asarray(Y)
-        check_data(X, Y, network, chosen)
+        check_data(X, Y, network=network, backend=chosen)
         parameters = initialize_parameters_deep(
             network.layer_dims, init=init, rng=rng, backend=chosen
         )
-        chunks = descend(
-            parameters,
-            X,
-            Y,
-            network=network,
-            backend=chosen,
-            learning_rate=learning_rate,
-            num_iterations=num_iterations,
+        parameters = Loop(
+            network,
+            chosen,
+            Plan(learning_rate, num_iterations, Batches(X.shape[1])),
+            (X, Y),
             report_every=REPORT_EVERY,
-        )
-        done = 0
-        try:
-            with deferred_interrupt() as interrupted:
-                for parameters, costs, report in chunks:
-                    done = report.iteration
-                    recorded.extend(costs)
-                    for iteration, cost in costs if print_cost else ():
-                        print(f"Cost after iteration {iteration}: {cost:f}")
-                    if on_report:
-                        on_report(report)
-                    if interrupted():
-                        raise TrainingInterrupted(done, parameters)
-        except KeyboardInterrupt as error:
-            if isinstance(error, TrainingInterrupted):
-                raise
-            raise TrainingInterrupted(done, parameters) from None
+            callbacks=callbacks,
+            on_costs=on_costs,
+        ).run(parameters)
     if plot_cost:
         from portadnn.plots import show_costs
 
@@ -151,13 +147,25 @@ def train(
     *,
     layers: Sequence[int] = (20, 7, 5),
     activations: str | Sequence[str] = "relu",
-    learning_rate: float = 0.0075,
-    num_iterations: int = 3000,
-    init: str | Initializer = "he",
+    init: str | Initializer | Sequence[str | Initializer] = "he",
+    optimizer: str | Optimizer | LBFGS = "gradient_descent",
+    learning_rate: float | None = None,
+    epochs: int = 3000,
+    batch_size: int | None = None,
+    schedule: str | Schedule = "constant",
+    l2: float = 0.0,
+    l1: float = 0.0,
+    clip_norm: float | None = None,
+    dropout: float | Sequence[float] = 0.0,
+    class_weight: str | Mapping[str, float] | None = None,
+    sample_weight: Any = None,
+    validation: Dataset | float | None = None,
+    early_stopping: int | EarlyStopping | None = None,
+    callbacks: Iterable[Any] = (),
+    report_every: int | None = None,
     rng: Rng = None,
+    seed: int | None = None,
     backend: str | Backend = "auto",
-    history: list[tuple[int, float]] | None = None,
-    on_report: Callable[[Report], None] | None = None,
 ) -> Model:
     """Train a classifier of ``data``: the head follows the number of classes.
 
@@ -169,8 +177,43 @@ def train(
         Widths of the hidden layers; the input's and the output's follow from the data.
     activations : str or sequence of str
         Of the hidden layers.
-    learning_rate, num_iterations, init, rng, history, on_report
-        As for ``L_layer_model``.
+    init : str, Initializer or a sequence of them
+        One for all layers or one for each, see ``initialize_parameters_deep``.
+    optimizer : str, Optimizer or LBFGS
+        "gradient_descent", "momentum", "nesterov", "rmsprop", "adam", "adamw" or "lbfgs", with
+        options as in "adam:beta1=0.8,weight_decay=0.01".
+    learning_rate : float, optional
+        Default that of the optimizer: 0.0075, a tenth of it with momentum, 0.001 for the adaptive
+        ones. lbfgs has none.
+    epochs : int
+        Passes over the data. With the whole batch each is one step.
+    batch_size : int, optional
+        None is the whole batch. Every epoch is shuffled; its last batch may be smaller.
+    schedule : str or Schedule
+        "constant", "step", "exponential", "cosine" or "plateau", with options as in
+        "cosine:warmup=5,final=0.01".
+    l2, l1 : float
+        The cost has ``l2 / 2 sum(W^2) + l1 sum(abs(W))`` added.
+    clip_norm : float, optional
+        The largest norm of all gradients together.
+    dropout : float or sequence of float
+        The share of units to drop, of all hidden layers or of each.
+    class_weight : {"balanced"} or dict, optional
+        Weights of the classes by name.
+    sample_weight : array, shape (m,), optional
+        Weights of the examples; only their ratios count.
+    validation : Dataset or float, optional
+        Data to score every report on, or the share of ``data`` to hold back for it.
+    early_stopping : int or EarlyStopping, optional
+        Stop where the validation cost has not fallen for so many reports, and return the best.
+    callbacks : iterable
+        See ``TrainingState``; ready ones are in ``portadnn.training.callbacks``.
+    report_every : int, optional
+        Epochs between two reports. Default 1, and 100 where an epoch is one step.
+    rng : int, Generator, RandomState or None
+        Draws the initial weights: None as ``RandomState(3)``, an integer by ``default_rng``.
+    seed : int, optional
+        Of shuffles, masks and splits. Default ``rng`` where that is an integer, else 3.
     backend : str or Backend
         Where to train; "auto" takes a working GPU, else NumPy, in float32.
 
@@ -181,8 +224,10 @@ def train(
 
     Raises
     ------
-    InputError, TypeError, BackendUnavailableError
-        As for ``L_layer_model``.
+    InputError, TypeError
+        If anything given cannot be used; no work has started then.
+    BackendUnavailableError
+        If the backend cannot run here.
     DivergenceError, TrainingInterrupted
         With the last finite model as ``.model``.
 
@@ -190,34 +235,147 @@ def train(
     --------
     >>> from portadnn.data.hdf5 import load_digits
     >>> digits, _ = load_digits()
-    >>> train(digits, layers=[32], learning_rate=0.5, num_iterations=5, backend="numpy").network
+    >>> train(digits, layers=[32], learning_rate=0.5, epochs=5, backend="numpy").network
     Network(layer_dims=(64, 32, 10), activations=('relu',), head='softmax')
     """
+    if seed is None:
+        seed = int(rng) if isinstance(rng, int | np.integer) else SEED
+    validation_data = None
+    if isinstance(validation, Dataset):
+        data.check_alike(validation)
+        validation_data = validation
+    elif validation is not None:
+        if sample_weight is not None:
+            raise InputError(
+                "sample_weight is for all examples, but a share of them is to be held back for "
+                "validation: split the data yourself, and give the validation data"
+            )
+        data, validation_data = split_validation(data, validation, seed)
     network = network_for(data, layers, activations)
+    solver = as_solver(optimizer)
+    plan = Plan(
+        _usual_rate(solver) if learning_rate is None else learning_rate,
+        epochs,
+        Batches(len(data), batch_size, seed),
+        Recipe(
+            solver if isinstance(solver, Optimizer) else "gradient_descent",
+            l2,
+            l1,
+            clip_norm,
+            dropout_rates(dropout, network),
+        ),
+        as_schedule(schedule),
+    )
+    weights = example_weights(data.labels, data.classes, class_weight, sample_weight)
+    callbacks = check_callbacks(callbacks)
+    if isinstance(early_stopping, EarlyStopping):
+        callbacks = (early_stopping, *callbacks)
+    elif early_stopping is not None:
+        callbacks = (EarlyStopping(patience=early_stopping), *callbacks)
     chosen = get_backend(backend)
 
     def as_model(parameters: dict[str, Any]) -> Model:
         host = {name: np.array(chosen.to_numpy(p)) for name, p in parameters.items()}
         return Model(network, host, data.classes, data.input_shape, data.scaled)
 
+    def arrays(examples: Dataset) -> tuple[np.ndarray, np.ndarray]:
+        return examples.columns(chosen.dtype_name), examples.targets(chosen.dtype_name)
+
     try:
-        parameters = L_layer_model(
-            data.columns(chosen.dtype_name),
-            data.targets(chosen.dtype_name),
-            network.layer_dims,
-            learning_rate,
-            num_iterations,
-            init=init,
-            rng=rng,
+        parameters = fit(
+            initialize_parameters_deep(network.layer_dims, init=init, rng=rng),
+            *arrays(data),
             network=network,
             backend=chosen,
-            history=history,
-            on_report=on_report,
+            plan=plan,
+            solver=solver,
+            weights=weights,
+            validation=None if validation_data is None else arrays(validation_data),
+            callbacks=callbacks,
+            report_every=report_every,
         )
     except (DivergenceError, TrainingInterrupted) as error:
         error.model = as_model(error.parameters)
         raise
     return as_model(parameters)
+
+
+def fit(
+    parameters: Mapping[str, Any],
+    X: Any,
+    Y: Any,
+    *,
+    network: Network,
+    backend: Backend,
+    plan: Plan,
+    solver: Optimizer | LBFGS | None = None,
+    weights: Any = None,
+    validation: tuple[Any, ...] | None = None,
+    callbacks: Iterable[Any] = (),
+    report_every: int | None = None,
+    slots: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Train any network on arrays: what ``train`` and the estimators are made of.
+
+    Parameters
+    ----------
+    parameters : dict
+        The initial ones, of any library.
+    X : array, shape (n_x, m)
+    Y : array, shape (n_L, m)
+        0 and 1 for a sigmoid head, columns that sum to 1 for softmax, numbers for identity.
+    network : Network
+    backend : Backend
+    plan : Plan
+    solver : LBFGS, optional
+        In place of the optimizer of the plan's recipe.
+    weights : array, shape (1, m), optional
+        Of the examples, of mean 1; (n_L, m) for the sigmoid and the identity head.
+    validation : tuple of arrays (X, Y) or (X, Y, S), optional
+        Scored at every report.
+    callbacks, report_every
+        As for ``train``.
+    slots : dict, optional
+        What the optimizer keeps, from an earlier run; it is changed to that of the end.
+
+    Returns
+    -------
+    parameters : dict
+        On the backend.
+
+    Raises
+    ------
+    InputError, TypeError, DivergenceError, TrainingInterrupted
+        As for ``train``.
+    """
+    if report_every is None:
+        epoch_is_step = plan.batches.batch_size is None and not isinstance(solver, LBFGS)
+        report_every = REPORT_EVERY if epoch_is_step else 1
+    plan.recipe.check(network)
+    network.check(parameters)
+    with backend.scope():
+        given = [backend.asarray(x) for x in (X, Y, *(() if weights is None else (weights,)))]
+        check_data(*given, network=network, backend=backend)
+        held_back = None
+        if validation is not None:
+            held_back = Validation(*(backend.asarray(x) for x in validation))
+            check_data(
+                held_back.X, held_back.Y, network=network, backend=backend, what="validation "
+            )
+        options: dict[str, Any] = {
+            "report_every": report_every,
+            "validation": held_back,
+            "callbacks": callbacks,
+        }
+        if isinstance(solver, LBFGS):
+            loop: Loop = LBFGSLoop(network, backend, plan, tuple(given), **options, solver=solver)
+        else:
+            loop = Loop(network, backend, plan, tuple(given), **options, slots=slots)
+        return loop.run({name: backend.asarray(parameters[name]) for name in network.shapes})
+
+
+def _usual_rate(solver: Optimizer | LBFGS) -> float:
+    return solver.usual_rate(LEARNING_RATE) if isinstance(solver, Optimizer) else LEARNING_RATE
 
 
 def _backend_for(X: Any, backend: str | Backend | None) -> Backend:

@@ -1,0 +1,114 @@
+"""A frozen dataclass from a text such as ``adam:beta1=0.8,epsilon=1e-7``, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+from portadnn.errors import InputError, unknown_name
+
+
+def choose(kind: str, given: Any, table: Mapping[str, type], base: type) -> Any:
+    """``given`` itself, or what a text names: ``name[:value | :field=value,...]``.
+
+    Parameters
+    ----------
+    kind : str
+        What is chosen, for messages.
+    given : str, or instance of ``base``
+    table : dict of frozen dataclasses by name
+        A value without a field's name is that of the first field.
+
+    Raises
+    ------
+    InputError
+        If the name, a field or a value is none, with the nearest name.
+    TypeError
+        If ``given`` is neither a text nor an instance.
+    """
+    if isinstance(given, base):
+        return given
+    if not isinstance(given, str):
+        raise TypeError(
+            f"{kind} is {given!r}: expected a name such as {next(iter(table))!r}, "
+            f"or an instance of {base.__name__}"
+        )
+    name, colon, text = given.partition(":")
+    if name not in table:
+        raise unknown_name(kind, name, table)
+    chosen = table[name]
+    fields = {field.name: field for field in dataclasses.fields(chosen) if field.init}
+    values: dict[str, Any] = {}
+    for i, part in enumerate(text.split(",") if colon else ()):
+        field_name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals:
+            if i or not fields:
+                raise InputError(f"{kind} {given!r}: expected {_grammar(name, fields)}")
+            field_name, value = next(iter(fields)), field_name
+        if field_name not in fields:
+            raise unknown_name(f"option of {kind} {name}", field_name, fields)
+        if field_name in values:
+            raise InputError(f"{kind} {given!r}: {field_name} is given twice")
+        values[field_name] = _number(fields[field_name], value, f"{kind} {given!r}")
+    return chosen(**values)
+
+
+def as_text(name: str, instance: Any) -> str:
+    """The text from which ``choose`` makes the same instance."""
+    fields = [field for field in dataclasses.fields(instance) if field.init]
+    parts = [f"{field.name}={getattr(instance, field.name)!r}" for field in fields]
+    return f"{name}:{','.join(parts)}" if parts else name
+
+
+def check_number(
+    kind: str,
+    value: Any,
+    low: float,
+    high: float = math.inf,
+    *,
+    low_open: bool = False,
+    high_open: bool = False,
+) -> float:
+    """``value`` as a float within the limits, or an InputError that gives them."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{kind} is {value!r}: expected a number") from None
+    inside = (number > low or (number == low and not low_open)) and (
+        number < high or (number == high and not high_open and high != math.inf)
+    )
+    if not (inside and math.isfinite(number)):
+        limits = f"above {low:g}" if low_open else f"{low:g} or more"
+        if high != math.inf:
+            limits += f" and {'below' if high_open else 'at most'} {high:g}"
+        raise InputError(f"{kind} is {number:g}: expected a finite number {limits}")
+    return number
+
+
+def check_whole(kind: str, value: Any, low: int) -> int:
+    """``value`` as a Python integer of ``low`` or more, or an InputError."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise InputError(f"{kind} is {value!r}: expected a whole number") from None
+    if number < low:
+        raise InputError(f"{kind} is {number}: expected {low} or more")
+    return number
+
+
+def _number(field: dataclasses.Field, text: str, what: str) -> Any:
+    whole = isinstance(field.default, int) and not isinstance(field.default, bool)
+    try:
+        return int(text) if whole else float(text)
+    except ValueError:
+        expected = "a whole number" if whole else "a number"
+        raise InputError(f"{what}: {field.name} is {text!r}: expected {expected}") from None
+
+
+def _grammar(name: str, fields: Mapping[str, Any]) -> str:
+    if not fields:
+        return f"{name} alone, which has no options"
+    return f"{name}:{','.join(f'{field}=NUMBER' for field in fields)}"

@@ -1,0 +1,236 @@
+"""Callbacks that are ready: histories, early stopping, a progress bar, TensorBoard.
+
+Any object with some of the methods that ``TrainingState`` names is a callback; nothing here is a
+base class. They read the run and change none of its numbers.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from portadnn.errors import InputError, unknown_name
+from portadnn.network.choice import check_number
+from portadnn.training.state import EpochRecord, TrainingState
+
+
+@dataclass(eq=False)
+class History:
+    """The rows of all reports, in ``rows``."""
+
+    rows: list[EpochRecord] = field(default_factory=list)
+
+    def on_epoch_end(self, state: TrainingState) -> None:
+        assert state.record is not None
+        self.rows.append(state.record)
+
+
+MONITORS = {
+    # whether less is better
+    "cost": True,
+    "validation_cost": True,
+    "validation_score": False,
+}
+
+
+@dataclass(eq=False)
+class BestModel:
+    """The parameters of the best report, in ``parameters``, and its row in ``record``.
+
+    Parameters
+    ----------
+    monitor : {"validation_cost", "validation_score", "cost"}
+    min_delta : float
+        By how much a report must be better to count.
+    restore : bool
+        Whether the run returns these parameters, not its last.
+    """
+
+    monitor: str = "validation_cost"
+    min_delta: float = 0.0
+    restore: bool = True
+    parameters: dict[str, Any] | None = field(default=None, init=False)
+    record: EpochRecord | None = field(default=None, init=False)
+    _best: float = field(default=math.inf, init=False)
+
+    def __post_init__(self) -> None:
+        if self.monitor not in MONITORS:
+            raise unknown_name("monitor", self.monitor, MONITORS)
+        self.min_delta = check_number("min_delta", self.min_delta, 0.0)
+
+    def on_train_begin(self, state: TrainingState) -> None:
+        self.parameters, self.record, self._best = None, None, math.inf
+
+    def on_epoch_end(self, state: TrainingState) -> None:
+        self._improved(state)
+
+    def on_train_end(self, state: TrainingState) -> None:
+        if self.restore and self.parameters is not None:
+            state.keep(self.parameters)
+
+    def _improved(self, state: TrainingState) -> bool:
+        value = getattr(state.record, self.monitor)
+        if value is None:
+            raise InputError(
+                f"{self.monitor} is monitored, but there is no validation data: give some, or "
+                f"monitor the cost"
+            )
+        loss = value if MONITORS[self.monitor] else -value
+        if not loss < self._best - self.min_delta:
+            return False
+        self._best, self.record, self.parameters = loss, state.record, state.parameters
+        return True
+
+
+@dataclass(eq=False)
+class EarlyStopping(BestModel):
+    """Stop where no report has been better for ``patience`` of them, and return the best.
+
+    Parameters
+    ----------
+    monitor, min_delta, restore
+        As for ``BestModel``.
+    patience : int
+        Reports, which are epochs unless ``report_every`` says otherwise.
+
+    References
+    ----------
+    Prechelt, Early stopping, but when? (1998).
+    """
+
+    patience: int = 10
+    _waited: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("patience", self.patience, 1)
+
+    def on_train_begin(self, state: TrainingState) -> None:
+        super().on_train_begin(state)
+        self._waited = 0
+
+    def on_epoch_end(self, state: TrainingState) -> None:
+        self._waited = 0 if self._improved(state) else self._waited + 1
+        if self._waited >= self.patience:
+            state.stop(
+                f"early stopping: {self.monitor} has not been better for {self._waited} reports"
+            )
+
+
+@dataclass(eq=False)
+class CSVLog:
+    """A row per report in a CSV file, written as the run goes.
+
+    Parameters
+    ----------
+    path : path of the file
+        It is replaced.
+    """
+
+    path: str | os.PathLike[str]
+    _file: Any = field(default=None, init=False, repr=False)
+
+    def on_train_begin(self, state: TrainingState) -> None:
+        try:
+            self._file = Path(self.path).open("w", newline="")  # noqa: SIM115 (until the run ends)
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be written: {error.strerror}") from error
+        csv.writer(self._file).writerow(EpochRecord._fields)
+
+    def on_epoch_end(self, state: TrainingState) -> None:
+        assert state.record is not None
+        csv.writer(self._file).writerow(["" if x is None else x for x in state.record])
+        self._file.flush()
+
+    def on_train_end(self, state: TrainingState) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+@dataclass(eq=False)
+class TensorBoard:
+    """Scalars of every report for TensorBoard, by its own writer.
+
+    Parameters
+    ----------
+    directory : path
+        Of the event files.
+
+    Raises
+    ------
+    InputError
+        If TensorBoard is not installed.
+    """
+
+    directory: str | os.PathLike[str]
+    _writer: Any = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._make = _summary_writer()
+
+    def on_train_begin(self, state: TrainingState) -> None:
+        self._writer = self._make(str(self.directory))
+
+    def on_epoch_end(self, state: TrainingState) -> None:
+        assert state.record is not None
+        for name, value in state.record._asdict().items():
+            if name != "epoch" and value is not None:
+                self._writer.add_scalar(name, value, state.record.epoch)
+
+    def on_train_end(self, state: TrainingState) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _summary_writer() -> Any:
+    try:
+        from tensorboard.summary import Writer
+    except ImportError as error:
+        raise InputError(
+            f"TensorBoard is not installed ({error}): pip install tensorboard"
+        ) from error
+    return Writer
+
+
+@dataclass(eq=False)
+class ProgressBar:
+    """A bar on stderr: epoch, cost, rate, time left."""
+
+    _bar: Any = field(default=None, init=False, repr=False)
+    _task: Any = field(default=None, init=False, repr=False)
+
+    def on_train_begin(self, state: TrainingState) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(),
+            TextColumn("cost {task.fields[cost]:.6f}"),
+            TextColumn("{task.fields[rate]:.0f} steps/s"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        total = state.epochs * state.steps_per_epoch
+        self._task = self._bar.add_task(
+            "", total=total, epoch=0, epochs=state.epochs, cost=float("nan"), rate=0.0
+        )
+        self._bar.start()
+
+    def on_progress(self, state: TrainingState) -> None:
+        self._bar.update(
+            self._task,
+            completed=state.steps_done,
+            epoch=state.epoch,
+            cost=state.cost,
+            rate=state.steps_done / max(state.seconds, 1e-9),
+        )
+
+    def on_train_end(self, state: TrainingState) -> None:
+        if self._bar is not None:
+            self._bar.stop()

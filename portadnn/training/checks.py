@@ -1,0 +1,61 @@
+"""What is checked of the data before training starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from portadnn.backends import Backend
+from portadnn.errors import InputError
+from portadnn.network.spec import Network
+
+
+def check_data(
+    X: Any, Y: Any, S: Any = None, *, network: Network, backend: Backend, what: str = ""
+) -> None:
+    """Raise InputError unless X and Y are finite, of the network's shapes and right for its head.
+
+    Weights ``S`` must be 0 or more and of a shape that the head takes; ``what`` goes before names.
+
+    Works on the arrays of the backend: only verdicts and the first wrong index leave the device.
+    """
+    n_x, n_y = network.layer_dims[0], network.layer_dims[-1]
+    if len(X.shape) != 2 or X.shape[0] != n_x or X.shape[1] == 0:
+        raise InputError(
+            f"{what}X has shape {tuple(X.shape)}, but the network takes {n_x} values per example: "
+            f"expected ({n_x}, m) with m >= 1, one column per example"
+        )
+    expected = (n_y, X.shape[1])
+    if tuple(Y.shape) != expected:
+        raise InputError(f"{what}Y has shape {tuple(Y.shape)}: expected {expected}, as X has shape "
+                         f"{tuple(X.shape)} and the last layer {n_y} units")  # fmt: skip
+    xp = backend.xp
+    _check_all(xp.isfinite(X), X, f"{what}X", "finite numbers", backend)
+    _check_all(xp.isfinite(Y), Y, f"{what}Y", "finite numbers", backend)
+    if network.head != "identity":
+        _check_all(
+            (Y >= 0) & (Y <= 1), Y, f"{what}Y", f"0 to 1 for the {network.head} head", backend
+        )
+    if network.head == "softmax":
+        total = xp.sum(Y, axis=0, keepdims=True)
+        # a one-hot column sums to 1 exactly; soft labels to n roundings of it
+        close = xp.abs(total - 1.0) <= n_y * float(xp.finfo(Y.dtype).eps)
+        _check_all(
+            close, total, f"sum of the columns of {what}Y", "1 for the softmax head", backend
+        )
+    if S is not None:
+        shapes = [(1, X.shape[1]), *([expected] if network.head != "softmax" else [])]
+        if tuple(S.shape) not in shapes:
+            raise InputError(
+                f"weights have shape {tuple(S.shape)}: expected {' or '.join(map(str, shapes))}"
+            )
+        _check_all(xp.isfinite(S) & (S >= 0), S, "weights", "finite numbers of 0 or more", backend)
+
+
+def _check_all(holds: Any, x: Any, name: str, expected: str, backend: Backend) -> None:
+    if bool(backend.xp.all(holds)):
+        return
+    index = tuple(int(i) for i in np.argwhere(~backend.to_numpy(holds))[0])
+    value = float(backend.to_numpy(x)[index])
+    raise InputError(f"{name} holds {value:g} at index {index}: expected {expected}")

@@ -1,0 +1,161 @@
+"""L-BFGS over the whole batch, for small problems: SciPy's minimiser, our cost and gradients."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from portadnn.errors import InputError
+from portadnn.network.choice import as_text, check_number, choose
+from portadnn.network.optimizers import OPTIMIZERS, Optimizer
+from portadnn.training.loop import After, Loop, Parameters
+from portadnn.training.recipe import PLAIN
+from portadnn.training.state import TrainingState
+from portadnn.training.step import final_gradients, make_step, step_tensors
+from portadnn.training.stops import DivergenceError
+
+
+@dataclass(frozen=True)
+class LBFGS:
+    """Limited-memory BFGS; every epoch is one of its iterations, of one or more evaluations.
+
+    Parameters
+    ----------
+    memory : int
+        How many corrections its approximation of the Hessian keeps.
+    tolerance : float
+        It ends where the largest entry of the gradient is at most this.
+
+    References
+    ----------
+    Liu and Nocedal, On the limited memory BFGS method for large scale optimization (1989).
+    """
+
+    memory: int = 10
+    tolerance: float = 1e-5
+
+    def __post_init__(self) -> None:
+        check_number("memory of lbfgs", self.memory, 1)
+        object.__setattr__(
+            self, "tolerance", check_number("tolerance of lbfgs", self.tolerance, 0.0)
+        )
+
+    def __str__(self) -> str:
+        return as_text("lbfgs", self)
+
+
+def as_solver(optimizer: str | Optimizer | LBFGS) -> Optimizer | LBFGS:
+    """An optimizer of the table or L-BFGS, from itself or from a text such as ``lbfgs:memory=20``.
+
+    Raises
+    ------
+    InputError
+        If the text names none, or a value cannot be used.
+    """
+    if isinstance(optimizer, LBFGS):
+        return optimizer
+    return choose("optimizer", optimizer, {**OPTIMIZERS, "lbfgs": LBFGS}, (Optimizer, LBFGS))
+
+
+@dataclass(eq=False)
+class LBFGSLoop(Loop):
+    """The loop with SciPy's minimiser in the place of the steps.
+
+    Its reports have the cost after the iteration, and a rate of 1. Vectors of all parameters lie on
+    the host in float64; cost and gradients are computed by the backend.
+    """
+
+    solver: LBFGS = field(default_factory=LBFGS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        recipe, batches = self.plan.recipe, self.plan.batches
+        for given, what in (
+            (batches.batch_size, "minibatches"),
+            (recipe.dropout, "dropout"),
+            (recipe.clip_norm, "clipping"),
+        ):
+            if given:
+                raise InputError(
+                    f"lbfgs minimises one fixed function: {what} cannot be had with it. Choose "
+                    f"another optimizer, such as adam"
+                )
+        try:
+            import scipy.optimize  # noqa: F401
+        except ImportError as error:
+            raise InputError(
+                f"lbfgs needs SciPy ({error}): pip install 'portadnn[sklearn]'"
+            ) from error
+
+    def _descend(self, parameters: Parameters, progress: TrainingState, after: After) -> Parameters:
+        from scipy.optimize import minimize
+
+        started = time.perf_counter()
+        evaluations = 0
+        step = make_step(self.network, self.backend.xp, gradient_step, self.plan.recipe)
+        inputs = {"learning_rate": self.backend.asarray(np.ones((1, 1, 1)))}
+        gradients = {f"d{name}": p for name, p in parameters.items()}  # of the right shapes
+
+        def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
+            nonlocal evaluations
+            state = self._unpack(x), gradients
+            (_, found), cost = self.backend.repeat(step, state, inputs, self.shared)
+            value = float(self.backend.to_numpy(cost)[0])
+            vector = self._pack({name: found[f"d{name}"] for name in self.network.shapes})
+            if evaluations == 0 and not (math.isfinite(value) and np.isfinite(vector).all()):
+                raise DivergenceError(0, value, 1.0, parameters)
+            evaluations += 1
+            return value, vector
+
+        def iterated(intermediate_result: Any) -> None:
+            progress.steps_done += 1
+            progress.cost = float(intermediate_result.fun)
+            progress.seconds = time.perf_counter() - started
+            now = self._unpack(intermediate_result.x)
+            progress.moved_to(now)
+            if after(now, np.asarray([progress.cost])):
+                raise StopIteration
+
+        result = minimize(
+            evaluate,
+            self._pack(parameters),
+            jac=True,
+            method="L-BFGS-B",
+            callback=iterated,
+            options={
+                "maxiter": self.plan.epochs,
+                "maxfun": 20 * self.plan.epochs,
+                "maxcor": self.solver.memory,
+                "gtol": self.solver.tolerance,
+                "ftol": 64 * float(np.finfo(self.backend.dtype_name).eps),
+            },
+        )
+        if not progress.stopped and result.status == 0:
+            progress.stop(str(result.message))
+        return self._unpack(result.x)
+
+    def _pack(self, arrays: Parameters) -> np.ndarray:
+        flat = [np.asarray(self.backend.to_numpy(x), np.float64).ravel() for x in arrays.values()]
+        return np.concatenate(flat)
+
+    def _unpack(self, x: np.ndarray) -> Parameters:
+        parameters, start = {}, 0
+        for name, shape in self.network.shapes.items():
+            stop = start + math.prod(shape)
+            parameters[name] = self.backend.asarray(x[start:stop].reshape(shape))
+            start = stop
+        return parameters
+
+
+def gradient_step(state, inputs, X, Y, S=None, *, network, recipe=PLAIN, xp):
+    """A step that changes nothing: its state carries the gradients of the whole cost."""
+    parameters, _ = state
+    _, tensors = step_tensors(
+        (parameters, {}), inputs, X, Y, S, network=network, recipe=recipe, xp=xp
+    )
+    gradients, _ = final_gradients(parameters, tensors, recipe, xp)
+    return (parameters, gradients), tensors["cost"]

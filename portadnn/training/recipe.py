@@ -1,0 +1,184 @@
+"""What a run is besides network and data: the recipe of its step, and the plan of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from portadnn.backends import Backend
+from portadnn.errors import InputError
+from portadnn.network.choice import check_number, check_whole
+from portadnn.network.optimizers import GradientDescent, Optimizer, as_optimizer
+from portadnn.network.spec import Network
+from portadnn.training.schedules import Constant, Schedule, as_schedule
+from portadnn.training.streams import Batches, check_seed, dropout_mask
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a step does with its gradients, and what its cost adds: frozen, hashable, static.
+
+    Parameters
+    ----------
+    optimizer : str or Optimizer
+    l2, l1 : float
+        The cost has ``l2 / 2 sum(W^2) + l1 sum(abs(W))`` added, over all layers; biases are free.
+    clip_norm : float, optional
+        The largest Euclidean norm of all gradients together, the penalty's included.
+    dropout : sequence of float
+        The share of every hidden layer's units that a step drops; empty for none.
+
+    Raises
+    ------
+    InputError
+        If a value is out of its range.
+    """
+
+    optimizer: Optimizer = field(default_factory=GradientDescent)
+    l2: float = 0.0
+    l1: float = 0.0
+    clip_norm: float | None = None
+    dropout: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "optimizer", as_optimizer(self.optimizer))
+        object.__setattr__(self, "l2", check_number("l2", self.l2, 0.0))
+        object.__setattr__(self, "l1", check_number("l1", self.l1, 0.0))
+        if self.clip_norm is not None:
+            limit = check_number("clip_norm", self.clip_norm, 0.0, low_open=True)
+            object.__setattr__(self, "clip_norm", limit)
+        rates = tuple(check_number("dropout", rate, 0.0, 1.0, high_open=True)
+                      for rate in self.dropout)  # fmt: skip
+        object.__setattr__(self, "dropout", rates if any(rates) else ())
+
+    @property
+    def scalar_names(self) -> tuple[str, ...]:
+        """The names of the optimizer's scalars."""
+        return tuple(self.optimizer.scalars(1.0, 1))
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """What the optimizer keeps of every parameter."""
+        return self.optimizer.slots
+
+    @property
+    def penalized(self) -> bool:
+        """Whether the cost has a penalty."""
+        return bool(self.l2 or self.l1)
+
+    def dropped_layers(self) -> list[int]:
+        """The layers that have dropout."""
+        return [l for l, rate in enumerate(self.dropout, start=1) if rate]
+
+    def check(self, network: Network) -> None:
+        """Raise InputError unless it fits the network."""
+        if self.dropout and len(self.dropout) != network.L - 1:
+            raise InputError(
+                f"{len(self.dropout)} dropout rates were given for {network.L - 1} hidden layers: "
+                f"expected one rate, or one for each hidden layer"
+            )
+
+
+PLAIN = Recipe()  # gradient descent alone, the step of the course
+
+
+def dropout_rates(dropout: float | Sequence[float], network: Network) -> tuple[float, ...]:
+    """One rate for every hidden layer, from one or from as many."""
+    if isinstance(dropout, Sequence | np.ndarray):
+        return tuple(dropout)
+    return (dropout,) * (network.L - 1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides the steps of a run but network, data and initial parameters.
+
+    Parameters
+    ----------
+    learning_rate : float
+    epochs : int
+        With the whole batch an epoch is one step.
+    batches : Batches
+    recipe : Recipe
+    schedule : str or Schedule
+    first_step : int
+        Steps that were made before, of which the optimizer's scalars and the masks go on.
+
+    Raises
+    ------
+    InputError
+        If rate or epochs cannot be used.
+    """
+
+    learning_rate: float
+    epochs: int
+    batches: Batches
+    recipe: Recipe = PLAIN
+    schedule: Schedule = field(default_factory=Constant)
+    first_step: int = 0
+
+    def __post_init__(self) -> None:
+        rate, epochs = check_schedule(self.learning_rate, self.epochs)
+        object.__setattr__(self, "learning_rate", rate)
+        object.__setattr__(self, "epochs", epochs)
+        object.__setattr__(self, "schedule", as_schedule(self.schedule))
+        check_seed(self.batches.seed)
+
+    @property
+    def steps(self) -> int:
+        """Of the whole run."""
+        return self.epochs * self.batches.steps_per_epoch
+
+    def rate(self, step: int, factor: float = 1.0) -> float:
+        """The learning rate of a step, times a factor that followed from the run."""
+        epoch = step / self.batches.steps_per_epoch
+        return self.learning_rate * self.schedule.factor_at(epoch, self.epochs) * factor
+
+    def scalars(self, step: int, factor: float = 1.0) -> dict[str, float]:
+        """The optimizer's scalars in a step."""
+        t = self.first_step + step + 1
+        return self.recipe.optimizer.scalars(self.rate(step, factor), t)
+
+    def masks(self, step: int, network: Network) -> dict[str, np.ndarray]:
+        """The dropout masks of a step."""
+        size, seed = self.batches.size(step), self.batches.seed
+        return {
+            f"D{l}": dropout_mask(
+                seed,
+                self.first_step + step,
+                l,
+                (network.layer_dims[l], size),
+                self.recipe.dropout[l - 1],
+            )
+            for l in self.recipe.dropped_layers()
+        }
+
+    def inputs(
+        self, start: int, stop: int, network: Network, backend: Backend, factor: float = 1.0
+    ) -> dict[str, Any]:
+        """What changes in steps ``start`` to ``stop``, exclusive, for ``backend.repeat``.
+
+        Their batches must be of one size.
+        """
+        steps = range(start, stop)
+        scalars = [self.scalars(step, factor) for step in steps]
+        inputs = {
+            name: backend.asarray(np.asarray([s[name] for s in scalars]).reshape(-1, 1, 1))
+            for name in scalars[0]
+        }
+        if self.batches.batch_size is not None:
+            indices = [self.batches.indices(step) for step in steps]
+            inputs["batch"] = backend.asarray(np.stack(indices), dtype="int32")
+        masks = [self.masks(step, network) for step in steps]
+        for name in masks[0]:
+            inputs[name] = backend.asarray(np.stack([m[name] for m in masks]), dtype="bool")
+        return inputs
+
+
+def check_schedule(learning_rate: float, epochs: int, what: str = "epochs") -> tuple[float, int]:
+    """Both as Python numbers, or an InputError that names the one that cannot be used."""
+    rate = check_number("learning rate", learning_rate, 0.0, low_open=True)
+    return rate, check_whole(f"number of {what}", epochs, 1)

@@ -1,0 +1,162 @@
+"""Learning-rate schedules: the rate of every step from the one that was given.
+
+Their unit is the epoch; with the whole batch an epoch is one iteration. A step's epoch is a
+fraction, its number over the steps of an epoch.
+
+References
+----------
+Loshchilov and Hutter, SGDR (2017); Goyal et al., Accurate, large minibatch SGD (2017).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from portadnn.network.choice import as_text, check_number, choose
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A factor on the learning rate, as a function of the epoch."""
+
+    name: ClassVar[str]
+
+    def factor_at(self, epoch: float, epochs: int) -> float:
+        """What the rate is multiplied by at ``epoch``, which is a fraction, of ``epochs``."""
+        return 1.0
+
+    def tracker(self) -> Tracker:
+        """What follows the costs of one run."""
+        return Tracker()
+
+    def _check(self, field: str, low: float, high: float = math.inf, **limits: bool) -> None:
+        kind = f"{field} of the schedule {self.name}"
+        value = check_number(kind, getattr(self, field), low, high, **limits)
+        # whole numbers stay what they are
+        if not isinstance(getattr(self, field), int):
+            object.__setattr__(self, field, value)
+
+    def __str__(self) -> str:
+        return as_text(self.name, self)
+
+
+class Tracker:
+    """A second factor, which follows from the costs of the run so far."""
+
+    factor = 1.0
+
+    def observe(self, cost: float) -> None:
+        """Take note of the cost at a report: that of the validation data where there are any."""
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The rate that was given."""
+
+    name: ClassVar[str] = "constant"
+
+
+@dataclass(frozen=True)
+class Step(Schedule):
+    """Times ``factor`` after every ``every`` epochs."""
+
+    every: int = 30
+    factor: float = 0.1
+    name: ClassVar[str] = "step"
+
+    def __post_init__(self) -> None:
+        self._check("every", 1)
+        self._check("factor", 0.0, 1.0, low_open=True)
+
+    def factor_at(self, epoch: float, epochs: int) -> float:
+        return self.factor ** (epoch // self.every)
+
+
+@dataclass(frozen=True)
+class Exponential(Schedule):
+    """Times ``factor`` in every epoch, a little at every step."""
+
+    factor: float = 0.99
+    name: ClassVar[str] = "exponential"
+
+    def __post_init__(self) -> None:
+        self._check("factor", 0.0, 1.0, low_open=True)
+
+    def factor_at(self, epoch: float, epochs: int) -> float:
+        return self.factor**epoch
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """Up in a line for ``warmup`` epochs, then down half a cosine to ``final`` times the rate."""
+
+    warmup: float = 0.0
+    final: float = 0.0
+    name: ClassVar[str] = "cosine"
+
+    def __post_init__(self) -> None:
+        self._check("warmup", 0.0)
+        self._check("final", 0.0, 1.0)
+
+    def factor_at(self, epoch: float, epochs: int) -> float:
+        if epoch < self.warmup:
+            return (epoch + 1) / (self.warmup + 1)  # not 0 at the first step
+        done = (epoch - self.warmup) / max(epochs - self.warmup, 1)
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+
+
+@dataclass(frozen=True)
+class Plateau(Schedule):
+    """Times ``factor`` where the cost has not fallen by ``min_delta`` for ``patience`` reports.
+
+    The cost is that of the validation data where there are any.
+    """
+
+    patience: int = 10
+    factor: float = 0.1
+    min_delta: float = 1e-4
+    name: ClassVar[str] = "plateau"
+
+    def __post_init__(self) -> None:
+        self._check("patience", 1)
+        self._check("factor", 0.0, 1.0, low_open=True, high_open=True)
+        self._check("min_delta", 0.0)
+
+    def tracker(self) -> Tracker:
+        return _PlateauTracker(self)
+
+
+class _PlateauTracker(Tracker):
+    def __init__(self, schedule: Plateau) -> None:
+        self._schedule, self._best, self._waited = schedule, math.inf, 0
+        self.factor = 1.0
+
+    def observe(self, cost: float) -> None:
+        if cost < self._best - self._schedule.min_delta:
+            self._best, self._waited = cost, 0
+            return
+        self._waited += 1
+        if self._waited >= self._schedule.patience:
+            self.factor *= self._schedule.factor
+            self._waited = 0
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    schedule.name: schedule for schedule in (Constant, Step, Exponential, Cosine, Plateau)
+}
+
+
+def as_schedule(schedule: str | Schedule) -> Schedule:
+    """``schedule`` itself, or the one that a text names: ``name[:value | :field=value,...]``.
+
+    >>> as_schedule("step:every=100,factor=0.5")
+    Step(every=100, factor=0.5)
+
+    Raises
+    ------
+    InputError
+        If the text names no schedule, or a value cannot be used.
+    """
+    return choose("schedule", schedule, SCHEDULES, Schedule)

@@ -1,0 +1,123 @@
+"""What callbacks are given of a run, and what they may ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from portadnn.network.spec import Network
+
+
+class EpochRecord(NamedTuple):
+    """A report as a row.
+
+    Attributes
+    ----------
+    epoch : int
+        Epochs done.
+    cost : float
+        The mean cost of the steps of the last of them, each of the parameters that it started from,
+        with the penalty.
+    learning_rate : float
+        Of the last step.
+    validation_cost, validation_score : float or None
+        Of the parameters after it; the score is the accuracy, or R^2 for the identity head.
+    """
+
+    epoch: int
+    cost: float
+    learning_rate: float
+    validation_cost: float | None = None
+    validation_score: float | None = None
+
+
+@dataclass(eq=False)
+class TrainingState:
+    """A run as its callbacks see it.
+
+    A callback is any object with some of the methods ``on_train_begin(state)``,
+    ``on_progress(state)`` (a few times a second, at no fixed epoch), ``on_epoch_end(state)`` (at
+    every report) and ``on_train_end(state)`` (also after Ctrl-C and divergence). What it does with
+    the state changes no number of the run.
+
+    Attributes
+    ----------
+    network : Network
+    epochs, steps_per_epoch : int
+        As planned.
+    steps_done : int
+    cost : float
+        Of the last step done.
+    seconds : float
+        Since the start.
+    record : EpochRecord or None
+        The last report.
+    stopped : str or None
+        Why the run is to stop before its last epoch, or None.
+    """
+
+    network: Network
+    epochs: int
+    steps_per_epoch: int
+    steps_done: int = 0
+    cost: float = float("nan")
+    seconds: float = 0.0
+    record: EpochRecord | None = None
+    stopped: str | None = None
+    _device: dict[str, Any] = field(default_factory=dict, repr=False)
+    _to_host: Callable[[Any], np.ndarray] = field(default=np.asarray, repr=False)
+    _host: dict[str, np.ndarray] | None = field(default=None, repr=False)
+    _kept: dict[str, np.ndarray] | None = field(default=None, repr=False)
+
+    @property
+    def epoch(self) -> int:
+        """Whole epochs done."""
+        return self.steps_done // self.steps_per_epoch
+
+    @property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The parameters now, as copies on the host; made when asked for."""
+        if self._host is None:
+            self._host = {name: np.array(self._to_host(p)) for name, p in self._device.items()}
+        return self._host
+
+    def stop(self, reason: str) -> None:
+        """Ask the run to stop after this report."""
+        self.stopped = reason
+
+    def keep(self, parameters: dict[str, np.ndarray]) -> None:
+        """Let the run return these parameters, some that it had, instead of its last ones."""
+        self._kept = parameters
+
+    @property
+    def kept(self) -> dict[str, np.ndarray] | None:
+        """What ``keep`` was given last."""
+        return self._kept
+
+    def moved_to(self, parameters: dict[str, Any]) -> None:
+        """For the loop: the parameters now, on the device."""
+        self._device, self._host = parameters, None
+
+
+def notify(callbacks: Iterable[Any], method: str, state: TrainingState) -> None:
+    """Call the method of every callback that has it."""
+    for callback in callbacks:
+        function = getattr(callback, method, None)
+        if function is not None:
+            function(state)
+
+
+def check_callbacks(callbacks: Iterable[Any]) -> tuple[Any, ...]:
+    """The callbacks as a tuple, or a TypeError for one that has none of the methods."""
+    methods = ("on_train_begin", "on_progress", "on_epoch_end", "on_train_end")
+    callbacks = tuple(callbacks)
+    for callback in callbacks:
+        if isinstance(callback, type) or not any(hasattr(callback, name) for name in methods):
+            raise TypeError(
+                f"callback {callback!r}: expected an object with some of the methods "
+                f"{', '.join(methods)}"
+            )
+    return callbacks
