@@ -20,7 +20,7 @@ def choose(kind: str, given: Any, table: Mapping[str, type], base: type) -> Any:
         What is chosen, for messages.
     given : str, or instance of ``base``
     table : dict of frozen dataclasses by name
-        A value without a field's name is that of the first field.
+        A value without a field's name is that of the first field that is not keyword-only.
 
     Raises
     ------
@@ -45,9 +45,10 @@ def choose(kind: str, given: Any, table: Mapping[str, type], base: type) -> Any:
     for i, part in enumerate(text.split(",") if colon else ()):
         field_name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
-            if i or not fields:
+            first = next((f.name for f in fields.values() if not f.kw_only), None)
+            if i or first is None:
                 raise InputError(f"{kind} {given!r}: expected {_grammar(name, fields)}")
-            field_name, value = next(iter(fields)), field_name
+            field_name, value = first, field_name
         if field_name not in fields:
             raise unknown_name(f"option of {kind} {name}", field_name, fields)
         if field_name in values:

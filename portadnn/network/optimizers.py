@@ -26,7 +26,7 @@ Loshchilov and Hutter, Decoupled weight decay regularization (2019).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from portadnn.errors import InputError
@@ -101,6 +101,8 @@ class Optimizer:
 
     name: ClassVar[str]
     slots: ClassVar[tuple[str, ...]] = ()
+
+    weight_decay: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
         self._check("weight_decay", 0.0)
@@ -182,7 +184,6 @@ class Optimizer:
 class GradientDescent(Optimizer):
     """``W - rate g``."""
 
-    weight_decay: float = 0.0
     name: ClassVar[str] = "gradient_descent"
 
     def _step(self, g, slots, scalars, xp):
@@ -194,7 +195,6 @@ class Momentum(Optimizer):
     """Gradient descent with a velocity, ``v+ = mu v + g`` and ``W - rate v+``."""
 
     mu: float = 0.9
-    weight_decay: float = 0.0
     name: ClassVar[str] = "momentum"
     slots: ClassVar[tuple[str, ...]] = ("v",)
 
@@ -228,7 +228,6 @@ class RMSProp(Optimizer):
 
     rho: float = 0.99
     epsilon: float = 1e-8
-    weight_decay: float = 0.0
     name: ClassVar[str] = "rmsprop"
     slots: ClassVar[tuple[str, ...]] = ("s",)
 
@@ -254,7 +253,6 @@ class Adam(Optimizer):
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
-    weight_decay: float = 0.0
     name: ClassVar[str] = "adam"
     slots: ClassVar[tuple[str, ...]] = ("v", "s")
 
@@ -289,7 +287,7 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay."""
 
-    weight_decay: float = 0.01
+    weight_decay: float = field(default=0.01, kw_only=True)
     name: ClassVar[str] = "adamw"
 
 
@@ -302,9 +300,9 @@ def as_optimizer(optimizer: str | Optimizer) -> Optimizer:
     """``optimizer`` itself, or the one that a text names: ``name[:value | :field=value,...]``.
 
     >>> as_optimizer("momentum:0.95")
-    Momentum(mu=0.95, weight_decay=0.0)
+    Momentum(weight_decay=0.0, mu=0.95)
     >>> as_optimizer("adam:beta1=0.8,epsilon=1e-7")
-    Adam(beta1=0.8, beta2=0.999, epsilon=1e-07, weight_decay=0.0)
+    Adam(weight_decay=0.0, beta1=0.8, beta2=0.999, epsilon=1e-07)
 
     Raises
     ------

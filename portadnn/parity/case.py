@@ -71,7 +71,7 @@ class Case:
 
     @property
     def operands(self) -> tuple[str, ...]:
-        return operands(self.tensor, self.run.network.L)
+        return operands(self.run, self.tensor)
 
     @property
     def m(self) -> int:
@@ -80,10 +80,11 @@ class Case:
     @functools.cached_property
     def given(self) -> np.ndarray | None:
         """What the step should have been given, before any rounding; None where unknown."""
-        if self.kind in ("X", "Y", "learning_rate"):
-            return self.run.declared(self.record.step, "float64")[self.tensor]
+        declared = self.run.declared(self.record.step, "float64")
+        if self.tensor in declared:
+            return declared[self.tensor].astype(np.float64)
         if self.record.step == 0:
-            return np.asarray(self.run.parameters[self.tensor], np.float64)
+            return np.asarray(self.run.initial_state()[self.tensor], np.float64)
         return self.before.get(f"{self.tensor}+")
 
     @property
@@ -100,11 +101,13 @@ class Case:
             return exact(np.full_like(self.observed, np.nan))
         return exact(self.given.astype(self.record.dtype).astype(np.float64))
 
-    def compute(self, changes: Mapping[str, np.ndarray] | None = None, **options) -> Bound:
-        """The tensor from its operands, some of them changed."""
+    def compute(
+        self, changes: Mapping[str, np.ndarray] | None = None, *, run: Run | None = None, **options
+    ) -> Bound:
+        """The tensor from its operands, some of them changed, or as another run would have it."""
         entries = sum(x.size for x in self.t.values()) * self.run.steps
         options = {"form": self.form, "entries": entries, **options}
-        return compute(self.run, self.tensor, {**self.t, **(changes or {})}, **options)
+        return compute(run or self.run, self.tensor, {**self.t, **(changes or {})}, **options)
 
     def rms_error(self, result: np.ndarray) -> float:
         finite = np.isfinite(self.observed)

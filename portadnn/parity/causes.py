@@ -12,10 +12,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from portadnn.parity import mistakes, precision
+from portadnn.parity import mistakes, precision, update_mistakes
 from portadnn.parity.bounds import declared_format
 from portadnn.parity.case import Case, Cause, Found
 from portadnn.parity.certify import Check
+from portadnn.parity.operations import SCALARS
 from portadnn.parity.run import Run, StepRecord
 
 __all__ = ["HYPOTHESES", "Cause", "name_cause"]
@@ -44,18 +45,27 @@ _UPDATE = (
 HYPOTHESES: dict[str, tuple[Callable[[Case], Found], ...]] = {
     "X": (*_GIVEN, mistakes.other_step),
     "Y": (*_GIVEN, mistakes.other_step),
-    "learning_rate": (precision.narrow_result, mistakes.sign_flip),
+    "S": (*_GIVEN, mistakes.other_step),
+    **dict.fromkeys(SCALARS, (precision.narrow_result, mistakes.sign_flip, mistakes.other_step)),
+    "D": (mistakes.other_step, mistakes.permuted),
     "W": _GIVEN,
     "b": _GIVEN,
+    **dict.fromkeys(("vW", "vb", "sW", "sb"), _GIVEN),
     "Z": (*_PRODUCT, mistakes.bias_dropped),
     "A": _ELEMENTWISE,
+    "AD": (*update_mistakes.DROPOUT, *_ELEMENTWISE),
+    "penalty": (precision.narrow_result, *update_mistakes.PENALTY),
     "cost": (precision.narrow_result, mistakes.sign_flip, mistakes.stale, mistakes.scaled),
-    "dZ": (mistakes.wrong_mask, *_ELEMENTWISE, mistakes.scaled),
+    "dZ": (mistakes.wrong_mask, update_mistakes.unweighted, *_ELEMENTWISE, mistakes.scaled),
     "dW": _MEAN,
     "db": _MEAN,
-    "dA": (*_PRODUCT, mistakes.scaled, mistakes.updated_early),
-    "W+": _UPDATE,
-    "b+": _UPDATE,
+    "dAD": (*_PRODUCT, mistakes.scaled, mistakes.updated_early),
+    "dA": (*update_mistakes.DROPOUT, *_PRODUCT, mistakes.scaled, mistakes.updated_early),
+    "rW": (*update_mistakes.PENALTY, *_ELEMENTWISE),
+    "norm": (precision.narrow_result, *update_mistakes.CLIPPING),
+    **dict.fromkeys(("gW", "gb"), (*update_mistakes.CLIPPING, *_ELEMENTWISE)),
+    **dict.fromkeys(("vW+", "vb+", "sW+", "sb+"), (*update_mistakes.SLOT, *_ELEMENTWISE)),
+    **dict.fromkeys(("W+", "b+"), (*_UPDATE, *update_mistakes.STEP)),
 }
 
 

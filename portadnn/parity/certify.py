@@ -20,6 +20,7 @@ from portadnn.parity.operations import (
     compute,
     factors,
     is_matrix_product,
+    kind_and_layer,
     step_order,
 )
 from portadnn.parity.run import Run, StepRecord
@@ -104,8 +105,8 @@ def certify_step(
         What was declared: the data and the rate that the step should have had.
     record : StepRecord
     previous : dict of arrays, optional
-        The parameters that the step must start from, bit for bit: those that the step before ended
-        with. At step 0 they are the declared ones.
+        The parameters and slots that the step must start from, bit for bit: those that the step
+        before ended with. At step 0 they are the declared ones.
     matmul : {"float32", "tf32", "bfloat16"}, optional
         The mode that the backend declares for products of float32.
 
@@ -132,7 +133,7 @@ def certify_operations(
     """``certify_step``, or all of it but the products of two matrices."""
     form = declared_format(record.dtype, matmul)
     if record.step == 0:
-        previous = {name: p.astype(record.dtype) for name, p in run.parameters.items()}
+        previous = {name: p.astype(record.dtype) for name, p in run.initial_state().items()}
     entries = entries_of(run, record)
     with np.errstate(all="ignore"):  # what is not finite is judged, not warned of
         return [
@@ -166,11 +167,11 @@ def _operations(
     for name, x in run.declared(record.step, record.dtype).items():
         yield 0, name, exact(x.astype(np.float64)), None
     for name, p in (previous or {}).items():
-        yield int(name[1:]), name, exact(np.asarray(p, np.float64)), None
-    for layer, tensor in step_order(run.network):
-        if products or not is_matrix_product(tensor):
+        yield kind_and_layer(name)[1], name, exact(np.asarray(p, np.float64)), None
+    for layer, tensor in step_order(run):
+        if products or not is_matrix_product(run, tensor):
             bound = compute(run, tensor, t, form, entries=entries)
-            yield layer, tensor, bound, factors(tensor, t, run.network.L)
+            yield layer, tensor, bound, factors(run, tensor, t)
 
 
 def _check(
@@ -182,7 +183,9 @@ def _check(
     form: Format,
 ) -> Check:
     check = check_tensor(record.step, layer, tensor, record.tensors[tensor], bound, form)
-    if record.tensors[tensor].dtype != record.dtype:  # silent float64, say: not what was declared
+    if record.tensors[tensor].dtype != record.dtype_of(
+        tensor
+    ):  # silent float64, say: not what was declared
         return replace(check, verdict=Verdict.DIVERGED, ratio=math.inf, flagged=check.entries)
     if operands is None:
         return check

@@ -287,7 +287,7 @@ def _certify(
     certificate: Certificate,
 ) -> None:
     started = time.perf_counter()
-    previous = before.after(run.network) if before else None
+    previous = before.state_after() if before else None
     if record.step in plan.full:
         checks = certify_step(run, record, previous, matmul=matmul)
         certificate.checks += checks

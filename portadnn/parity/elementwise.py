@@ -1,4 +1,4 @@
-"""Bounds of the operations without a matrix product: activations, heads, update rules.
+"""Bounds of the operations without a matrix product: activations and heads.
 
 Each takes observed inputs in float64 and a Format, and returns what ``bounds.within`` holds. One
 rounding makes a relative error of at most u, a function of the library K ulp or 2 K u, and the
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from portadnn.parity.bounds import K_DIV, U_SHADOW, Bound, Format, gamma, within
 # float32), tanh 6.55 (XLA float64, 3.5 million points); CUDA publishes 2 or less.
 K_EXP = K_LOG = K_LOG1P = 4
 K_TANH = 8
+Weights: TypeAlias = np.ndarray | None
+
 SECOND_ORDER = 1.01  # products of two roundings; each is below a hundredth of the first order
 
 
@@ -130,13 +133,17 @@ def softmax_backward(dA: np.ndarray, Z: np.ndarray, A: np.ndarray, form: Format)
     return within(result, SECOND_ORDER * bound + 2 * form.tiny, SECOND_ORDER * magnitude)
 
 
-def output_gradient(AL: np.ndarray, Y: np.ndarray, form: Format) -> Bound:
-    """``dZ[L] = AL - Y`` of every head: one rounding here and one in the shadow."""
+def output_gradient(AL: np.ndarray, Y: np.ndarray, form: Format, S: Weights = None) -> Bound:
+    """``dZ[L] = AL - Y`` of every head, one rounding here and one in the shadow; twice with S."""
     difference = AL - Y
-    return within(difference, SECOND_ORDER * _v(form) * np.abs(difference) + form.tiny)
+    if S is None:
+        return within(difference, SECOND_ORDER * _v(form) * np.abs(difference) + form.tiny)
+    result = difference * S
+    tiny = form.tiny * (1 + np.abs(S))
+    return within(result, SECOND_ORDER * 2 * _v(form) * np.abs(result) + tiny)
 
 
-def sigmoid_cross_entropy(Z: np.ndarray, Y: np.ndarray, form: Format) -> Bound:
+def sigmoid_cross_entropy(Z: np.ndarray, Y: np.ndarray, form: Format, S: Weights = None) -> Bound:
     """``sum(max(Z, 0) - Y Z + l) / m`` with ``l = log1p(exp(-|Z|))``.
 
     Each term makes two roundings of at most a = max(Z, 0) + |Y Z| + l, and the two functions err
@@ -145,52 +152,58 @@ def sigmoid_cross_entropy(Z: np.ndarray, Y: np.ndarray, form: Format) -> Bound:
     l = np.log1p(np.exp(-np.abs(Z)))
     a = np.maximum(Z, 0) + np.abs(Y * Z) + l
     t = 2 * form.u * a + 2 * (K_EXP + K_LOG1P) * form.u * l + 4 * form.tiny
-    return _mean(np.maximum(Z, 0) - Y * Z + l, t, a, Z.shape[1], form)
+    return _mean(np.maximum(Z, 0) - Y * Z + l, t, a, S, Z.shape[1], form)
 
 
-def softmax_cross_entropy(Z: np.ndarray, Y: np.ndarray, form: Format) -> Bound:
-    """``sum(log(S) - sum(Y d)) / m`` with ``d = Z - max(Z)`` and ``S = sum(exp(d))`` per example.
+def softmax_cross_entropy(Z: np.ndarray, Y: np.ndarray, form: Format, S: Weights = None) -> Bound:
+    """``sum(log(T) - sum(Y d)) / m`` with ``d = Z - max(Z)`` and ``T = sum(exp(d))`` per example.
 
-    The relative error of S, as in ``softmax``, is an absolute one of log(S), which adds K_LOG ulp;
+    The relative error of T, as in ``softmax``, is an absolute one of log(T), which adds K_LOG ulp;
     ``sum(Y d)`` has d's rounding, the product's and gamma(n) of its sum; the difference one more.
     """
     d = Z - np.max(Z, axis=0, keepdims=True)
     t = np.exp(d)
-    S = np.sum(t, axis=0, keepdims=True)
-    log_S = np.log(S)
+    total = np.sum(t, axis=0, keepdims=True)
+    log_total = np.log(total)
     v = _v(form)
     n = len(Z)
     r = v * np.minimum(np.abs(d), 800.0) + 2 * K_EXP * v
-    S_error = np.sum(t / S * r, axis=0, keepdims=True) + gamma(n - 1, v) + n * form.tiny
+    total_error = np.sum(t / total * r, axis=0, keepdims=True) + gamma(n - 1, v) + n * form.tiny
     picked = np.sum(np.abs(Y * d), axis=0, keepdims=True)
-    a = np.abs(log_S) + picked
-    error = S_error + 2 * K_LOG * v * np.abs(log_S) + (2 * v + gamma(n, v)) * picked + v * a
-    terms = log_S - np.sum(Y * d, axis=0, keepdims=True)
+    a = np.abs(log_total) + picked
+    error = total_error + 2 * K_LOG * v * np.abs(log_total) + (2 * v + gamma(n, v)) * picked + v * a
+    terms = log_total - np.sum(Y * d, axis=0, keepdims=True)
     # the largest logit and another may differ by more than the format holds
     widest = float(np.max(np.abs(d), initial=0.0))
-    return _mean(terms, SECOND_ORDER * error + n * form.tiny, a, Z.shape[1], form, widest)
+    return _mean(terms, SECOND_ORDER * error + n * form.tiny, a, S, Z.shape[1], form, widest)
 
 
-def squared_error(Z: np.ndarray, Y: np.ndarray, form: Format) -> Bound:
+def squared_error(Z: np.ndarray, Y: np.ndarray, form: Format, S: Weights = None) -> Bound:
     """``sum(E * E) / 2m`` with ``E = Z - Y``: a term has E's rounding twice and its own."""
     squares = np.square(Z - Y)
     t = SECOND_ORDER * 3 * _v(form) * squares + form.tiny
-    return _mean(squares, t, squares, 2 * Z.shape[1], form)
+    return _mean(squares, t, squares, S, 2 * Z.shape[1], form)
 
 
 def _mean(
     terms: np.ndarray,
     errors: np.ndarray,
     magnitudes: np.ndarray,
+    S: Weights,
     divisor: int,
     form: Format,
     widest: float = 0.0,
 ) -> Bound:
-    """``sum(terms) / divisor``, each term with its error; the shadow sums exactly.
+    """``sum(S terms) / divisor``, each term with its error; the shadow sums exactly.
+
+    A weight makes one rounding more.
 
     The division comes last, so the sum may overflow where the mean does not; ``widest`` is the
     largest value before the terms.
     """
+    if S is not None:
+        terms, magnitudes = terms * S, magnitudes * S
+        errors = errors * S + _v(form) * magnitudes + form.tiny
     total = math.fsum(terms.ravel()) if np.isfinite(terms).all() else np.sum(terms)
     summing = gamma(terms.size + K_DIV, form.u) + 8 * U_SHADOW
     error = SECOND_ORDER * (np.sum(errors) + summing * np.sum(magnitudes))
@@ -199,25 +212,6 @@ def _mean(
         np.asarray(error / divisor + form.tiny),
         np.asarray(np.sum(magnitudes) + error + widest),
     )
-
-
-def gradient_descent(W: np.ndarray, g: np.ndarray, rate: float, form: Format) -> Bound:
-    """``W - rate * g``, the rate rounded to the format, with FMA or without.
-
-    The step ``st`` has two roundings (of the rate, of the product), the difference one more. A
-    compiler may take the division of the mean into the step: jitted XLA computes ``S (rate c)``
-    with ``c = 1 / m``, where the observed g is ``S c``. That adds three to st: of ``rate c``, of c
-    where g was divided, and g's own, which this step never saw.
-
-    The shadow rounds the product and the difference too, which in float64 counts as much, and with
-    a long step by more than any multiple of ``U_SHADOW |W|``.
-    """
-    st = rate * g
-    difference = W - st
-    step_error = (5 * form.u + U_SHADOW) * np.abs(st)
-    bound = SECOND_ORDER * (step_error + _v(form) * (np.abs(difference) + step_error))
-    underflow = (2 + np.abs(g)) * form.tiny  # a rate that small may be flushed to 0
-    return within(difference, bound + underflow, SECOND_ORDER * (np.abs(W) + np.abs(st)))
 
 
 def _v(form: Format) -> float:
@@ -246,7 +240,6 @@ COST: dict[str, Callable[..., Bound]] = {
     "softmax": softmax_cross_entropy,
     "identity": squared_error,
 }
-UPDATE: dict[str, Callable[..., Bound]] = {"gradient_descent": gradient_descent}
 
 # the activations whose derivative jumps where Z crosses 0
 KINKED = ("relu", "leaky_relu")

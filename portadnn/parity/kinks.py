@@ -10,6 +10,7 @@ from portadnn.network.activations import ACTIVATIONS
 from portadnn.parity import elementwise
 from portadnn.parity.bounds import declared_format, product
 from portadnn.parity.certify import entries_of
+from portadnn.parity.operations import operands
 from portadnn.parity.run import Run, StepRecord
 
 
@@ -109,7 +110,7 @@ def _propagate(
     with np.errstate(all="ignore"):
         for l, activation in zip(range(1, last + 1), run.network.activations, strict=False):
             W, b = t[f"W{l}"], t[f"b{l}"]
-            inner = t["X"] if l == 1 else t[f"A{l - 1}"]
+            inner = t[operands(run, f"Z{l}")[1]]
             Z = W @ A + b
             bound = product(W, inner, b, form=form, entries=entries)
             observed = np.minimum(np.abs(t[f"Z{l}"] - bound.exact), bound.det)
@@ -121,4 +122,7 @@ def _propagate(
                 D = np.broadcast_to(np.sum(D, axis=0, keepdims=True), D.shape)
             local = elementwise.FORWARD[activation](t[f"Z{l}"], form).stat
             D = add(elementwise.LIPSCHITZ[activation] * D, local)
+            if l in run.recipe.dropped_layers():  # the same masks on both sides
+                scale = t[f"D{l}"] / (1 - run.recipe.dropout[l - 1])
+                A, D = A * scale, D * scale
     return found

@@ -47,7 +47,7 @@ def sign_flip(case: Case) -> Found:
     name, sentence = "sign flip", f"{case.tensor} has the opposite sign"
     remedy = "Change the sign: dZ of the head is A - Y, and the update subtracts"
     if case.kind in ("W+", "b+"):
-        bound = case.compute(rate=-case.run.learning_rate)
+        bound = case.compute({"learning_rate": -case.t["learning_rate"]})
         sentence = f"{case.tensor} went up the gradient: the step was added"
     yield bound, Cause(name, sentence, remedy)
 
@@ -142,23 +142,23 @@ def updated_early(case: Case) -> Found:
 
 
 def other_step(case: Case) -> Found:
-    """The batch that another step should have had."""
+    """The batch, the mask or the scalar that another step should have had."""
     run, here = case.run, case.record.step
-    if run.batch_size is None:
+    if run.batch_size is None and case.tensor in ("X", "Y", "S"):
         return
-    near = sorted(range(run.steps), key=lambda step: abs(step - here))
-    data = run.X if case.tensor == "X" else run.Y
+    what = {"D": "mask", "X": "batch", "Y": "batch", "S": "batch"}.get(case.kind, "scalar")
+    # one step more than the run has: what is counted from 1 too many may lie there
+    near = sorted(range(run.steps + 1), key=lambda step: abs(step - here))
     for step in near[1 : SEARCHED_STEPS + 1]:
-        batch = run.batch(step)
-        x = data[:, batch].astype(case.record.dtype).astype(np.float64)
+        x = run.declared(step, case.record.dtype)[case.tensor].astype(np.float64)
         if np.array_equal(x, case.observed):
             yield (
                 exact(x),
                 Cause(
-                    "different batch",
-                    f"{case.tensor} of step {here} is that of the batch of step {step}",
-                    "Take the batch by the number of the step: look at an offset, a loader that is "
-                    "started anew, or another seed",
+                    f"different {what}",
+                    f"{case.tensor} of step {here} is that of the {what} of step {step}",
+                    f"Take the {what} by the number of the step: look at an offset, a counter or a "
+                    f"loader that is started anew, or another seed",
                 ),
             )
             return

@@ -8,8 +8,8 @@ import numpy as np
 
 from portadnn.backends import Backend
 from portadnn.network.model import L_model_backward, L_model_forward, compute_cost_with_logits
-from portadnn.network.optimizers import update_parameters
 from portadnn.parity.run import Run, final_parameters
+from portadnn.training.step import final_gradients
 
 
 def noise_floor(run: Run, backend: Backend) -> dict[str, float | None]:
@@ -56,21 +56,33 @@ def distance(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -
     return largest
 
 
-def split_step(parameters, inputs, X, Y, *, network, xp):
+def split_step(state, inputs, X, Y, S=None, *, network, recipe, xp):
     """A training step whose gradients are added up from two halves of the batch."""
+    parameters, slots = state
     if "batch" in inputs:
         X, Y = (xp.take(x, inputs["batch"], axis=1) for x in (X, Y))
+        S = None if S is None else xp.take(S, inputs["batch"], axis=1)
     m = X.shape[1]
     grads: dict = {}
     cost = 0.0
     for part in (slice(0, m // 2), slice(m // 2, m)):
         X_part, Y_part = X[:, part], Y[:, part]
+        options = {"network": network, "xp": xp}
+        dropout = {
+            "masks": {name: D[:, part] for name, D in inputs.items() if name.startswith("D")},
+            "dropout": recipe.dropout,
+        }
+        weights = None if S is None else S[:, part]
         share = X_part.shape[1] / m
-        AL, caches = L_model_forward(X_part, parameters, network=network, xp=xp)
+        AL, caches = L_model_forward(X_part, parameters, **options, **dropout)
         ZL = caches[-1][1]
-        cost = cost + share * compute_cost_with_logits(ZL, Y_part, network=network, xp=xp)
-        found = L_model_backward(AL, Y_part, caches, network=network, input_gradient=False, xp=xp)
+        cost = cost + share * compute_cost_with_logits(ZL, Y_part, weights=weights, **options)
+        found = L_model_backward(
+            AL, Y_part, caches, weights=weights, input_gradient=False, **options, **dropout
+        )
         for name in (f"d{parameter}" for parameter in parameters):
             term = xp.multiply(found[name], share)
             grads[name] = grads[name] + term if name in grads else term
-    return update_parameters(parameters, grads, inputs["learning_rate"], xp=xp), cost
+    gradients, _ = final_gradients(parameters, grads, recipe, xp)
+    scalars = {name: inputs[name] for name in recipe.scalar_names}
+    return recipe.optimizer.update(parameters, gradients, slots, scalars, xp=xp), cost

@@ -14,14 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from portadnn.errors import InputError
-from portadnn.network.spec import Network
-from portadnn.parity import elementwise
-from portadnn.parity.bounds import Bound, Format, product
+from portadnn.parity import elementwise, updates
+from portadnn.parity.bounds import U_SHADOW, Bound, Format, product, within
+from portadnn.parity.rounded import Rounded
 from portadnn.parity.run import Run
 
-_NAME = re.compile(r"(dZ|dW|db|dA|Z|A|W|b)(\d+)(\+?)")
+_NAME = re.compile(r"(dAD|dZ|dW|db|dA|AD|A|Z|D|W|b|rW|gW|gb|vW|vb|sW|sb)(\d+)(\+?)")
+_SINGLE = ("X", "Y", "S", "penalty", "cost", "norm")
 
-PRODUCTS = ("Z", "dW", "db", "dA")
+UPDATED = ("W+", "b+", "vW+", "vb+", "sW+", "sb+")
+SCALARS = ("learning_rate", "shrinkage", "correction1", "correction2")
 
 
 def kind_and_layer(tensor: str) -> tuple[str, int]:
@@ -32,7 +34,7 @@ def kind_and_layer(tensor: str) -> tuple[str, int]:
     >>> kind_and_layer("W2+")
     ('W+', 2)
     """
-    if tensor in ("X", "Y", "learning_rate", "cost"):
+    if tensor in _SINGLE or tensor in SCALARS:
         return tensor, 0
     match = _NAME.fullmatch(tensor)
     if match is None:
@@ -40,26 +42,48 @@ def kind_and_layer(tensor: str) -> tuple[str, int]:
     return match[1] + match[3], int(match[2])
 
 
-def operands(tensor: str, L: int) -> tuple[str, ...]:
+def operands(run: Run, tensor: str) -> tuple[str, ...]:
     """The names of what a tensor is computed from; none for what a step is given.
 
-    Examples
-    --------
-    >>> operands("dA1", L=2)
-    ('W2', 'dZ2')
+    ``dA1``, for example, is computed from ``W2`` and ``dZ2``.
     """
     kind, l = kind_and_layer(tensor)
+    network, recipe = run.network, run.recipe
+    L, dropped = network.L, recipe.dropped_layers()
+    A_prev = "X" if l <= 1 else f"AD{l - 1}" if l - 1 in dropped else f"A{l - 1}"
+    S = () if run.weights is None else ("S",)
+    if kind in UPDATED:
+        name = tensor.lstrip("vs")[:-1]
+        # dW as well: what the optimizer is given may be fused with what made it
+        gradients = dict.fromkeys((final_gradient(run, name), f"d{name}"))
+        slots = (f"{slot}{name}" for slot in recipe.slots)
+        norm = () if recipe.clip_norm is None else ("norm",)
+        return (name, *gradients, *norm, *slots, *recipe.scalar_names)
     return {
-        "Z": (f"W{l}", f"A{l - 1}" if l > 1 else "X", f"b{l}"),
+        "Z": (f"W{l}", A_prev, f"b{l}"),
         "A": (f"Z{l}",),
-        "cost": (f"Z{L}", "Y"),
-        "dZ": (f"A{l}", "Y") if l == L else (f"dA{l}", f"Z{l}", f"A{l}"),
-        "dW": (f"dZ{l}", f"A{l - 1}" if l > 1 else "X"),
+        "AD": (f"A{l}", f"D{l}"),
+        "penalty": tuple(f"W{i}" for i in range(1, L + 1)),
+        "cost": (f"Z{L}", "Y", *S, *(("penalty",) if recipe.penalized else ())),
+        "dZ": (f"A{l}", "Y", *S) if l == L else (f"dA{l}", f"Z{l}", f"A{l}"),
+        "dW": (f"dZ{l}", A_prev),
         "db": (f"dZ{l}",),
-        "dA": (f"W{l + 1}", f"dZ{l + 1}"),
-        "W+": (f"W{l}", f"dW{l}"),
-        "b+": (f"b{l}", f"db{l}"),
+        "dAD": (f"W{l + 1}", f"dZ{l + 1}"),
+        "dA": (f"dAD{l}", f"D{l}") if l in dropped else (f"W{l + 1}", f"dZ{l + 1}"),
+        "rW": (f"dW{l}", f"W{l}"),
+        "norm": tuple(_penalized_gradient(run, name) for name in network.shapes),
+        "gW": (_penalized_gradient(run, f"W{l}"), "norm"),
+        "gb": (_penalized_gradient(run, f"b{l}"), "norm"),
     }.get(kind, ())
+
+
+def final_gradient(run: Run, name: str) -> str:
+    """The gradient of a parameter that the optimizer is given."""
+    return _penalized_gradient(run, name) if run.recipe.clip_norm is None else f"g{name}"
+
+
+def _penalized_gradient(run: Run, name: str) -> str:
+    return f"r{name}" if run.recipe.penalized and name.startswith("W") else f"d{name}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,38 +96,53 @@ class Operands:
     divisor: int = 1
 
 
-def step_order(network: Network) -> Iterator[tuple[int, str]]:
+def step_order(run: Run) -> Iterator[tuple[int, str]]:
     """Layer and name of every tensor that a step makes, in the order in which it makes them."""
-    L = network.L
+    network, recipe = run.network, run.recipe
+    L, dropped = network.L, recipe.dropped_layers()
     for l in range(1, L + 1):
         yield l, f"Z{l}"
         yield l, f"A{l}"
+        if l in dropped:
+            yield l, f"AD{l}"
+    if recipe.penalized:
+        yield L, "penalty"
     yield L, "cost"
     for l in range(L, 0, -1):
         yield l, f"dZ{l}"
         yield l, f"dW{l}"
         yield l, f"db{l}"
         if l > 1:
+            if l - 1 in dropped:
+                yield l, f"dAD{l - 1}"
             yield l, f"dA{l - 1}"
+    if recipe.penalized:
+        yield from ((l, f"rW{l}") for l in range(1, L + 1))
+    if recipe.clip_norm is not None:
+        yield 1, "norm"
+        yield from ((int(name[1:]), f"g{name}") for name in network.shapes)
     for name in network.shapes:
+        for slot in recipe.slots:
+            yield int(name[1:]), f"{slot}{name}+"
         yield int(name[1:]), f"{name}+"
 
 
-def is_matrix_product(tensor: str) -> bool:
+def is_matrix_product(run: Run, tensor: str) -> bool:
     """Whether the tensor is a product of two matrices; db, a mean, is not."""
-    return kind_and_layer(tensor)[0] in ("Z", "dW", "dA")
+    kind, l = kind_and_layer(tensor)
+    return kind in ("Z", "dW", "dAD") or (kind == "dA" and l not in run.recipe.dropped_layers())
 
 
-def factors(tensor: str, t: Mapping[str, np.ndarray], L: int) -> Operands | None:
+def factors(run: Run, tensor: str, t: Mapping[str, np.ndarray]) -> Operands | None:
     """The operands of a product or a mean, from the tensors ``t``; None for what is neither."""
     kind, _ = kind_and_layer(tensor)
-    if kind not in PRODUCTS:
+    if kind != "db" and not is_matrix_product(run, tensor):
         return None
-    x = [t[name] for name in operands(tensor, L)]
+    x = [t[name] for name in operands(run, tensor)]
     if kind == "Z":
         W, A_prev, b = x
         return Operands(W, A_prev, b)
-    if kind == "dA":
+    if kind in ("dA", "dAD"):
         W, dZ = x
         return Operands(W.T, dZ)
     m = x[0].shape[1]
@@ -116,7 +155,6 @@ def compute(
     t: Mapping[str, np.ndarray],
     form: Format,
     *,
-    rate: float | None = None,
     divisor: int | None = None,
     entries: int | None = None,
 ) -> Bound:
@@ -125,47 +163,98 @@ def compute(
     Parameters
     ----------
     run : Run
-        Its network, update rule and rate.
+        Its network and recipe.
     tensor : str
         Any but what a step is given.
     t : dict of float64 arrays
         The operands.
     form : Format
-    rate : float, optional
-        Instead of the declared learning rate.
     divisor : int, optional
         Of dW and db, instead of the number of columns of dZ.
     entries : int, optional
         As in ``bounds.product``.
     """
-    network = run.network
+    network, recipe = run.network, run.recipe
     kind, l = kind_and_layer(tensor)
-    x = [t[name] for name in operands(tensor, network.L)]
+    if kind in UPDATED:
+        return _updated(run, tensor, t, form)
+    x = [t[name] for name in operands(run, tensor)]
     activation = "" if l == 0 else (*network.activations, network.head)[l - 1]
-    o = factors(tensor, t, network.L)
+    o = factors(run, tensor, t)
     if o is not None:
         if kind == "db":  # sums alone are not made by tensor cores
             form = form._replace(u_in=0.0, u_sum=form.u)
         return product(o.P, o.R, o.b, form=form, divisor=divisor or o.divisor, entries=entries)
-    if kind == "A":
-        return _bound_of("FORWARD", activation)(*x, form)
-    if kind == "cost":
-        return _bound_of("COST", network.head)(*x, form)
-    if kind == "dZ":
-        if l == network.L:
-            A, Y = x
-            return elementwise.output_gradient(A, Y, form)
-        return _bound_of("BACKWARD", activation)(*x, form)
-    if kind in ("W+", "b+"):
-        rate = run.learning_rate if rate is None else rate
-        return _bound_of("UPDATE", run.update)(*x, rate, form)
+    S = t["S"] if run.weights is not None else None
+    match kind:
+        case "A":
+            return _bound_of("FORWARD", activation)(*x, form)
+        case "AD" | "dA":
+            A, D = x
+            return updates.dropout(A, D, recipe.dropout[l - 1], form)
+        case "penalty":
+            return updates.penalty(x, recipe.l2, recipe.l1, form, entries or 1)
+        case "cost":
+            bound = _bound_of("COST", network.head)(x[0], x[1], form, S)
+            if not recipe.penalized:
+                return bound
+            whole = bound.exact + t["penalty"]
+            error = 2 * (form.u + U_SHADOW) * np.abs(whole) + bound.det
+            return within(whole, error, bound.magnitude + np.abs(t["penalty"]))
+        case "dZ" if l == network.L:
+            return elementwise.output_gradient(x[0], x[1], form, S)
+        case "dZ":
+            return _bound_of("BACKWARD", activation)(*x, form)
+        case "rW":
+            dW, W = x
+            return updates.penalized(dW, W, recipe.l2, recipe.l1, form)
+        case "norm":
+            return updates.norm(x, form, entries or 1)
+        case "gW" | "gb" if recipe.clip_norm is not None:
+            g, norm = x
+            return updates.clipped(g, norm, recipe.clip_norm, form)
     raise InputError(f"{tensor} is given to a step, not computed by it")
+
+
+def _updated(run: Run, tensor: str, t: Mapping[str, np.ndarray], form: Format) -> Bound:
+    """A parameter or a slot after the step.
+
+    The gradient is uncertain by what fusing may change of it: jitted XLA computes ``S (rate c)``
+    with ``c = 1 / m`` where the observed dW is ``S c``. That is three roundings: of ``rate c``, of
+    c, and dW's own, which the step never saw; as many more of each that a penalty adds, and eight
+    of a clipped one.
+    """
+    recipe = run.recipe
+    slot = tensor[0] if tensor[0] in "vs" else ""
+    name = tensor[len(slot) : -1]
+    g = t[final_gradient(run, name)]
+    unsure = 3 * np.abs(t[f"d{name}"])
+    if recipe.penalized and name.startswith("W"):
+        unsure = unsure + 3 * (recipe.l2 * np.abs(t[name]) + recipe.l1)
+    if recipe.clip_norm is not None:
+        unsure = unsure * np.minimum(recipe.clip_norm / t["norm"], 1.0) + 8 * np.abs(g)
+    if recipe.optimizer.name not in updates.UPDATE:
+        raise _no_bound(recipe.optimizer.name, updates.UPDATE)
+    made = updates.update(
+        recipe.optimizer,
+        name[0],
+        t[name],
+        Rounded.observed(g, form, form.u * unsure),
+        {slot: t[f"{slot}{name}"] for slot in recipe.slots},
+        {scalar: t[scalar] for scalar in recipe.scalar_names},
+        form,
+    )
+    return made[f"{slot}+"]
 
 
 def _bound_of(table: str, name: str):
     bounds = getattr(elementwise, table)
     if name not in bounds:
-        raise InputError(
-            f"no bound is derived for {name!r}: it cannot be certified. Known: {', '.join(bounds)}"
-        )
+        raise _no_bound(name, bounds)
     return bounds[name]
+
+
+def _no_bound(name: str, known: Mapping[str, object]) -> InputError:
+    return InputError(
+        f"no bound is derived for {name!r}: it cannot be certified. Known: {', '.join(known)}"
+    )

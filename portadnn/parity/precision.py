@@ -12,6 +12,7 @@ import numpy as np
 
 from portadnn.parity.bounds import Format, exact, within
 from portadnn.parity.case import Case, Cause, Found
+from portadnn.parity.operations import final_gradient
 
 FEWEST_ENTRIES = 4  # fewer may look like anything by chance
 
@@ -99,6 +100,10 @@ def _arithmetics_of(name: str) -> Iterator[Format]:
     yield form._replace(u_in=u, u_sum=2.0**-23)
 
 
+def _rate(used: float) -> dict[str, np.ndarray]:
+    return {"learning_rate": np.full((1, 1), used)}
+
+
 def wide_input(case: Case) -> Found:
     """A given tensor that was not rounded to the declared dtype."""
     if case.given is not None and case.record.tensors[case.tensor].dtype == np.float64:
@@ -117,16 +122,21 @@ def silent_float64_cause(case: Case) -> Cause:
 
 def other_rate(case: Case) -> Found:
     """A learning rate that was rounded, left out, or another altogether."""
-    rate, name = case.run.learning_rate, case.tensor[:-1]
+    name = case.tensor[:-1]
+    if name[0] in "vs":
+        return
+    rate = float(case.t["learning_rate"][0, 0])
     remedy = "Keep the rate in the dtype of the parameters"
     for dtype in ("float16", "bfloat16"):
         used = float(_as_dtype(np.asarray(rate), dtype))
         sentence = f"{case.tensor} was updated with the learning rate rounded to {dtype}, {used!r}"
-        yield case.compute(rate=used), Cause(f"learning rate in {dtype}", sentence, remedy)
-    g = case.t[f"d{name}"]
+        yield case.compute(_rate(used)), Cause(f"learning rate in {dtype}", sentence, remedy)
+    if case.run.recipe.slots or case.run.recipe.optimizer.weight_decay:
+        return  # the step is not the rate times a gradient
+    g = case.t[final_gradient(case.run, name)]
     if np.count_nonzero(g) >= FEWEST_ENTRIES:
         used = float(np.sum((case.t[name] - case.observed) * g) / np.sum(g * g))
-        bound = case.compute(rate=used)
+        bound = case.compute(_rate(used))
         # rounding within the bound moves the fit by this much at most
         unsure = float(np.sum(bound.stat * np.abs(g)) / np.sum(g * g))
         if abs(used - rate) > 4 * unsure:

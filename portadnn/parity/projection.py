@@ -35,7 +35,7 @@ def project_step(
     run : Run
     record : StepRecord
     previous : dict of arrays, optional
-        The parameters that the step must start from, bit for bit.
+        The parameters and slots that the step must start from, bit for bit.
     matmul : str, optional
         The declared mode of products.
 
@@ -45,12 +45,12 @@ def project_step(
         Empty where nothing was found.
     """
     form = declared_format(record.dtype, matmul)
-    t, L = record.tensors, run.network.L
+    t = record.tensors
     rng = np.random.default_rng(record.step)
     checks = certify_operations(run, record, previous, matmul=matmul, products=False)
     with np.errstate(all="ignore"):
-        for layer, tensor in step_order(run.network):
-            o = factors(tensor, t, L) if is_matrix_product(tensor) else None
+        for layer, tensor in step_order(run):
+            o = factors(run, tensor, t) if is_matrix_product(run, tensor) else None
             if o is None:
                 continue
             P, R, b, divisor = o.P, o.R, o.b, o.divisor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,8 +13,10 @@ import numpy as np
 from portadnn.backends import Backend
 from portadnn.errors import InputError
 from portadnn.network.spec import Network
-from portadnn.training.loop import check_schedule
-from portadnn.training.step import make_step, observed_step, step_tensors, train_step
+from portadnn.training.recipe import PLAIN, Plan, Recipe, check_schedule
+from portadnn.training.schedules import Constant, Plateau, Schedule, as_schedule
+from portadnn.training.step import make_step, observed_step, train_step
+from portadnn.training.streams import Batches
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +34,18 @@ class Run:
     learning_rate : float
     steps : int
     batch_size : int, optional
-        None is the whole batch. The examples of an epoch are shuffled by Philox, keyed by seed and
-        epoch, and what does not fill a batch at its end is left out.
+        None is the whole batch. Every epoch is shuffled, and what does not fill a batch at its end
+        is left out.
     seed : int
+        Of shuffles and masks.
+    recipe : Recipe
+        Optimizer, penalties, clipping and dropout.
+    schedule : str or Schedule
+        Any but a plateau, whose rates are not declared but follow from the costs.
+    weights : array, shape (1, m) or (n_L, m), optional
+        Of the examples, of mean 1.
+    epochs : int, optional
+        That the schedule is for; default as many as the steps take.
 
     Raises
     ------
@@ -49,14 +61,22 @@ class Run:
     steps: int
     batch_size: int | None = None
     seed: int = 3
-    update: str = field(default="gradient_descent", init=False)
+    recipe: Recipe = PLAIN
+    schedule: Schedule = field(default_factory=Constant)
+    weights: np.ndarray | None = None
+    epochs: int | None = None
 
     def __post_init__(self) -> None:
-        rate, steps = check_schedule(self.learning_rate, self.steps)
+        rate, steps = check_schedule(self.learning_rate, self.steps, "steps")
         object.__setattr__(self, "learning_rate", rate)
         object.__setattr__(self, "steps", steps)
+        object.__setattr__(self, "schedule", as_schedule(self.schedule))
         self.network.check(self.parameters)
-        for name, x in (("X", self.X), ("Y", self.Y), *self.parameters.items()):
+        self.recipe.check(self.network)
+        given = [("X", self.X), ("Y", self.Y), *self.parameters.items()]
+        if self.weights is not None:
+            given.append(("the weights", self.weights))
+        for name, x in given:
             if x.ndim != 2 or not np.isfinite(x).all():
                 raise InputError(f"{name} of shape {x.shape}: expected 2 axes and finite numbers")
         n_x, n_y = self.network.layer_dims[0], self.network.layer_dims[-1]
@@ -66,41 +86,62 @@ class Run:
                 f"X has shape {self.X.shape} and Y {self.Y.shape}: expected ({n_x}, m) and "
                 f"({n_y}, m) for the network {self.network.layer_dims}"
             )
-        if self.batch_size is not None and not 1 <= self.batch_size <= m:
-            raise InputError(f"batch size is {self.batch_size}: expected 1 to {m}")
+        if self.weights is not None and self.weights.shape not in ((1, m), (n_y, m)):
+            raise InputError(f"the weights have shape {self.weights.shape}: expected {(1, m)}")
+        if isinstance(self.schedule, Plateau):
+            raise InputError(
+                "a plateau schedule follows from the costs, so its rates cannot be declared: "
+                "choose another schedule, such as cosine"
+            )
+        _ = self.plan  # its parts are checked
+
+    @functools.cached_property
+    def plan(self) -> Plan:
+        """The run as training has it."""
+        batches = Batches(self.X.shape[1], self.batch_size, self.seed, drop_last=True)
+        epochs = self.epochs or -(-self.steps // batches.steps_per_epoch)
+        return Plan(self.learning_rate, epochs, batches, self.recipe, self.schedule)
+
+    @property
+    def shared(self) -> tuple[np.ndarray, ...]:
+        """What every step reads: X, Y, and the weights where there are any."""
+        return (self.X, self.Y) if self.weights is None else (self.X, self.Y, self.weights)
+
+    @property
+    def slots(self) -> dict[str, tuple[int, int]]:
+        """Name and shape of what the optimizer keeps; it starts as zeros."""
+        return {
+            f"{slot}{name}": shape
+            for name, shape in self.network.shapes.items()
+            for slot in self.recipe.slots
+        }
+
+    def initial_state(self) -> dict[str, np.ndarray]:
+        """Parameters and slots before the first step, by name."""
+        return {**self.parameters, **{name: np.zeros(shape) for name, shape in self.slots.items()}}
 
     def first(self, steps: int) -> Run:
         """The same run, ended earlier."""
-        return replace(self, steps=steps)
+        return replace(self, steps=steps, epochs=self.plan.epochs)
 
     def batch(self, step: int) -> np.ndarray | None:
         """The indices of the step's examples, or None for all."""
-        if self.batch_size is None:
-            return None
-        epoch, i = divmod(step, self.X.shape[1] // self.batch_size)
-        order = self._order(epoch)
-        return order[i * self.batch_size : (i + 1) * self.batch_size]
-
-    def _order(self, epoch: int) -> np.ndarray:
-        key = np.asarray([self.seed, epoch], dtype=np.uint64)
-        return np.random.Generator(np.random.Philox(key=key)).permutation(self.X.shape[1])
+        return self.plan.batches.indices(step)
 
     def declared(self, step: int, dtype: str) -> dict[str, np.ndarray]:
-        """``X``, ``Y`` and ``learning_rate`` as the step should see them."""
+        """What the step should be given: data, weights, scalars and masks."""
         batch = self.batch(step)
-        X, Y = (self.X, self.Y) if batch is None else (self.X[:, batch], self.Y[:, batch])
-        rate = np.full((1, 1), self.learning_rate)
-        given = {"X": X, "Y": Y, "learning_rate": rate}
-        return {name: x.astype(dtype) for name, x in given.items()}
+        given = dict(zip(("X", "Y", "S"), self.shared, strict=False))
+        if batch is not None:
+            given = {name: x[:, batch] for name, x in given.items()}
+        given |= {name: np.full((1, 1), x) for name, x in self.plan.scalars(step).items()}
+        return {name: x.astype(dtype) for name, x in given.items()} | self.plan.masks(
+            step, self.network
+        )
 
     def inputs(self, start: int, stop: int, backend: Backend) -> dict[str, Any]:
         """What changes from step to step, for ``backend.repeat``."""
-        rates = np.full((stop - start, 1, 1), self.learning_rate)
-        inputs = {"learning_rate": backend.asarray(rates)}
-        batches = [batch for step in range(start, stop) if (batch := self.batch(step)) is not None]
-        if batches:
-            inputs["batch"] = backend.asarray(batches, dtype="int32")
-        return inputs
+        return self.plan.inputs(start, stop, self.network, backend)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,9 +153,8 @@ class StepRecord:
     step : int
     dtype : str
     tensors : dict of arrays, on the host
-        ``X``, ``Y`` and ``learning_rate`` of the step; ``W1, b1, ...`` before and
-        ``W1+, b1+, ...`` after it; ``Zl``,
-        ``Al``, ``cost``, ``dZl``, ``dAl``, ``dWl``, ``dbl`` in between.
+        What the step was given, as ``Run.declared`` names it; ``W1, b1, ...`` and the slots before
+        and ``W1+, b1+, ...`` after it; what ``step_tensors`` names in between.
     """
 
     step: int
@@ -124,6 +164,14 @@ class StepRecord:
     def after(self, network: Network) -> dict[str, np.ndarray]:
         """The parameters that the step ended with."""
         return {name: self.tensors[f"{name}+"] for name in network.shapes}
+
+    def dtype_of(self, tensor: str) -> str:
+        """That a tensor must have: masks are bool."""
+        return "bool" if re.fullmatch(r"D\d+", tensor) else self.dtype
+
+    def state_after(self) -> dict[str, np.ndarray]:
+        """Parameters and slots that the step ended with, by name."""
+        return {name[:-1]: x for name, x in self.tensors.items() if name.endswith("+")}
 
 
 def watch(
@@ -144,24 +192,23 @@ def watch(
     if wanted and not 0 <= wanted[0] <= wanted[-1] < run.steps:
         raise InputError(f"steps {wanted[0]} to {wanted[-1]} are asked for, of {run.steps}")
     with backend.scope():
-        X, Y = backend.asarray(run.X), backend.asarray(run.Y)
-        parameters = {name: backend.asarray(p) for name, p in run.parameters.items()}
+        shared, start = _on(backend, run)
         compiled = jit and xp is None
-        namespace = backend.xp if xp is None else xp
+        options = {"network": run.network, "recipe": run.recipe}
         if compiled:
-            step = make_step(run.network, namespace, observed_step)
+            step = make_step(run.network, backend.xp, observed_step, run.recipe)
         else:
-            step = functools.partial(observed_step, network=run.network, xp=namespace)
+            step = functools.partial(observed_step, **options, xp=xp or backend.xp)
         repeat = backend.repeat if compiled else functools.partial(Backend.repeat, backend)
-        state = parameters, _blank_tensors(run, backend, parameters, X, Y)
+        state = start, _blank_tensors(run, backend, start, shared)
         done = 0
         for target in wanted:
-            state, _ = repeat(step, state, run.inputs(done, target + 1, backend), (X, Y))
+            state, _ = repeat(step, state, run.inputs(done, target + 1, backend), shared)
             done = target + 1
-            after, tensors = state
+            (after, slots), tensors = state
             if "X" not in tensors:
-                tensors = {"X": X, "Y": Y, **tensors}
-            tensors = {**tensors, **{f"{name}+": p for name, p in after.items()}}
+                tensors = {**dict(zip(("X", "Y", "S"), shared, strict=False)), **tensors}
+            tensors = {**tensors, **{f"{name}+": p for name, p in {**after, **slots}.items()}}
             host = {name: np.array(backend.to_numpy(x)) for name, x in tensors.items()}
             yield StepRecord(target, backend.dtype_name, host)
 
@@ -171,20 +218,25 @@ def final_parameters(
 ) -> dict[str, np.ndarray]:
     """The parameters after the run as training makes it, with nothing watched."""
     with backend.scope():
-        X, Y = backend.asarray(run.X), backend.asarray(run.Y)
-        parameters = {name: backend.asarray(p) for name, p in run.parameters.items()}
-        step = make_step(run.network, backend.xp, step)
+        shared, state = _on(backend, run)
+        step = make_step(run.network, backend.xp, step, run.recipe)
         for start in range(0, run.steps, 100):
             stop = min(start + 100, run.steps)
-            parameters, _ = backend.repeat(
-                step, parameters, run.inputs(start, stop, backend), (X, Y)
-            )
-        return {name: np.array(backend.to_numpy(p)) for name, p in parameters.items()}
+            state, _ = backend.repeat(step, state, run.inputs(start, stop, backend), shared)
+        return {name: np.array(backend.to_numpy(p)) for name, p in state[0].items()}
 
 
-def _blank_tensors(run: Run, backend: Backend, parameters: Any, X: Any, Y: Any) -> Any:
+def _on(backend: Backend, run: Run) -> tuple[tuple[Any, ...], tuple[Any, Any]]:
+    """What every step reads, and the state before the first, on the backend."""
+    parameters = {name: backend.asarray(p) for name, p in run.parameters.items()}
+    state = parameters, run.recipe.optimizer.init(parameters, xp=backend.xp)
+    return tuple(backend.asarray(x) for x in run.shared), state
+
+
+def _blank_tensors(run: Run, backend: Backend, state: Any, shared: Any) -> Any:
     """Zeros of the shapes of a step's tensors: a compiled loop fixes its state's shapes."""
     first = {name: x[0, ...] for name, x in run.inputs(0, 1, backend).items()}
-    _, tensors = step_tensors(parameters, first, X, Y, network=run.network, xp=backend.xp)
-    observed = {**parameters, **tensors, "learning_rate": first["learning_rate"]}
+    (_, observed), _ = observed_step(
+        (state, {}), first, *shared, network=run.network, recipe=run.recipe, xp=backend.xp
+    )
     return {name: backend.xp.zeros_like(x) for name, x in observed.items()}

@@ -103,10 +103,12 @@ def detect(fault: Fault, backend: Backend) -> Detection:
     for record in watch(run, backend, sampled_plan(run.steps).full, xp=xp):
         start = end if record.step == next_step else None
         flag = flag or first_failure(certify_step(run, record, start))
-        end, next_step = record.after(run.network), record.step + 1
+        end, next_step = record.state_after(), record.step + 1
     (honest,) = watch(run, backend, [run.steps - 1], jit=False)
     with backend.scope():
-        found = {n: not passes(end, honest.after(run.network)) for n, passes in CUSTOMARY.items()}
+        ours = {name: end[name] for name in run.network.shapes}
+        theirs = honest.after(run.network)
+        found = {n: not passes(ours, theirs) for n, passes in CUSTOMARY.items()}
     return Detection(fault, backend.dtype_name, flag, found)
 
 
