@@ -40,6 +40,15 @@ class RunOptions:
     steps: Annotated[WholeNumber, Parameter(help="Iterations.")] = 50
     batch_size: Annotated[WholeNumber | None, Parameter(help="Default the whole batch.")] = None
     init: Annotated[str, Parameter(help="As for `portadnn train`.")] = "he"
+    optimizer: Annotated[str, Parameter(help="As for `portadnn train`, but lbfgs.")] = (
+        "gradient_descent"
+    )
+    schedule: Annotated[str, Parameter(help="As for `portadnn train`, but plateau.")] = "constant"
+    l2: Annotated[float, Parameter(help="Penalty l2 / 2 sum(W^2).")] = 0.0
+    l1: Annotated[float, Parameter(help="Penalty l1 sum(abs(W)).")] = 0.0
+    clip_norm: Annotated[float | None, Parameter(help="Largest norm of all gradients.")] = None
+    dropout: Annotated[float, Parameter(help="Share of the hidden units to drop.")] = 0.0
+    class_weight: Annotated[Literal["balanced"] | None, Parameter(help="Weigh classes.")] = None
     seed: Annotated[
         WholeNumber | None, Parameter(help="Default draws as numpy.random.RandomState(3).")
     ] = None
@@ -54,13 +63,18 @@ class RunOptions:
         from portadnn.data.hdf5 import load_dataset, load_digits
         from portadnn.errors import InputError
         from portadnn.network.initializers import initialize_parameters_deep
+        from portadnn.network.optimizers import as_optimizer
         from portadnn.parity.run import Run
-        from portadnn.training.loop import check_schedule
+        from portadnn.training.recipe import Recipe, check_schedule, dropout_rates
         from portadnn.training.train import network_for
+        from portadnn.training.weights import example_weights
 
         defaults: dict[str, Any] = DIGITS_DEFAULTS if self.data is None else FILE_DEFAULTS
-        rate = defaults["learning_rate"] if self.learning_rate is None else self.learning_rate
-        check_schedule(rate, self.steps)
+        optimizer = as_optimizer(self.optimizer)
+        rate = self.learning_rate
+        if rate is None:
+            rate = optimizer.usual_rate(defaults["learning_rate"])
+        check_schedule(rate, self.steps, "steps")
         if self.steps > MOST_STEPS:
             raise InputError(f"--steps {self.steps}: expected {MOST_STEPS:,} or fewer")
         hidden = parse_layers(self.layers or defaults["layers"])
@@ -69,7 +83,21 @@ class RunOptions:
         network = network_for(data, hidden, self.activation)
         parameters = initialize_parameters_deep(network.layer_dims, init=self.init, rng=self.seed)
         X, Y = data.columns("float64"), data.targets("float64")
-        return Run(network, parameters, X, Y, rate, self.steps, self.batch_size)
+        recipe = Recipe(
+            optimizer, self.l2, self.l1, self.clip_norm, dropout_rates(self.dropout, network)
+        )
+        return Run(
+            network,
+            parameters,
+            X,
+            Y,
+            rate,
+            self.steps,
+            self.batch_size,
+            recipe=recipe,
+            schedule=self.schedule,  # type: ignore[arg-type]  # a text
+            weights=example_weights(data.labels, data.classes, self.class_weight),
+        )
 
 
 @parity.default

@@ -107,6 +107,8 @@ def _as_json(result: Comparison) -> dict[str, Any]:
         "outcome": result.outcome.value,
         "network": network_json(run.network),
         "learning_rate": run.learning_rate,
+        "schedule": str(run.schedule),
+        "recipe": run.recipe.as_dict(),
         "steps": run.steps,
         "coverage": result.plan.coverage(run.steps),
         "batch_size": run.batch_size,

@@ -11,7 +11,7 @@ from typing import Any
 from portadnn.errors import InputError, unknown_name
 
 
-def choose(kind: str, given: Any, table: Mapping[str, type], base: type) -> Any:
+def choose(kind: str, given: Any, table: Mapping[str, type], base: type | tuple[type, ...]) -> Any:
     """``given`` itself, or what a text names: ``name[:value | :field=value,...]``.
 
     Parameters
@@ -34,7 +34,7 @@ def choose(kind: str, given: Any, table: Mapping[str, type], base: type) -> Any:
     if not isinstance(given, str):
         raise TypeError(
             f"{kind} is {given!r}: expected a name such as {next(iter(table))!r}, "
-            f"or an instance of {base.__name__}"
+            f"or an instance of its class"
         )
     name, colon, text = given.partition(":")
     if name not in table:
@@ -89,13 +89,13 @@ def check_number(
     return number
 
 
-def check_whole(kind: str, value: Any, low: int) -> int:
-    """``value`` as a Python integer of ``low`` or more, or an InputError."""
+def check_whole(kind: str, value: Any, low: int | None = None) -> int:
+    """``value`` as a Python integer, of ``low`` or more, or an InputError."""
     try:
         number = operator.index(value)
     except TypeError:
         raise InputError(f"{kind} is {value!r}: expected a whole number") from None
-    if number < low:
+    if low is not None and number < low:
         raise InputError(f"{kind} is {number}: expected {low} or more")
     return number
 

@@ -125,7 +125,7 @@ def as_initializers(
         If there are more or fewer, or a text names none.
     """
     if isinstance(init, str | Initializer) or not isinstance(init, Sequence):
-        return (as_initializer(init),) * L  # type: ignore[arg-type]  # told by as_initializer
+        return (as_initializer(init),) * L
     if len(init) != L:
         raise InputError(
             f"{len(init)} initialisers were given for {L} layers: expected one, or one for each"

@@ -156,7 +156,8 @@ class Optimizer:
         _check_gradients(parameters, grads)
         xp = resolve(xp, *parameters.values())
         scalars = {name: _scalar(x) for name, x in scalars.items()}
-        updated, new_state = {}, {}
+        updated: dict[str, Any] = {}
+        new_state: dict[str, Any] = {}
         for name, p in parameters.items():
             slots = [state[f"{slot}{name}"] for slot in self.slots]
             step, slots = self._step(grads[f"d{name}"], slots, scalars, xp)

@@ -19,11 +19,13 @@ from portadnn.network.spec import Network
 from portadnn.parity.bounds import declared_format
 from portadnn.parity.compare import Comparison, judge
 from portadnn.parity.environment import environment
+from portadnn.parity.operations import step_order
 from portadnn.parity.plan import Plan, sampled_plan
-from portadnn.parity.run import Run, StepRecord, watch
+from portadnn.parity.run import Run, StepRecord, dtype_of, watch
+from portadnn.training.recipe import Recipe
 
 _FORMAT = "portadnn parity bundle"
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +114,10 @@ def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
         "steps": run.steps,
         "batch_size": run.batch_size,
         "seed": run.seed,
+        "recipe": run.recipe.as_dict(),
+        "schedule": str(run.schedule),
+        "epochs": run.plan.epochs,
+        "weighted": run.weights is not None,
         "backend": bundle.backend,
         "dtype": bundle.dtype,
         "matmul": bundle.matmul,
@@ -120,6 +126,7 @@ def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
         "digests": bundle.digests,
     }
     arrays = {"run/X": run.X, "run/Y": run.Y}
+    arrays |= {} if run.weights is None else {"run/S": run.weights}
     arrays |= {f"run/parameters/{name}": p for name, p in run.parameters.items()}
     for record in bundle.records:
         declared = run.declared(record.step, record.dtype)
@@ -172,7 +179,7 @@ def _read(file: h5py.File) -> Bundle:
     used = {"header": _text_array(text)}
 
     def take(name: str, dtype: str) -> np.ndarray:
-        x = read_array(file, name, kinds="f", expected=f"an array of {dtype}")
+        x = read_array(file, name, kinds="fb", expected=f"an array of {dtype}")
         if x.dtype != dtype:
             raise InputError(f"{name} has dtype {x.dtype}: expected {dtype}")
         used[name] = x
@@ -187,11 +194,15 @@ def _read(file: h5py.File) -> Bundle:
         header["steps"],
         header["batch_size"],
         header["seed"],
+        Recipe(**header["recipe"]),
+        header["schedule"],
+        take("run/S", "float64") if header["weighted"] else None,
+        header["epochs"],
     )
     dtype, matmul = header["dtype"], header["matmul"]
     declared_format(dtype, matmul)
     _check_kept(header["kept"], run.steps)
-    if not all(isinstance(header[key], dict) for key in ("environment", "network")):
+    if not all(isinstance(header[key], dict) for key in ("environment", "network", "recipe")):
         raise InputError("its header has no environment or no network")
     if not isinstance(header["seed"], int) or not isinstance(header["batch_size"], int | None):
         raise InputError("its seed or batch size is no integer")
@@ -201,10 +212,10 @@ def _read(file: h5py.File) -> Bundle:
     for step in header["kept"]:
         declared = run.declared(step, dtype)
         tensors = {}
-        for name in _tensor_names(network):
+        for name in _tensor_names(run):
             where = f"steps/{step}/{name}"
             own = name not in declared or where in file
-            tensors[name] = take(where, dtype) if own else declared[name]
+            tensors[name] = take(where, dtype_of(name, dtype)) if own else declared[name]
         record = StepRecord(step, dtype, tensors)
         if step_digest(record) != header["digests"][record.step]:
             raise InputError(f"step {step} is not the one that was recorded")
@@ -275,14 +286,10 @@ def _check_kept(kept: Sequence[int], steps: int) -> None:
         raise InputError(f"steps {kept} are to be kept, but the run has {steps} steps")
 
 
-def _tensor_names(network: Network) -> list[str]:
+def _tensor_names(run: Run) -> list[str]:
     """The names of a record's tensors."""
-    names = ["X", "Y", "learning_rate", "cost"]
-    names += [*network.shapes, *(f"{name}+" for name in network.shapes)]
-    for l in range(1, network.L + 1):
-        names += [f"Z{l}", f"A{l}", f"dZ{l}", f"dW{l}", f"db{l}"]
-        names += [f"dA{l}"] if l < network.L else []
-    return names
+    made = (tensor for _, tensor in step_order(run))
+    return [*run.declared(0, "float32"), *run.initial_state(), *made]
 
 
 def _digest(arrays: Mapping[str, np.ndarray]) -> str:

@@ -23,7 +23,7 @@ from portadnn.parity.operations import (
     kind_and_layer,
     step_order,
 )
-from portadnn.parity.run import Run, StepRecord
+from portadnn.parity.run import Run, StepRecord, dtype_of
 
 VACUOUS_ABOVE = 1e30
 MOST_REPLAYED = 256  # entries above their statistical bound that are summed again in other orders
@@ -165,7 +165,7 @@ def _operations(
     """Layer, tensor, bound and operands of every operation, in the order of the step."""
     t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
     for name, x in run.declared(record.step, record.dtype).items():
-        yield 0, name, exact(x.astype(np.float64)), None
+        yield kind_and_layer(name)[1], name, exact(x.astype(np.float64)), None
     for name, p in (previous or {}).items():
         yield kind_and_layer(name)[1], name, exact(np.asarray(p, np.float64)), None
     for layer, tensor in step_order(run):
@@ -183,9 +183,7 @@ def _check(
     form: Format,
 ) -> Check:
     check = check_tensor(record.step, layer, tensor, record.tensors[tensor], bound, form)
-    if record.tensors[tensor].dtype != record.dtype_of(
-        tensor
-    ):  # silent float64, say: not what was declared
+    if record.tensors[tensor].dtype != dtype_of(tensor, record.dtype):  # silent float64, say
         return replace(check, verdict=Verdict.DIVERGED, ratio=math.inf, flagged=check.entries)
     if operands is None:
         return check

@@ -1,90 +1,21 @@
 """The faults that a certificate must find, planted in the real step, and the tensor each begins at.
 
-They are planted on NumPy, one at a time, in a small network that lacks nothing they need: biases
-that are not zero (for what drops them), a blank example and a first layer without biases (Z is
-exactly 0 there, for a mask of ``>=``), a square layer (for a transposed W), minibatches as large as
-that layer is wide (for a sum over the wrong axis), and steps that follow one another (for what is
-stale).
+They are planted on NumPy, one at a time, in the run of ``fault.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from portadnn.network.initializers import initialize_parameters_deep
-from portadnn.network.spec import Network
+from portadnn.parity.fault import BATCH, NETWORK, STEPS, Fault
 from portadnn.parity.precision import rounded
-from portadnn.parity.run import Run
 from portadnn.parity.tampered import Call, Place, Tamper
-
-NETWORK = Network((96, 8, 8, 5, 1))
-EXAMPLES, BATCH, STEPS = 40, 8, 3
-LEARNING_RATE = 0.0075
+from portadnn.parity.training_faults import EVERYTHING, TRAINING_FAULTS
 
 Rounding = Callable[[np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True, eq=False)
-class Fault:
-    """A way of computing the step that is not the declared one.
-
-    Attributes
-    ----------
-    name : str
-    tensor : str or None
-        Where the first flag must stand. None: the arithmetic differs, but lawfully, and any flag is
-        a false alarm.
-    tampers : dict
-        What is called instead of the namespace's functions.
-    step : int
-        The first step that has the fault.
-    steps : int
-        The length of the run.
-    batch_size : int, optional
-        None is the full batch.
-    in_float32 : bool
-        Whether it lies above the rounding level of float32; above that of float64 all of them do.
-    """
-
-    name: str
-    tensor: str | None
-    tampers: Mapping[Place, Tamper]
-    step: int = 1
-    steps: int = STEPS
-    batch_size: int | None = None
-    in_float32: bool = True
-
-    @property
-    def place(self) -> tuple[int, int, str] | None:
-        """Step, layer and tensor of the first flag; the data are layer 0."""
-        if self.tensor is None:
-            return None
-        if self.tensor == "cost":
-            return self.step, NETWORK.L, self.tensor
-        layer = int("".join(filter(str.isdigit, self.tensor)) or 0)
-        if self.tensor.startswith("dA"):
-            layer += 1  # dA1 = W2.T dZ2 is made in layer 2
-        return self.step, layer, self.tensor
-
-    def must_show(self, dtype: str) -> bool:
-        """Whether a certificate must find it in this dtype."""
-        return self.tensor is not None and (dtype == "float64" or self.in_float32)
-
-
-def declared_run(steps: int = STEPS, batch_size: int | None = None, *, seed: int = 1) -> Run:
-    """What every run of the bench declares, with its faults or without."""
-    rng = np.random.default_rng(seed)
-    parameters = initialize_parameters_deep(NETWORK.layer_dims, rng=rng)
-    for l in range(2, NETWORK.L + 1):
-        parameters[f"b{l}"] = 0.1 * rng.standard_normal(parameters[f"b{l}"].shape)
-    X = rng.standard_normal((NETWORK.layer_dims[0], EXAMPLES))
-    X[:, 0] = 0  # blank
-    Y = rng.integers(0, 2, (1, EXAMPLES)).astype(float)
-    return Run(NETWORK, parameters, X, Y, LEARNING_RATE, steps, batch_size)
 
 
 def tf32(x: np.ndarray) -> np.ndarray:
@@ -195,7 +126,7 @@ _FORWARD = tuple(f"Z{l}" for l in range(1, NETWORK.L + 1))
 _DW = tuple(f"dW{l}" for l in range(NETWORK.L, 0, -1))
 _DA = tuple(f"dA{l}" for l in range(NETWORK.L - 1, 0, -1))
 
-FAULTS = (
+_STEP_FAULTS = (
     Fault("1/m missing", "dW2", {("divide", "dW2"): lambda call: call.args[0]}),
     Fault(
         "1/(m-1) for 1/m",
@@ -277,13 +208,26 @@ FAULTS = (
     ),
 )
 
+FAULTS = (*_STEP_FAULTS, *TRAINING_FAULTS)
+
 # other orders of summation, for as long as a fault runs, and for as long as a training
-HONEST = tuple(
-    Fault(f"honest: {order}, {steps:,} steps", None, _products(tamper), step=0, steps=steps)
-    for steps in (STEPS, 1000)
-    for order, tamper in (
-        ("summed in reverse", _in_reverse),
-        ("summed in halves", _in_halves),
-        ("summed one by one", _one_by_one),
-    )
+HONEST = (
+    *(
+        Fault(f"honest: {order}, {steps:,} steps", None, _products(tamper), step=0, steps=steps)
+        for steps in (STEPS, 1000)
+        for order, tamper in (
+            ("summed in reverse", _in_reverse),
+            ("summed in halves", _in_halves),
+            ("summed one by one", _one_by_one),
+        )
+    ),
+    Fault(
+        f"honest: everything at once, {STEPS} steps",
+        None,
+        {("matmul", tensor): _in_reverse for tensor in _FORWARD},
+        step=0,
+        batch_size=BATCH,
+        recipe=EVERYTHING,
+        weighted=True,
+    ),
 )

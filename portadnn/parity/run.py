@@ -165,13 +165,14 @@ class StepRecord:
         """The parameters that the step ended with."""
         return {name: self.tensors[f"{name}+"] for name in network.shapes}
 
-    def dtype_of(self, tensor: str) -> str:
-        """That a tensor must have: masks are bool."""
-        return "bool" if re.fullmatch(r"D\d+", tensor) else self.dtype
-
     def state_after(self) -> dict[str, np.ndarray]:
         """Parameters and slots that the step ended with, by name."""
         return {name[:-1]: x for name, x in self.tensors.items() if name.endswith("+")}
+
+
+def dtype_of(tensor: str, dtype: str) -> str:
+    """That a tensor must have in a run of ``dtype``: masks are bool."""
+    return "bool" if re.fullmatch(r"D\d+", tensor) else dtype
 
 
 def watch(

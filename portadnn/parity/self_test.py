@@ -15,7 +15,7 @@ import numpy as np
 
 from portadnn.backends import Backend, get_backend
 from portadnn.parity.certify import Check, certify_step, first_failure
-from portadnn.parity.faults import FAULTS, HONEST, STEPS, Fault, declared_run
+from portadnn.parity.faults import FAULTS, HONEST, STEPS, Fault
 from portadnn.parity.plan import sampled_plan
 from portadnn.parity.run import watch
 from portadnn.parity.tampered import Tampered
@@ -95,8 +95,8 @@ def self_test(dtypes: Sequence[str] = ("float32", "float64")) -> list[Detection]
 
 def detect(fault: Fault, backend: Backend) -> Detection:
     """Plant one fault on a NumPy backend."""
-    run = declared_run(fault.steps, fault.batch_size)
-    xp = Tampered(backend.xp, run.network, fault.tampers, fault.step)
+    run = fault.declared_run()
+    xp = Tampered(backend.xp, run, fault.tampers, fault.step)
     flag: Check | None = None
     end: Parameters = {}
     next_step = 0

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from portadnn.errors import InputError
-from portadnn.network.spec import Network
+from portadnn.parity.run import Run
 
 # a function of the namespace and the tensor that the call is for: ("divide", "dW2")
 Place: TypeAlias = tuple[str, str]
@@ -47,25 +47,78 @@ class Call:
 Tamper: TypeAlias = Callable[[Call], Any]
 
 
-def call_order(network: Network) -> dict[str, tuple[str, ...]]:
-    """The tensors that a step calls each function for, in order.
+def call_order(run: Run) -> dict[str, tuple[str, ...]]:
+    """The tensors that a step of the run calls each function for, in order.
 
-    It holds for a network of ReLU layers under a sigmoid head, whose step has no branch.
+    It holds for a network of ReLU layers under a sigmoid head, whose step has no branch. Where a
+    tensor takes several calls of a function, they are ``"W1+"``, ``"W1+#2"`` and so on.
     """
-    L = network.L
-    forward, backward = range(1, L + 1), range(L, 0, -1)
-    hidden = tuple(f"A{l}" for l in range(1, L))
-    products = [name for l in backward for name in (f"dW{l}", f"dA{l - 1}")]
-    return {
-        "take": ("X", "Y"),  # of a minibatch
-        "matmul": (*(f"Z{l}" for l in forward), *products[:-1]),  # all but dA0
-        "maximum": (*hidden, "cost"),
-        "where": (f"A{L}", *(f"dZ{l}" for l in backward[1:])),
-        "log1p": ("cost",),
-        "divide": (f"A{L}", "cost", *(f"d{p}{l}" for l in backward for p in "Wb")),
-        "sum": ("cost", *(f"db{l}" for l in backward)),
-        "multiply": ("cost", *(f"{name}+" for name in network.shapes)),
-    }
+    order: dict[str, list[str]] = {}
+    for function, tensor in _calls(run):
+        labels = order.setdefault(function, [])
+        before = sum(label.partition("#")[0] == tensor for label in labels)
+        labels.append(f"{tensor}#{before + 1}" if before else tensor)
+    return {function: tuple(labels) for function, labels in order.items()}
+
+
+def _calls(run: Run) -> Iterator[tuple[str, str]]:
+    """Function and tensor of every call of a step that may be tampered with."""
+    recipe, weighted = run.recipe, run.weights is not None
+    L, names, dropped = run.network.L, list(run.network.shapes), recipe.dropped_layers()
+
+    def each(tensor: str, *functions: str) -> Iterator[tuple[str, str]]:
+        return ((function, tensor) for function in functions)
+
+    if run.batch_size is not None:
+        yield from (("take", name) for name in ("X", "Y", *(("S",) if weighted else ())))
+    for l in range(1, L):
+        yield from (("matmul", f"Z{l}"), ("maximum", f"A{l}"))
+        yield from each(f"AD{l}", "multiply", "where") if l in dropped else ()
+    yield from (("matmul", f"Z{L}"), ("where", f"A{L}"), ("divide", f"A{L}"))
+    yield from each("cost", "maximum", "log1p", "multiply", *(["multiply"] * weighted))
+    yield from each("cost", "sum", "divide")
+    for _ in range(L) if recipe.penalized else ():
+        yield from each("penalty", "multiply", "sum", "multiply") if recipe.l2 else ()
+        yield from each("penalty", "sum", "multiply") if recipe.l1 else ()
+    yield from [("multiply", f"dZ{L}")] if weighted else ()
+    for l in range(L, 0, -1):
+        yield from [("where", f"dZ{l}")] if l < L else ()
+        yield from (*each(f"dW{l}", "matmul", "divide"), *each(f"db{l}", "sum", "divide"))
+        if l - 1 in dropped:
+            yield ("matmul", f"dAD{l - 1}")
+            yield from each(f"dA{l - 1}", "multiply", "where")
+        elif l > 1:
+            yield ("matmul", f"dA{l - 1}")
+    for l in range(1, L + 1) if recipe.penalized else ():
+        yield from [("multiply", f"rW{l}")] if recipe.l2 else ()
+        yield from each(f"rW{l}", "sign", "multiply") if recipe.l1 else ()
+    if recipe.clip_norm is not None:
+        for _ in names:
+            yield from each("norm", "multiply", "sum")
+        yield ("sqrt", "norm")
+        for name in names:
+            yield from each(f"g{name}", "where", "divide", "where", "multiply")
+    for name in names:
+        for place, functions in _UPDATES[recipe.optimizer.name]:
+            yield from each(f"{place.replace('+', '')}{name}+", *functions)
+        if recipe.optimizer.weight_decay and name.startswith("W"):
+            yield ("multiply", f"{name}+")
+
+
+_ADAM = [
+    ("v+", ["multiply"] * 2),
+    ("s+", ["multiply"] * 3),
+    ("+", ["multiply", "sqrt", "multiply", "multiply", "divide"]),
+]
+# the calls that each optimizer makes for a parameter, by what they are for
+_UPDATES = {
+    "gradient_descent": [("+", ["multiply"])],
+    "momentum": [("v+", ["multiply"]), ("+", ["multiply"])],
+    "nesterov": [("v+", ["multiply"]), ("+", ["multiply"] * 2)],
+    "rmsprop": [("s+", ["multiply"] * 3), ("+", ["multiply", "sqrt", "divide"])],
+    "adam": _ADAM,
+    "adamw": _ADAM,
+}
 
 
 class Tampered:
@@ -74,8 +127,8 @@ class Tampered:
     Parameters
     ----------
     xp : namespace
-    network : Network
-        ReLU layers and a sigmoid head.
+    run : Run
+        Of ReLU layers and a sigmoid head.
     tampers : dict
         What is called instead of the function, by the place of the call.
     step : int
@@ -87,11 +140,9 @@ class Tampered:
         If the step makes no call at a place.
     """
 
-    def __init__(
-        self, xp: Any, network: Network, tampers: Mapping[Place, Tamper], step: int = 0
-    ) -> None:
+    def __init__(self, xp: Any, run: Run, tampers: Mapping[Place, Tamper], step: int = 0) -> None:
         self._xp, self._tampers, self._step = xp, tampers, step
-        self._order = call_order(network)
+        self._order = call_order(run)
         self._calls: Counter[str] = Counter()
         self._last: dict[Place, tuple[Any, ...]] = {}
         for name, tensor in tampers:

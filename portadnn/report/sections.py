@@ -263,7 +263,9 @@ def run(comparison: Comparison) -> str:
         ["examples", f"{run.X.shape[1]:,}"],
         ["batch", "all" if run.batch_size is None else f"{run.batch_size:,}, seed {run.seed}"],
         ["learning rate", f"{run.learning_rate:g}"],
-        ["update", run.update.replace("_", " ")],
+        ["schedule", str(run.schedule)],
+        *([name, str(value)] for name, value in run.recipe.as_dict().items() if value),
+        ["weights of examples", "yes" if run.weights is not None else "no"],
         ["steps", f"{run.steps:,}"],
         ["checked", checked],
     ]

@@ -73,6 +73,16 @@ class Recipe:
         """The layers that have dropout."""
         return [l for l, rate in enumerate(self.dropout, start=1) if rate]
 
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values, from which ``Recipe(**values)`` makes the same."""
+        return {
+            "optimizer": str(self.optimizer),
+            "l2": self.l2,
+            "l1": self.l1,
+            "clip_norm": self.clip_norm,
+            "dropout": list(self.dropout),
+        }
+
     def check(self, network: Network) -> None:
         """Raise InputError unless it fits the network."""
         if self.dropout and len(self.dropout) != network.L - 1:
@@ -170,7 +180,7 @@ class Plan:
             for name in scalars[0]
         }
         if self.batches.batch_size is not None:
-            indices = [self.batches.indices(step) for step in steps]
+            indices: list[Any] = [self.batches.indices(step) for step in steps]
             inputs["batch"] = backend.asarray(np.stack(indices), dtype="int32")
         masks = [self.masks(step, network) for step in steps]
         for name in masks[0]:

@@ -77,7 +77,7 @@ class Batches:
     def __post_init__(self) -> None:
         if self.batch_size is None:
             return
-        batch_size = check_whole("batch size", self.batch_size, 1)
+        batch_size = check_whole("batch size", self.batch_size)
         if not 1 <= batch_size <= self.m:
             raise InputError(
                 f"batch size is {batch_size}: expected 1 to {self.m}, the number of examples"

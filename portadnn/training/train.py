@@ -12,7 +12,7 @@ from portadnn.data.dataset import Dataset
 from portadnn.data.models import Model
 from portadnn.errors import InputError
 from portadnn.network.initializers import Initializer, Rng, initialize_parameters_deep
-from portadnn.network.optimizers import Optimizer
+from portadnn.network.optimizers import GradientDescent, Optimizer
 from portadnn.network.spec import Network
 from portadnn.training.callbacks import EarlyStopping
 from portadnn.training.checks import check_data
@@ -258,7 +258,7 @@ def train(
         epochs,
         Batches(len(data), batch_size, seed),
         Recipe(
-            solver if isinstance(solver, Optimizer) else "gradient_descent",
+            solver if isinstance(solver, Optimizer) else GradientDescent(),
             l2,
             l1,
             clip_norm,

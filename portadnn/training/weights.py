@@ -11,7 +11,7 @@ from portadnn.errors import InputError, unknown_name
 
 
 def example_weights(
-    labels: np.ndarray,
+    labels: np.ndarray | None,
     classes: Sequence[Any],
     class_weight: str | Mapping[Any, float] | None = None,
     sample_weight: Any = None,
@@ -38,6 +38,8 @@ def example_weights(
     InputError
         If a name is unknown, a length is wrong, or a weight negative or not finite.
     """
+    if labels is None:
+        raise InputError("the examples have no labels: training needs them")
     weights = check_sample_weight(sample_weight, len(labels))
     if class_weight is not None:
         weights = weights * _class_weights(labels, classes, class_weight)[labels]

@@ -97,7 +97,7 @@ def test_the_self_test(capsys):
     code, out, _ = run(capsys, "parity", "--self-test")
     assert code == 0
     assert "the checker is sound" in out
-    assert "the certificate finds 30 of 30 at their place" in " ".join(out.split())
+    assert "the certificate finds 51 of 51 at their place" in " ".join(out.split())
 
 
 def test_a_self_test_that_fails(capsys, monkeypatch):
@@ -112,7 +112,7 @@ def test_a_self_test_that_fails(capsys, monkeypatch):
     [
         ([], "no backend was named"),
         (["numpyy"], "unknown backend 'numpyy': did you mean 'numpy'"),
-        (["numpy", "--steps", "0"], "number of iterations is 0"),
+        (["numpy", "--steps", "0"], "number of steps is 0"),
         (["numpy", "--batch-size", "0"], "batch size is 0: expected 1 to 1437"),
         (["numpy", "--activation", "relo"], "unknown activation 'relo'"),
         (["numpy", "--data", "absent.h5"], "absent.h5"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from portadnn.backends import get_backend
 from portadnn.errors import InputError
 from portadnn.network.initializers import initialize_parameters_deep
+from portadnn.network.optimizers import Adam
 from portadnn.network.spec import Network
 from portadnn.parity.bounds import declared_format
 from portadnn.parity.causes import HYPOTHESES, name_cause
@@ -17,6 +18,7 @@ from portadnn.parity.certify import Verdict, certify_step, first_failure
 from portadnn.parity.operations import compute, kind_and_layer, operands
 from portadnn.parity.precision import rounded
 from portadnn.parity.run import Run, watch
+from portadnn.training.recipe import Recipe
 
 RATE = 0.0075
 M = 31
@@ -55,7 +57,7 @@ def diagnose(tensor, value, run=RUN, dtype="float32", *, keep_dtype=False, matmu
     if not keep_dtype:
         value = value.astype(dtype)
     record = replace(record, tensors={**record.tensors, tensor: value})
-    state = {name: previous.tensors[f"{name}+"] for name in run.network.shapes}
+    state = previous.state_after()
     failure = first_failure(certify_step(run, record, state, matmul=matmul))
     assert failure is not None
     assert failure.tensor == tensor
@@ -336,7 +338,9 @@ def test_nan_has_no_name():
 
 
 def test_every_kind_of_tensor_has_hypotheses():
-    record, _ = records()
+    dims = (9, 6, 3, 1)
+    recipe = Recipe(Adam(weight_decay=0.1), l2=0.1, clip_norm=0.1, dropout=(0.5, 0.0))
+    record, _ = records(replace(make_run(dims), recipe=recipe, weights=np.ones((1, M))))
     assert {kind_and_layer(tensor)[0] for tensor in record.tensors} == HYPOTHESES.keys()
 
 
@@ -348,7 +352,7 @@ def test_an_operation_is_computed_as_it_is_certified(activation, head):
     form = declared_format("float32")
     t = wide(record)
     for check in certify_step(run, record):
-        if operands(check.tensor, run.network.L):
+        if operands(run, check.tensor):
             bound = compute(run, check.tensor, t, form, entries=sum(map(np.size, t.values())) * 3)
             assert bound.exact[check.index] == check.exact
             assert bound.stat[check.index] == check.bound

@@ -12,10 +12,12 @@ from portadnn.errors import InputError
 from portadnn.network.activations import ACTIVATIONS
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.losses import HEADS
+from portadnn.network.optimizers import OPTIMIZERS, GradientDescent
 from portadnn.network.spec import Network
-from portadnn.parity import elementwise
+from portadnn.parity import elementwise, updates
 from portadnn.parity.bounds import declared_format, product
 from portadnn.parity.certify import Verdict, certify_step, first_failure
+from portadnn.parity.rounded import Rounded
 from portadnn.parity.run import Run, final_parameters, watch
 
 RATE = 0.0075
@@ -54,6 +56,7 @@ def test_everything_that_the_package_computes_has_a_bound():
     assert elementwise.FORWARD.keys() == elementwise.BACKWARD.keys() == ACTIVATIONS.keys()
     assert elementwise.LIPSCHITZ.keys() == ACTIVATIONS.keys()
     assert elementwise.COST.keys() == HEADS.keys()
+    assert updates.UPDATE.keys() == OPTIMIZERS.keys()
     assert set(elementwise.KINKED) <= ACTIVATIONS.keys()
 
 
@@ -280,15 +283,23 @@ def test_squares_that_leave_the_shadow_s_range_still_leave_a_bound():
         assert np.all(bound.det < 1e-12 * np.abs(bound.exact))
 
 
+def descended(W, g, rate, dtype):
+    """The bound of ``W - rate g``, with the uncertainty of g that a certificate allows."""
+    form = declared_format(dtype)
+    gradient = Rounded.observed(g, form, 3 * form.u * np.abs(g))
+    scalars = {"learning_rate": rate}
+    return updates.update(GradientDescent(), "W", W, gradient, {}, scalars, form)["+"]
+
+
 def test_a_step_longer_than_the_weight_has_the_shadow_s_rounding_too():
     # jitted JAX in float64 once lay 11 % above a bound that had the shadow's rounding of W alone
     rng = np.random.default_rng(0)
     W, g = rng.standard_normal(20_000) * 0.01, rng.standard_normal(20_000)
-    bound = elementwise.gradient_descent(W, g, 5.88, declared_format("float64"))
+    bound = descended(W, g, 5.88, "float64")
     wide = np.longdouble(W) - np.longdouble(5.88) * np.longdouble(g)
     fused = wide.astype(np.float64)  # rounded once, as an FMA does
     assert np.all(np.abs(fused - bound.exact) <= bound.det)
-    assert np.all(bound.det >= 3 * 2.0**-53 * np.abs(5.88 * g))  # the rate and two products
+    assert np.all(bound.det >= 3 * 2.0**-53 * np.abs(5.88 * g))  # g and two products
 
 
 def test_a_step_that_takes_in_the_division_of_the_mean_is_lawful():
@@ -299,10 +310,11 @@ def test_a_step_that_takes_in_the_division_of_the_mean_is_lawful():
     W = scaled * S * np.float32(1.05)  # so that little but the step's error is left
     fused = (W.astype("f8") - S.astype("f8") * scaled).astype("f4")
     g = (S * c).astype("f8")
-    bound = elementwise.gradient_descent(W.astype("f8"), g, rate, declared_format("float32"))
+    rate = rate.astype("f4").astype("f8")
+    bound = descended(W.astype("f8"), g, rate, "float32")
     error = np.abs(fused - bound.exact)
     assert np.all(error <= bound.det)
-    assert np.any(error > 2 * 2.0**-24 * np.abs(rate * g) + 2.0**-24 * np.abs(bound.exact))
+    assert np.any(error > 2.0**-24 * np.abs(rate * g) + 2.0**-24 * np.abs(bound.exact))
 
 
 @pytest.mark.parametrize("table", ["FORWARD", "COST"])

@@ -1,6 +1,7 @@
 """Faults that are planted in the real step, and what the certificate makes of them."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,18 +10,9 @@ from portadnn.backends import get_backend
 from portadnn.errors import InputError
 from portadnn.parity import self_test as bench
 from portadnn.parity.certify import certify_step, first_failure
-from portadnn.parity.faults import (
-    BATCH,
-    FAULTS,
-    HONEST,
-    NETWORK,
-    STEPS,
-    bfloat16,
-    declared_run,
-    float16,
-    rounded,
-    tf32,
-)
+from portadnn.parity.fault import BATCH, NETWORK, STEPS, declared_run
+from portadnn.parity.faults import FAULTS, HONEST, bfloat16, float16, rounded, tf32
+from portadnn.parity.operations import final_gradient
 from portadnn.parity.run import watch
 from portadnn.parity.self_test import (
     CUSTOMARY,
@@ -31,6 +23,8 @@ from portadnn.parity.self_test import (
     totals,
 )
 from portadnn.parity.tampered import Tampered, call_order
+from portadnn.parity.training_faults import EVERYTHING, TRAINING_FAULTS
+from portadnn.training.recipe import PLAIN
 
 
 def by_name(fault):
@@ -42,9 +36,7 @@ def named(name):
 
 
 def records(run, backend, tampers, step=0):
-    return list(
-        watch(run, backend, range(run.steps), xp=Tampered(backend.xp, NETWORK, tampers, step))
-    )
+    return list(watch(run, backend, range(run.steps), xp=Tampered(backend.xp, run, tampers, step)))
 
 
 def assert_same(ours, theirs, names):
@@ -76,7 +68,7 @@ def test_another_order_of_summation_is_no_fault_but_not_equal(fault, dtype):
     assert detection.flag is None, str(detection.flag)
     assert (detection.passed, detection.result) == (True, "not flagged")
     # it does compute in another order
-    run = declared_run()
+    run = replace(fault.declared_run(), steps=STEPS)
     *_, other = records(run, backend, fault.tampers)
     *_, plain = watch(run, backend, range(STEPS))
     assert any(not np.array_equal(other.tensors[n], x) for n, x in plain.tensors.items())
@@ -85,7 +77,7 @@ def test_another_order_of_summation_is_no_fault_but_not_equal(fault, dtype):
 @pytest.mark.parametrize("fault", FAULTS, ids=by_name)
 def test_a_fault_changes_its_tensor_and_nothing_before(fault, dtype):
     backend = get_backend("numpy", dtype=dtype)
-    run = declared_run(fault.steps, fault.batch_size)
+    run = fault.declared_run()
     faulty = records(run, backend, fault.tampers, fault.step)
     plain = list(watch(run, backend, range(run.steps)))
     for ours, theirs in zip(faulty[: fault.step], plain, strict=False):
@@ -98,20 +90,28 @@ def test_a_fault_changes_its_tensor_and_nothing_before(fault, dtype):
         assert not np.array_equal(ours.tensors[fault.tensor], theirs.tensors[fault.tensor])
 
 
-@pytest.mark.parametrize("batch_size", [None, BATCH])
-def test_a_namespace_that_nothing_is_done_to_changes_nothing(batch_size, dtype):
+RUNS = {
+    "plain": declared_run(),
+    "batches": declared_run(batch_size=BATCH),
+    "everything": declared_run(batch_size=BATCH, recipe=EVERYTHING, weighted=True),
+    **{fault.name: fault.declared_run() for fault in TRAINING_FAULTS},
+}
+
+
+@pytest.mark.parametrize("name", ["plain", "batches", "everything"])
+def test_a_namespace_that_nothing_is_done_to_changes_nothing(name, dtype):
     backend = get_backend("numpy", dtype=dtype)
-    run = declared_run(batch_size=batch_size)
+    run = RUNS[name]
     previous = None
     plain = watch(run, backend, range(STEPS))
     for ours, theirs in zip(records(run, backend, {}), plain, strict=True):
         assert_same(ours, theirs, theirs.tensors)
         assert first_failure(certify_step(run, ours, previous)) is None
-        previous = {name: ours.tensors[f"{name}+"] for name in NETWORK.shapes}
+        previous = ours.state_after()
 
 
-@pytest.mark.parametrize("batch_size", [None, BATCH])
-def test_calls_are_counted_in_the_order_of_the_step(batch_size):
+@pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
+def test_calls_are_counted_in_the_order_of_the_step(run):
     seen = []
 
     def watching(place):
@@ -122,31 +122,47 @@ def test_calls_are_counted_in_the_order_of_the_step(batch_size):
 
         return tamper
 
-    order = call_order(NETWORK)
+    order = call_order(run)
     places = [(name, tensor) for name, tensors in order.items() for tensor in tensors]
-    run = declared_run(batch_size=batch_size)
     steps = records(run, get_backend("numpy"), {place: watching(place) for place in places})
-    made = len(places) - (0 if batch_size else 2)  # nothing is taken from the full batch
+    made = len(places)
     assert len(seen) == made * STEPS
+    last = {f"g{name}": f"multiply g{name}" for name in NETWORK.shapes} | {"norm": "sqrt norm"}
     for i, ((name, tensor), args, result) in enumerate(seen):
         record = steps[i // made].tensors
         m = record["X"].shape[1]
-        if name == "multiply" and tensor != "cost":
+        label = tensor.partition("#")[0]
+        if label in last:
+            if last[label] == f"{name} {tensor}":
+                np.testing.assert_array_equal(record[tensor], result)
+        elif label == "penalty" or label[0] in "rvs" or (name, tensor) == ("multiply", "AD1"):
+            continue  # parts of it
+        elif label.endswith("+") and run.recipe.optimizer != PLAIN.optimizer:
+            if name == "divide":  # the last call for a parameter, but for the decay
+                before = record[tensor[:-1]]
+                decayed = run.recipe.optimizer.weight_decay and tensor[0] == "W"
+                before = before * record["shrinkage"] if decayed else before
+                np.testing.assert_array_equal(record[tensor], before - result)
+        elif name == "multiply" and label.startswith(("A", "dA")):
+            assert result.shape == record[label].shape
+        elif name == "multiply" and label.endswith("+"):
             np.testing.assert_array_equal(record[tensor], record[tensor[:-1]] - result)
-            np.testing.assert_array_equal(record[f"d{tensor[:-1]}"], args[0])
+            np.testing.assert_array_equal(record[final_gradient(run, tensor[:-1])], args[0])
         elif name == "sum" or (name == "matmul" and tensor[:2] == "dW"):
-            np.testing.assert_array_equal(record[tensor], result / np.float32(m))
-        elif tensor != "cost" and (name, tensor) != ("where", f"A{NETWORK.L}"):
+            mean = result / np.float32(m)
+            penalty = record.get("penalty", 0) if tensor == "cost" else 0
+            np.testing.assert_array_equal(record[tensor], mean + np.float32(penalty))
+        elif label != "cost" and (name, tensor) != ("where", f"A{NETWORK.L}"):
             np.testing.assert_array_equal(record[tensor], result)
         elif (name, tensor) == ("divide", "cost"):
-            assert record["cost"] == result
+            assert record["cost"] == result + record.get("penalty", np.float32(0))
 
 
 def test_a_place_that_the_step_does_not_pass():
     xp = get_backend("numpy").xp
     for place in (("matmul", "dA0"), ("exp", "A1")):
         with pytest.raises(InputError, match=f"does not call {place[0]} for '{place[1]}'"):
-            Tampered(xp, NETWORK, {place: lambda call: call.compute()})
+            Tampered(xp, RUNS["plain"], {place: lambda call: call.compute()})
 
 
 def test_a_checker_that_sees_nothing_fails_the_self_test(monkeypatch):

@@ -42,7 +42,7 @@ def test_a_case_is_drawn_from_its_number(script):
 def test_what_is_flagged_is_said_and_fails(script, capsys, monkeypatch):
     from portadnn.parity import elementwise
 
-    tight = lambda AL, Y, form: elementwise.within(AL - Y, np.zeros_like(Y))  # noqa: E731
+    tight = lambda AL, Y, form, S=None: elementwise.within(AL - Y, np.zeros_like(Y))  # noqa: E731
     monkeypatch.setattr(elementwise, "output_gradient", tight)
     assert script.run("--cases", "20", "--backends", "numpy", "--seed", "5") == 1
     flagged = capsys.readouterr().out.splitlines()[0]

@@ -1,0 +1,110 @@
+"""A fault to plant, and the small run that it is planted in.
+
+The run lacks nothing that faults need: biases that are not zero (for what drops them), a blank
+example and a first layer without biases (Z is exactly 0 there, for a mask of ``>=``), a square
+layer (for a transposed W), minibatches as large as that layer is wide (for a sum over the wrong
+axis), and steps that follow one another (for what is stale).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from portadnn.network.initializers import initialize_parameters_deep
+from portadnn.network.spec import Network
+from portadnn.parity.operations import kind_and_layer, step_order
+from portadnn.parity.run import Run
+from portadnn.parity.tampered import Place, Tamper
+from portadnn.training.recipe import PLAIN, Recipe
+from portadnn.training.weights import normalized
+
+NETWORK = Network((96, 8, 8, 5, 1))
+EXAMPLES, BATCH, STEPS = 40, 8, 3
+LEARNING_RATE = 0.0075
+
+
+@dataclass(frozen=True, eq=False)
+class Fault:
+    """A way of computing the step that is not the declared one.
+
+    Attributes
+    ----------
+    name : str
+    tensor : str or None
+        Where the first flag must stand. None: the arithmetic differs, but lawfully, and any flag is
+        a false alarm.
+    tampers : dict
+        What is called instead of the namespace's functions.
+    step : int
+        The first step that has the fault.
+    steps : int
+        The length of the run.
+    batch_size : int, optional
+        None is the full batch.
+    recipe : Recipe
+    weighted : bool
+        Whether the examples have weights.
+    in_float32 : bool
+        Whether it lies above the rounding level of float32; above that of float64 all of them do.
+    """
+
+    name: str
+    tensor: str | None
+    tampers: Mapping[Place, Tamper]
+    step: int = 1
+    steps: int = STEPS
+    batch_size: int | None = None
+    recipe: Recipe = PLAIN
+    weighted: bool = False
+    in_float32: bool = True
+
+    @property
+    def place(self) -> tuple[int, int, str] | None:
+        """Step, layer and tensor of the first flag; the data are layer 0."""
+        if self.tensor is None:
+            return None
+        run = self.declared_run()
+        layers = {tensor: layer for layer, tensor in step_order(run)}
+        layer = layers.get(self.tensor, kind_and_layer(self.tensor)[1])
+        return self.step, layer, self.tensor
+
+    def declared_run(self) -> Run:
+        """The run that the fault is planted in."""
+        return declared_run(self.steps, self.batch_size, recipe=self.recipe, weighted=self.weighted)
+
+    def must_show(self, dtype: str) -> bool:
+        """Whether a certificate must find it in this dtype."""
+        return self.tensor is not None and (dtype == "float64" or self.in_float32)
+
+
+def declared_run(
+    steps: int = STEPS,
+    batch_size: int | None = None,
+    *,
+    recipe: Recipe = PLAIN,
+    weighted: bool = False,
+    seed: int = 1,
+) -> Run:
+    """What every run of the bench declares, with its faults or without."""
+    rng = np.random.default_rng(seed)
+    parameters = initialize_parameters_deep(NETWORK.layer_dims, rng=rng)
+    for l in range(2, NETWORK.L + 1):
+        parameters[f"b{l}"] = 0.1 * rng.standard_normal(parameters[f"b{l}"].shape)
+    X = rng.standard_normal((NETWORK.layer_dims[0], EXAMPLES))
+    X[:, 0] = 0  # blank
+    Y = rng.integers(0, 2, (1, EXAMPLES)).astype(float)
+    weights = normalized(rng.uniform(0.5, 2.0, EXAMPLES)) if weighted else None
+    return Run(
+        NETWORK,
+        parameters,
+        X,
+        Y,
+        LEARNING_RATE,
+        steps,
+        batch_size,
+        recipe=recipe,
+        weights=weights,
+    )
