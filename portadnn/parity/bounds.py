@@ -170,7 +170,13 @@ def product(
     count = S.size if entries is None else entries
     # where the squares overflow, only the deterministic bound is left
     stat = np.fmin(det, confidence(count) * sigma) if form.rounds_to_nearest else det
-    return Bound(S / divisor, det / divisor, stat / divisor, M + det)
+    largest = M + det
+    if not np.isfinite(S).all():
+        # of a sum with an infinite term, what the finite ones may come to: if they overflow to the
+        # other side, the sum is NaN
+        finite = (np.where(np.isfinite(x), np.abs(x), 0.0) for x in (P, R))
+        largest = np.where(np.isfinite(S), largest, np.matmul(*finite))
+    return Bound(S / divisor, det / divisor, stat / divisor, largest)
 
 
 def exact(result: np.ndarray) -> Bound:

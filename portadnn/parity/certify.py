@@ -226,9 +226,12 @@ def check_tensor(
         # the shadow's own overflow is possible only in the shadow's own format
         unsure = ~np.isfinite(observed) | (form.largest == np.finfo(np.float64).max)
         lawful = ~(np.isfinite(observed) & np.isfinite(bound.exact)) & ~same & unsure
-        lawful &= bound.magnitude + bound.det > form.largest
-        # an infinite or undefined exact result comes from such inputs: the class must be the same
-        lawful &= np.isfinite(bound.exact) | (form.largest == np.finfo(np.float64).max)
+        reach = np.where(np.isfinite(bound.exact), bound.magnitude + bound.det, bound.magnitude)
+        lawful &= reach > form.largest
+        # an infinite or undefined exact result comes from such inputs: the class must be the same,
+        # but for a sum whose finite terms overflow to the other side
+        cancelled = np.isnan(observed) & np.isfinite(bound.magnitude)
+        lawful &= np.isfinite(bound.exact) | (form.largest == np.finfo(np.float64).max) | cancelled
         ratio = np.where(lawful, 0.0, ratio)
         beyond = (error > bound.det) & ~lawful
     worst = np.unravel_index(int(np.argmax(ratio)), ratio.shape)

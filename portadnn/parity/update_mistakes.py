@@ -56,7 +56,7 @@ def previous_mask(case: Case) -> Found:
 
 def unweighted(case: Case) -> Found:
     """The weights of the examples were left out."""
-    if case.run.weights is None or case.layer != case.run.network.L:
+    if case.run.weights is None or case.layer not in (0, case.run.network.L):  # cost has layer 0
         return
     sentence = f"{case.tensor} was computed without the weights of the examples"
     remedy = "Multiply cost and dZ of the head by S, each once"

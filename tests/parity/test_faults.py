@@ -9,6 +9,7 @@ import pytest
 from portadnn.backends import get_backend
 from portadnn.errors import InputError
 from portadnn.parity import self_test as bench
+from portadnn.parity.causes import name_cause
 from portadnn.parity.certify import certify_step, first_failure
 from portadnn.parity.fault import BATCH, NETWORK, STEPS, declared_run
 from portadnn.parity.faults import FAULTS, HONEST, bfloat16, float16, rounded, tf32
@@ -88,6 +89,45 @@ def test_a_fault_changes_its_tensor_and_nothing_before(fault, dtype):
     assert_same(ours, theirs, names[: names.index(fault.tensor)])
     if dtype == "float64" or fault.in_float32:
         assert not np.array_equal(ours.tensors[fault.tensor], theirs.tensors[fault.tensor])
+
+
+NAMED = {
+    "velocity not updated": "no update",
+    "weight decay applied twice": "decayed twice",
+    "weight decay left out": "decayed not",
+    "Nesterov without looking ahead": None,
+    "bias correction off by one": "bias correction off by one",
+    "second moment not updated": "no update",
+    "second moment with beta1": None,
+    "stale gradient in the first moment": "stale input",
+    "epsilon under the root": None,
+    "mask of another step": "mask of another step",
+    "dropout not applied backward": "mask ignored",
+    "dropout not scaled": "dropout not scaled",
+    "l2 halved in the gradient": "l2 halved",
+    "l1 left out of the gradient": "l1 left out",
+    "l2 without its half in the cost": None,  # of one layer alone
+    "not clipped": "not clipped",
+    "clipped by the norm of each tensor": "clipped by tensor",
+    "biases left out of the norm": None,  # one of them
+    "weights of examples left out of the gradient": "weights left out",
+    "weights of examples squared in the cost": "weights twice",
+    "weights of the batch before": "different batch",
+}
+
+
+@pytest.mark.parametrize("fault", TRAINING_FAULTS, ids=by_name)
+def test_the_cause_is_named_where_it_is_known(fault, dtype):
+    backend, run = get_backend("numpy", dtype=dtype), fault.declared_run()
+    previous = None
+    for record in records(run, backend, fault.tampers, fault.step):
+        state = previous.state_after() if previous else None
+        failure = first_failure(certify_step(run, record, state))
+        if failure is not None:
+            break
+        previous = record
+    cause = name_cause(run, record, failure, previous)
+    assert (cause and cause.name) == NAMED[fault.name]
 
 
 RUNS = {
