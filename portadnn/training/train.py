@@ -278,8 +278,8 @@ def train(
     elif early_stopping is not None:
         if validation_data is None:
             raise InputError(
-                f"early stopping ({early_stopping}) needs validation data: give some, or a share of "
-                f"the data to hold back for it"
+                f"early stopping ({early_stopping}) needs validation data: give some, or a share "
+                f"of the data to hold back for it"
             )
         callbacks = (EarlyStopping(patience=early_stopping), *callbacks)
     chosen = get_backend(backend)
