@@ -90,7 +90,7 @@ def share_or_path(value: Any, what: str) -> float | str:
 def class_weight(value: Any, what: str) -> str | dict[str, float]:
     """ "balanced", or weights by the names of classes: a table, or a text of NAME=WEIGHT."""
     if isinstance(value, dict):
-        return {name: number(weight, f"{what} of {name!r}") for name, weight in value.items()}
+        return {name: number(weight, f"{what}, class {name!r},") for name, weight in value.items()}
     if text(value, what) == "balanced":
         return "balanced"
     weights: dict[str, float] = {}
@@ -104,7 +104,7 @@ def class_weight(value: Any, what: str) -> str | dict[str, float]:
             )
         if name in weights:
             raise InputError(f"{what} is {_shown(value)}: {name} is given twice")
-        weights[name] = number(weight, f"{what} of {name!r}")
+        weights[name] = number(weight, f"{what}, class {name!r},")
     return weights
 
 
