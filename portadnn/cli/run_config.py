@@ -94,7 +94,7 @@ class RunConfig:
             )
 
     def complete(self, m: int, *, has_test: bool, backend: str) -> RunConfig:
-        """The same run with every default filled in and every text in full.
+        """The same run with every default filled in, every text in full and paths absolute.
 
         Parameters
         ----------
@@ -125,12 +125,15 @@ class RunConfig:
             epoch_is_step = self.batch_size is None and not isinstance(solver, LBFGS)
             every = REPORT_EVERY if epoch_is_step else 1
         layers = read.layers(defaults["layers"], "") if self.layers is None else self.layers
-        test = self.data if self.test == AUTO else self.test
+        data = _absolute("data", self.data)
+        test = data if self.test == AUTO else _absolute("test", self.test)
         inits = (self.init,) if isinstance(self.init, str) else self.init
         full_inits = tuple(str(as_initializer(init)) for init in inits)
         return dataclasses.replace(
             self,
+            data=data,
             test=test if has_test else None,
+            validation=_absolute("validation", self.validation),
             layers=layers,
             init=full_inits[0] if isinstance(self.init, str) else full_inits,
             optimizer=str(solver),
@@ -145,11 +148,9 @@ class RunConfig:
         """The settings as TOML values, with absolute paths."""
         values: dict[str, Any] = {}
         for setting in dataclasses.fields(self):
-            value = getattr(self, setting.name)
+            value = _absolute(setting.name, getattr(self, setting.name))
             if value is None:
                 value = setting.metadata["word_for_none"]
-            elif _is_path(setting.name, value):
-                value = os.path.abspath(value)
             values[setting.name] = list(value) if isinstance(value, tuple) else value
         return values
 
@@ -237,3 +238,7 @@ def parse_setting(name: str, value: Any, what: str) -> Any:
 def _is_path(name: str, value: Any) -> bool:
     words = {"data": (DIGITS,), "test": (DIGITS, AUTO), "validation": ()}
     return isinstance(value, str) and name in words and value not in words[name]
+
+
+def _absolute(name: str, value: Any) -> Any:
+    return os.path.abspath(value) if _is_path(name, value) else value

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from portadnn.training.state import EpochRecord, TrainingState
 
 NOTHING_TYPED = RunOptions()
+EXIT_CODES = {"done": 0, "diverged": EXIT_DIVERGED, "interrupted": EXIT_INTERRUPTED}
 
 
 def train(
@@ -100,15 +101,17 @@ def train(
         watch = _Watch(begin)
         callbacks = _callbacks(log, tensorboard, bar=not quiet and sys.stderr.isatty())
         started = time.perf_counter()
-        model, status, exit_code = _train(run, examples, backend, [*callbacks, watch])
+        model, status, steps = _train(run, examples, backend, [*callbacks, watch])
         seconds = time.perf_counter() - started
         state = watch.state
         assert state is not None
+        steps = state.steps_done if steps is None else steps
+        epochs = steps // state.steps_per_epoch
         record: dict[str, Any] = {
             "status": status,
             "stopped": state.stopped,
-            "epochs_done": state.epoch,
-            "steps_done": state.steps_done,
+            "epochs_done": epochs,
+            "steps_done": steps,
             "seconds": seconds,
             "sources": {name: part.source for name, part in examples.items()},
             "environment": _environment(backend),
@@ -123,15 +126,15 @@ def train(
         for name, score in scores.items():
             say(evaluation_text(name, score))
         if state.stopped is not None:
-            say(f"stopped after epoch {state.epoch}: {state.stopped}")
+            say(f"stopped after epoch {epochs}: {state.stopped}")
         say(
-            f"{state.epoch} epochs, {state.steps_done} steps in {seconds:.1f} s; model, "
+            f"{epochs} epochs, {steps} steps in {seconds:.1f} s; model, "
             f"configuration, history and figures in {directory}"
         )
         if as_json:
             record |= {name: evaluation_json(score) for name, score in scores.items()}
             print_json(record | {"files": files})
-    return exit_code
+    return EXIT_CODES[status]
 
 
 @dataclass(eq=False)
@@ -202,8 +205,8 @@ def _callbacks(log: Path | None, tensorboard: Path | None, *, bar: bool) -> list
 
 def _train(
     run: RunConfig, examples: dict[str, Dataset], backend: Backend, callbacks: list[Any]
-) -> tuple[Model, str, int]:
-    """The model to keep, how training ended, and the exit code."""
+) -> tuple[Model, str, int | None]:
+    """The model to keep, how training ended, and after how many steps where it did not finish."""
     from portadnn.training.stops import DivergenceError, TrainingInterrupted
     from portadnn.training.train import train as train_model
 
@@ -234,11 +237,11 @@ def _train(
         )
     except DivergenceError as error:
         print(f"portadnn: error: {error}", file=sys.stderr)
-        return error.model, "diverged", EXIT_DIVERGED
+        return error.model, "diverged", error.iteration
     except TrainingInterrupted as error:
         print(f"\nportadnn: {error}; saving what was learnt", file=sys.stderr)
-        return error.model, "interrupted", EXIT_INTERRUPTED
-    return model, "done", 0
+        return error.model, "interrupted", error.iteration
+    return model, "done", None
 
 
 def _descent_text(run: RunConfig) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from portadnn.plots.matrix import plain, shortened
 
-CELL = 1.4  # inches
+CELL, TITLE = 1.4, 0.45  # inches
 
 
 def is_image(shape: Sequence[int]) -> bool:
@@ -106,9 +106,18 @@ def _grid(n: int, title: str, *, caption: float) -> tuple[Any, list[Any]]:
 
     columns = min(max(math.ceil(math.sqrt(1.6 * n)), 4), n)
     rows = math.ceil(n / columns)
-    width = max(columns, 4) * CELL
-    figure = Figure(figsize=(width, rows * (CELL + caption) + 0.5), layout="constrained")
-    figure.suptitle(plain(title), fontsize=10, wrap=True)
+    width, height = max(columns, 4) * CELL, rows * (CELL + caption) + TITLE
+    figure = Figure(figsize=(width, height))
+    figure.suptitle(plain(title), fontsize=10, wrap=True, y=1 - 0.08 / height, va="top")
+    # by hand, which takes a third of the time of a constrained layout
+    figure.subplots_adjust(
+        left=0.05 / width,
+        right=1 - 0.05 / width,
+        bottom=0.05 / height,
+        top=1 - (TITLE + caption) / height,
+        wspace=0.08,
+        hspace=caption / CELL + 0.08,
+    )
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for ax in axes:
         ax.set_xticks([])

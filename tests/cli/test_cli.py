@@ -126,31 +126,44 @@ EVERYTHING = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        [],
-        EVERYTHING,
-        ["--optimizer", "lbfgs:memory=5"],
-        ["--optimizer", "momentum", "--class-weight", "1=2,8=0.5"],
-    ],
-    ids=["plain", "everything", "lbfgs", "momentum"],
-)
-def test_config_toml_repeats_the_run_to_the_last_bit(arguments, tmp_path, capsys, backend_name):
-    if "lbfgs:memory=5" in arguments:
-        pytest.importorskip("scipy")
-    if backend_name == "dask" and "--batch-size" in arguments:
-        pytest.skip("a step of Dask takes tens of milliseconds")
+def assert_repeated(tmp_path, capsys, *arguments):
     first, again = tmp_path / "first", tmp_path / "again"
-    quick = [] if "--epochs" in arguments else ["--epochs", "3"]
-    command = ("train", *quick, *arguments, "--backend", backend_name)
-    assert run(capsys, *command, "--out", first)[0] == 0
+    assert run(capsys, "train", *arguments, "--out", first)[0] == 0
     code, _, err = run(capsys, "train", "--config", first / "config.toml", "--out", again)
     assert code == 0, err
     assert_equal_bits(weights(first), weights(again))
     assert (first / "config.toml").read_bytes() == (again / "config.toml").read_bytes()
     histories = [json.loads((d / "history.json").read_text())["history"] for d in (first, again)]
     assert histories[0] == histories[1]
+
+
+def test_config_toml_repeats_the_run_to_the_last_bit(tmp_path, capsys, backend_name):
+    if backend_name == "dask":
+        pytest.skip("a step of Dask takes tens of milliseconds")
+    assert_repeated(tmp_path, capsys, *EVERYTHING, "--backend", backend_name)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--optimizer", "momentum", "--class-weight", "1=2,8=0.5"], ["--optimizer", "lbfgs"]],
+    ids=["plain", "momentum", "lbfgs"],
+)
+def test_so_do_simpler_ones(arguments, tmp_path, capsys):
+    if "lbfgs" in arguments:
+        pytest.importorskip("scipy")
+    assert_repeated(tmp_path, capsys, *QUICK, *arguments)
+
+
+def test_a_run_of_a_file_is_repeated_from_elsewhere(tmp_path, capsys, pictures, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, "train", pictures.name, *QUICK, "--out", "first")[0] == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    arguments = ("train", "--config", "../first/config.toml", "--out", "again", "--json")
+    code, out, err = run(capsys, *arguments)
+    assert code == 0, err
+    assert json.loads(out)["test"]["examples"] == 6
+    assert_equal_bits(weights(tmp_path / "first"), weights(tmp_path / "elsewhere" / "again"))
 
 
 def test_the_share_for_validation_is_not_learnt_from(tmp_path, capsys):
