@@ -99,9 +99,10 @@ def train(
 
     with run_directory(out, overwrite) as directory:
         watch = _Watch(begin)
-        callbacks = _callbacks(log, tensorboard, bar=not quiet and sys.stderr.isatty())
+        bar = not quiet and sys.stderr.isatty()
+        callbacks = _callbacks(log, tensorboard, watch, bar=bar)
         started = time.perf_counter()
-        model, status, steps = _train(run, examples, backend, [*callbacks, watch])
+        model, status, steps = _train(run, examples, backend, callbacks)
         seconds = time.perf_counter() - started
         state = watch.state
         assert state is not None
@@ -190,17 +191,18 @@ def _load(run: RunConfig) -> dict[str, Dataset]:
     return {name: examples[name] for name in ("train", "validation", "test") if name in examples}
 
 
-def _callbacks(log: Path | None, tensorboard: Path | None, *, bar: bool) -> list[Any]:
+def _callbacks(
+    log: Path | None, tensorboard: Path | None, watch: _Watch, *, bar: bool
+) -> list[Any]:
+    """Those that may fail first, so that nothing is said of a run that does not begin."""
     from portadnn.training.callbacks import CSVLog, ProgressBar, TensorBoard
 
-    callbacks: list[Any] = []
-    if log is not None:
-        callbacks.append(CSVLog(log))
-    if tensorboard is not None:
-        callbacks.append(TensorBoard(tensorboard))
-    if bar:
-        callbacks.append(ProgressBar())
-    return callbacks
+    return [
+        *([] if log is None else [CSVLog(log)]),
+        *([] if tensorboard is None else [TensorBoard(tensorboard)]),
+        watch,
+        *([ProgressBar()] if bar else []),
+    ]
 
 
 def _train(
