@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from portadnn.cli.run_config import RunConfig, parse_toml
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCKS = [
@@ -18,6 +20,13 @@ BLOCKS = [
 def test_code_in_the_docs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "docs", "exec"), {"__name__": "docs"})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_toml_in_the_docs(page):
+    for block in re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL):
+        config = RunConfig(**parse_toml(block, page.name))
+        config.check()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

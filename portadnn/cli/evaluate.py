@@ -13,6 +13,7 @@ def evaluate(
     /,
     *,
     split: Split | None = None,
+    plots: Path | None = None,
     backend: BackendOption = "numpy",
     as_json: JsonOption = False,
 ) -> None:
@@ -26,16 +27,26 @@ def evaluate(
         An HDF5 file in the layout of `portadnn train`; without it the embedded digits.
     split
         Which part of the data; default test where it is there, else train.
+    plots
+        A directory for confusion.png and, of images, mistakes.png and weights.png.
     """
     from portadnn.cli.data import load_split
     from portadnn.cli.output import evaluation_json, evaluation_text, print_json
+    from portadnn.cli.run_directory import FIGURES, writable_directory, write_figures
     from portadnn.data.models import load_model
     from portadnn.training.inference import evaluate as evaluate_model
+    from portadnn.training.inference import predict as predict_model
 
     loaded = load_model(model)
     examples = load_split(data, split)
     evaluation = evaluate_model(loaded, examples, backend=backend)
+    files = {}
+    if plots is not None:
+        with writable_directory(plots, "--plots", list(FIGURES.values())):
+            prediction = predict_model(loaded, examples, backend=backend)
+            files = write_figures(plots, loaded, examples, prediction)
     if as_json:
-        print_json({"data": examples.source, **evaluation_json(evaluation)})
+        result = {"data": examples.source, **evaluation_json(evaluation)}
+        print_json(result | ({"files": files} if files else {}))
     else:
         print(evaluation_text(f"{examples.source}:", evaluation))

@@ -37,7 +37,7 @@ JsonOption = Annotated[
 ]
 
 
-def parse_layers(text: str) -> tuple[int, ...]:
+def parse_layers(text: str, what: str = "--layers") -> tuple[int, ...]:
     """The widths of the hidden layers: "20,7,5" is (20, 7, 5), "none" is ().
 
     >>> parse_layers("64, 32")
@@ -55,11 +55,11 @@ def parse_layers(text: str) -> tuple[int, ...]:
         width_text = part.strip()
         if not (width_text.isascii() and width_text.isdigit() and len(width_text) < 10):
             raise InputError(
-                f"--layers {text}: {part.strip()!r} is not a width: expected whole numbers "
+                f"{what} {text}: {part.strip()!r} is not a width: expected whole numbers "
                 f"above 0 with commas between them, such as 20,7,5 (or none)"
             )
         width = int(part)
         if width < 1:
-            raise InputError(f"--layers {text}: a layer has width {width}: expected 1 or more")
+            raise InputError(f"{what} {text}: a layer has width {width}: expected 1 or more")
         widths.append(width)
     return tuple(widths)

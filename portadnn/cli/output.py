@@ -32,14 +32,15 @@ def discard_stdout() -> None:
 
 def print_json(value: Any) -> None:
     """One JSON object and a line's end on stdout; numbers that are not finite are null."""
-    print_line(json.dumps(_finite(value), indent=2, allow_nan=False))
+    print_line(json.dumps(finite(value), indent=2, allow_nan=False))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """A JSON value with null in place of numbers that are not finite."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -2,86 +2,71 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from portadnn.cli.options import (
-    EXIT_DIVERGED,
-    EXIT_INTERRUPTED,
-    BackendOption,
-    Dtype,
-    JsonOption,
-    WholeNumber,
-    parse_layers,
-)
+from portadnn.cli.options import EXIT_DIVERGED, EXIT_INTERRUPTED, JsonOption
+from portadnn.cli.run_config import DIGITS, config_from
+from portadnn.cli.run_config import DIGITS_DEFAULTS as DIGITS_DEFAULTS  # for `portadnn parity`
+from portadnn.cli.run_config import FILE_DEFAULTS as FILE_DEFAULTS
+from portadnn.cli.run_directory import run_directory, write_figures, write_run
+from portadnn.cli.run_options import RunOptions
 
 if TYPE_CHECKING:
+    from portadnn.backends import Backend
+    from portadnn.cli.run_config import RunConfig
     from portadnn.data.dataset import Dataset
     from portadnn.data.models import Model
-    from portadnn.training.loop import Report
+    from portadnn.training.state import EpochRecord, TrainingState
 
-FILES = {"model": "model.h5", "history": "history.json", "cost_curve": "cost.png"}
-DIGITS_DEFAULTS = {"layers": "64,32", "learning_rate": 0.5, "iterations": 1000}
-FILE_DEFAULTS = {"layers": "20,7,5", "learning_rate": 0.0075, "iterations": 3000}
+NOTHING_TYPED = RunOptions()
+EXIT_CODES = {"done": 0, "diverged": EXIT_DIVERGED, "interrupted": EXIT_INTERRUPTED}
 
 
 def train(
-    data: Path | None = None,
+    data: str | None = None,
     /,
     *,
-    test: Path | None = None,
-    layers: str | None = None,
-    learning_rate: float | None = None,
-    iterations: WholeNumber | None = None,
-    init: str = "he",
-    seed: WholeNumber = 3,
-    backend: BackendOption = "auto",
-    dtype: Dtype = "float32",
+    options: RunOptions = NOTHING_TYPED,
+    config: Path | None = None,
     out: Path | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
+    log: Path | None = None,
+    tensorboard: Path | None = None,
     as_json: JsonOption = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Train a network on an HDF5 file of images, or on the embedded handwritten digits.
 
     The file holds train_set_x (m, ...), train_set_y (m,) and list_classes; test_set_x and
-    test_set_y in the same file, or in the one of --test, are scored as well. Model, cost curve and
-    history are written to a directory. Ctrl-C stops and keeps what was learnt.
+    test_set_y in the same file, or in the one of --test, are scored as well. Model, configuration,
+    history and figures are written to a directory. Ctrl-C stops and keeps what was learnt.
 
     Parameters
     ----------
     data
         The HDF5 file; without it the digits: 1,797 images of 8x8 pixels in ten classes.
-    test
-        An HDF5 file with test_set_x and test_set_y.
-    layers
-        Widths of the hidden layers, or none. Default 20,7,5 for a file, 64,32 for the digits.
-    learning_rate
-        Default 0.0075 for a file, 0.5 for the digits.
-    iterations
-        Steps of gradient descent over the whole batch. Default 3000 for a file, 1000 for the
-        digits.
-    init
-        zeros, normal, lecun, xavier or he, with _normal or _uniform and :GAIN if need be, for
-        example xavier_uniform or normal:0.05.
-    seed
-        Seeds numpy.random.default_rng, which draws the initial weights.
-    dtype
-        The precision of data, weights and arithmetic.
+    config
+        A TOML file with the same names (batch_size = 32), for example config.toml of an earlier
+        run. What is typed goes before what it says.
     out
-        The directory for model.h5, cost.png and history.json. Default runs/DATE-TIME.
+        The directory for model.h5, config.toml, history.json, cost.png, confusion.png and, of
+        images, mistakes.png and weights.png. Default runs/DATE-TIME.
     overwrite
         Replace a model that is there already.
+    log
+        A CSV file that gets a row at every report.
+    tensorboard
+        A directory that gets event files for TensorBoard.
     quiet
         Print nothing but errors.
     """
-    from portadnn.backends import choose_backend, get_backend
     from portadnn.cli.output import (
         evaluation_json,
         evaluation_text,
@@ -91,182 +76,190 @@ def train(
         print_line,
         table_text,
     )
-    from portadnn.network.initializers import as_initializer, as_rng
-    from portadnn.training.inference import evaluate
-    from portadnn.training.loop import DivergenceError, TrainingInterrupted, check_schedule
+    from portadnn.training.inference import evaluate, predict
     from portadnn.training.train import network_for
-    from portadnn.training.train import train as train_model
 
-    defaults: dict[str, Any] = DIGITS_DEFAULTS if data is None else FILE_DEFAULTS
-    rate, steps = check_schedule(
-        defaults["learning_rate"] if learning_rate is None else learning_rate,
-        defaults["iterations"] if iterations is None else iterations,
-    )
-    hidden = parse_layers(defaults["layers"] if layers is None else layers)
-    initializer, rng = as_initializer(init), as_rng(seed)
-    if backend == "auto":
-        chosen, reason = choose_backend(dtype=dtype)
-        backend_text = f"{chosen.name} (auto: {reason})"
-    else:
-        chosen = get_backend(backend, dtype=dtype)
-        backend_text = chosen.name
-    train_data, test_data = _load(data, test)
-    for examples in filter(None, (train_data, test_data)):
-        examples.check_range(dtype)
-    network = network_for(train_data, hidden)
+    run = config_from({"data": data, **vars(options)}, config)
+    backend, backend_text = _backend(run)
+    examples = _load(run)
+    for part in examples.values():
+        part.check_range(run.dtype)
+    learnt = examples["train"]
+    run = run.complete(len(learnt), has_test="test" in examples, backend=backend.name)
+    assert run.layers is not None
+    network = network_for(learnt, run.layers, run.activation)
     say: Callable[[str], None] = (lambda text: None) if as_json or quiet else print_line
 
-    with _run_directory(out, overwrite) as directory:
-        say(f"data: {train_data.source}, {len(train_data)} examples of {train_data.input_shape}")
-        say(f"backend: {backend_text}, {dtype}")
+    def begin() -> None:
+        for part in examples.values():
+            say(f"data: {part.source}, {len(part)} examples of {part.input_shape}")
+        say(f"backend: {backend_text}, {run.dtype}")
+        say(f"descent: {_descent_text(run)}")
         say(table_text(network_table(network)))
-        status, exit_code, done = "done", 0, steps
-        history: list[tuple[int, float]] = []
+
+    with run_directory(out, overwrite) as directory:
+        watch = _Watch(begin)
+        bar = not quiet and sys.stderr.isatty()
+        callbacks = _callbacks(log, tensorboard, watch, bar=bar)
         started = time.perf_counter()
-        try:
-            with _progress(steps, shown=not quiet and sys.stderr.isatty()) as on_report:
-                model = train_model(
-                    train_data,
-                    layers=hidden,
-                    learning_rate=rate,
-                    num_iterations=steps,
-                    init=initializer,
-                    rng=rng,
-                    backend=chosen,
-                    history=history,
-                    on_report=on_report,
-                )
-        except DivergenceError as error:
-            status, exit_code, done, model = "diverged", EXIT_DIVERGED, error.iteration, error.model
-            print(f"portadnn: error: {error}", file=sys.stderr)
-        except TrainingInterrupted as error:
-            status, exit_code, done = "interrupted", EXIT_INTERRUPTED, error.iteration
-            model = error.model
-            print(f"\nportadnn: {error}; saving what was learnt", file=sys.stderr)
+        model, status, steps = _train(run, examples, backend, callbacks)
         seconds = time.perf_counter() - started
+        state = watch.state
+        assert state is not None
+        steps = state.steps_done if steps is None else steps
+        epochs = steps // state.steps_per_epoch
         record: dict[str, Any] = {
             "status": status,
-            "iterations_done": done,
+            "stopped": state.stopped,
+            "epochs_done": epochs,
+            "steps_done": steps,
             "seconds": seconds,
-            "data": train_data.source,
-            "test_data": test_data.source if test_data else None,
-            "backend": chosen.name,
-            "device": str(chosen.device),
-            "dtype": dtype,
+            "sources": {name: part.source for name, part in examples.items()},
+            "environment": _environment(backend),
             "network": network_json(network),
-            "learning_rate": rate,
-            "iterations": steps,
-            "init": str(initializer),
-            "seed": seed,
-            "history": history,
+            "config": run.values(),
+            "history": [row._asdict() for row in watch.rows],
         }
-        files = _write(directory, model, record)
-        scores = {"train": evaluate(model, train_data)}
-        if test_data is not None:
-            scores["test"] = evaluate(model, test_data)
+        files = write_run(directory, model, run, record, watch.rows)
+        scores = {name: evaluate(model, part) for name, part in examples.items()}
+        shown = examples.get("test", learnt)
+        files |= write_figures(directory, model, shown, predict(model, shown))
         for name, score in scores.items():
             say(evaluation_text(name, score))
-        say(f"{done} iterations in {seconds:.1f} s; model, cost curve and history in {directory}")
+        if state.stopped is not None:
+            say(f"stopped after epoch {epochs}: {state.stopped}")
+        say(
+            f"{epochs} epochs, {steps} steps in {seconds:.1f} s; model, "
+            f"configuration, history and figures in {directory}"
+        )
         if as_json:
             record |= {name: evaluation_json(score) for name, score in scores.items()}
             print_json(record | {"files": files})
-    return exit_code
+    return EXIT_CODES[status]
 
 
-def _load(data: Path | None, test: Path | None) -> tuple[Dataset, Dataset | None]:
+@dataclass(eq=False)
+class _Watch:
+    """Calls ``begin`` once everything has been checked, and keeps the state and its reports."""
+
+    begin: Callable[[], None]
+    state: TrainingState | None = None
+    rows: list[EpochRecord] = field(default_factory=list)
+
+    def on_train_begin(self, state: TrainingState) -> None:
+        self.state = state
+        self.begin()
+
+    def on_epoch_end(self, state: TrainingState) -> None:
+        assert state.record is not None
+        self.rows.append(state.record)
+
+
+def _backend(run: RunConfig) -> tuple[Backend, str]:
+    """The backend, and how it came to be it."""
+    from portadnn.backends import choose_backend, get_backend
+
+    if run.backend == "auto":
+        backend, reason = choose_backend(dtype=run.dtype)
+        return backend, f"{backend.name} (auto: {reason})"
+    backend = get_backend(run.backend, dtype=run.dtype)
+    return backend, backend.name
+
+
+def _load(run: RunConfig) -> dict[str, Dataset]:
+    """The examples to learn from as "train", and "validation" and "test" where there are any."""
+    from portadnn.cli.data import load_split
     from portadnn.data.hdf5 import has_split, load_dataset, load_digits
+    from portadnn.training.streams import check_seed
+    from portadnn.training.validation import split_validation
 
-    if data is None:
-        train_data, test_data = load_digits()
-        if test is not None:
-            test_data = load_dataset(test, "test")
-    else:
-        train_data, test_data = load_dataset(data, "train"), None
-        if test is not None or has_split(data, "test"):
-            test_data = load_dataset(test or data, "test")
-    if test_data is not None:
-        train_data.check_alike(test_data)
-    return train_data, test_data
+    digits = load_digits()
+    examples = {"train": digits[0] if run.data == DIGITS else load_dataset(run.data, "train")}
+    test = run.test
+    if test == "auto":
+        test = run.data if run.data == DIGITS or has_split(run.data, "test") else None
+    if test is not None:
+        examples["test"] = digits[1] if test == DIGITS else load_dataset(test, "test")
+        examples["train"].check_alike(examples["test"])
+    if isinstance(run.validation, str):
+        examples["validation"] = load_split(Path(run.validation), None)
+        examples["train"].check_alike(examples["validation"])
+    elif run.validation is not None:
+        examples["train"], examples["validation"] = split_validation(
+            examples["train"], run.validation, check_seed(run.seed)
+        )
+    return {name: examples[name] for name in ("train", "validation", "test") if name in examples}
 
 
-@contextlib.contextmanager
-def _run_directory(out: Path | None, overwrite: bool) -> Iterator[Path]:
-    """The directory of the run, found writable before training; removed if nothing came of it."""
-    from portadnn.errors import InputError
+def _callbacks(
+    log: Path | None, tensorboard: Path | None, watch: _Watch, *, bar: bool
+) -> list[Any]:
+    """Those that may fail first, so that nothing is said of a run that does not begin."""
+    from portadnn.training.callbacks import CSVLog, ProgressBar, TensorBoard
 
-    directory = out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-    missing: list[Path] = []
+    return [
+        *([] if log is None else [CSVLog(log)]),
+        *([] if tensorboard is None else [TensorBoard(tensorboard)]),
+        watch,
+        *([ProgressBar()] if bar else []),
+    ]
+
+
+def _train(
+    run: RunConfig, examples: dict[str, Dataset], backend: Backend, callbacks: list[Any]
+) -> tuple[Model, str, int | None]:
+    """The model to keep, how training ended, and after how many steps where it did not finish."""
+    from portadnn.training.stops import DivergenceError, TrainingInterrupted
+    from portadnn.training.train import train as train_model
+
+    assert run.layers is not None
+    assert run.epochs is not None
     try:
-        if (directory / FILES["model"]).exists() and not overwrite:
-            raise InputError(
-                f"{directory} already holds a model: choose another --out, or add --overwrite"
-            )
-        for name in FILES.values():
-            if (directory / name).is_dir():
-                raise InputError(f"{directory / name} is a directory: choose another --out")
-        missing += [p for p in (directory, *directory.parents) if not p.exists()]
-        directory.mkdir(parents=True, exist_ok=True)
-        probe = directory / ".portadnn-probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        _remove_empty(missing)
-        raise InputError(
-            f"the output directory {directory} cannot be written ({error.strerror}): "
-            f"choose another --out"
-        ) from error
-    try:
-        yield directory
-    finally:
-        _remove_empty(missing)
+        model = train_model(
+            examples["train"],
+            layers=run.layers,
+            activations=run.activation,
+            init=run.init,
+            optimizer=run.optimizer,
+            learning_rate=run.learning_rate,
+            epochs=run.epochs,
+            batch_size=run.batch_size,
+            schedule=run.schedule,
+            l2=run.l2,
+            l1=run.l1,
+            clip_norm=run.clip_norm,
+            dropout=run.dropout,
+            class_weight=run.class_weight,
+            validation=examples.get("validation"),
+            early_stopping=run.early_stopping,
+            callbacks=callbacks,
+            report_every=run.report_every,
+            rng=run.seed,
+            backend=backend,
+        )
+    except DivergenceError as error:
+        print(f"portadnn: error: {error}", file=sys.stderr)
+        return error.model, "diverged", error.iteration
+    except TrainingInterrupted as error:
+        print(f"\nportadnn: {error}; saving what was learnt", file=sys.stderr)
+        return error.model, "interrupted", error.iteration
+    return model, "done", None
 
 
-def _remove_empty(directories: list[Path]) -> None:
-    for directory in directories:
-        with contextlib.suppress(OSError):  # it holds files by now
-            directory.rmdir()
+def _descent_text(run: RunConfig) -> str:
+    rate = "" if run.learning_rate is None else f", rate {run.learning_rate:g}"
+    batches = "the whole batch" if run.batch_size is None else f"batches of {run.batch_size}"
+    return f"{run.optimizer}{rate}, {run.epochs} epochs, {batches}, schedule {run.schedule}"
 
 
-@contextlib.contextmanager
-def _progress(steps: int, *, shown: bool) -> Iterator[Callable[[Report], None] | None]:
-    """A progress bar on stderr: iteration, cost, rate, time left."""
-    if not shown:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+def _environment(backend: Backend) -> dict[str, str]:
+    """What decides the bits besides the configuration."""
+    import portadnn
 
-    bar = Progress(
-        TextColumn("iteration {task.completed}/{task.total}"),
-        BarColumn(),
-        TextColumn("cost {task.fields[cost]:.6f}"),
-        TextColumn("{task.fields[rate]:.0f} it/s"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task("", total=steps, cost=float("nan"), rate=0.0)
-
-        def on_report(report: Report) -> None:
-            rate = report.iteration / report.seconds
-            bar.update(task, completed=report.iteration, cost=report.cost, rate=rate)
-
-        yield on_report
-
-
-def _write(directory: Path, model: Model, record: dict[str, Any]) -> dict[str, str]:
-    """Model, cost curve and history, each whole or not there."""
-    import json
-
-    from portadnn.data.files import atomic_path
-    from portadnn.data.models import save_model
-    from portadnn.plots import save_cost_curve
-
-    files = {what: directory / name for what, name in FILES.items()}
-    save_model(model, files["model"])
-    with atomic_path(files["history"]) as path:
-        path.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n")
-    with atomic_path(files["cost_curve"]) as path:
-        save_cost_curve(record["history"], record["learning_rate"], path)
-    return {name: str(path) for name, path in files.items()}
+    report = backend.report()
+    return {
+        "portadnn": portadnn.__version__,
+        "library": f"{backend.library} {report.version}",
+        "device": str(backend.device),
+        "details": report.details,
+    }

@@ -79,7 +79,7 @@ class Initializer:
         return rng.standard_normal((n_l, n_prev)) * std
 
     def __str__(self) -> str:
-        return f"{self.name}_{self.distribution}:{self.gain:g}"
+        return f"{self.name}_{self.distribution}:{self.gain!r}"
 
 
 def as_initializer(init: str | Initializer) -> Initializer:

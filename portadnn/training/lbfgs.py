@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from portadnn.network.choice import as_text, check_number, choose
 from portadnn.network.optimizers import OPTIMIZERS, Optimizer
 from portadnn.training.loop import After, Loop, Parameters
 from portadnn.training.recipe import PLAIN
+from portadnn.training.schedules import Constant
 from portadnn.training.state import TrainingState
 from portadnn.training.step import final_gradients, make_step, step_tensors
 from portadnn.training.stops import DivergenceError
@@ -78,12 +79,14 @@ class LBFGSLoop(Loop):
             (batches.batch_size, "minibatches"),
             (recipe.dropout, "dropout"),
             (recipe.clip_norm, "clipping"),
+            (self.plan.schedule != Constant(), "a schedule"),
         ):
             if given:
                 raise InputError(
                     f"lbfgs minimises one fixed function: {what} cannot be had with it. Choose "
                     f"another optimizer, such as adam"
                 )
+        self.plan = replace(self.plan, learning_rate=1.0)  # what its reports shall say
         try:
             import scipy.optimize  # noqa: F401
         except ImportError as error:

@@ -253,6 +253,11 @@ def train(
         data, validation_data = split_validation(data, validation, seed)
     network = network_for(data, layers, activations)
     solver = as_solver(optimizer)
+    if isinstance(solver, LBFGS) and learning_rate is not None:
+        raise InputError(
+            f"lbfgs chooses the length of its steps: a learning rate ({learning_rate}) cannot be "
+            f"had with it. Leave it out"
+        )
     plan = Plan(
         _usual_rate(solver) if learning_rate is None else learning_rate,
         epochs,
@@ -271,6 +276,11 @@ def train(
     if isinstance(early_stopping, EarlyStopping):
         callbacks = (early_stopping, *callbacks)
     elif early_stopping is not None:
+        if validation_data is None:
+            raise InputError(
+                f"early stopping ({early_stopping}) needs validation data: give some, or a share "
+                f"of the data to hold back for it"
+            )
         callbacks = (EarlyStopping(patience=early_stopping), *callbacks)
     chosen = get_backend(backend)
 

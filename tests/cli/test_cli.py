@@ -22,7 +22,7 @@ from portadnn.cli.options import parse_layers
 from portadnn.data.models import load_model
 from portadnn.errors import InputError
 
-QUICK = ["--iterations", "3", "--layers", "4", "--backend", "numpy"]
+QUICK = ["--epochs", "3", "--layers", "4", "--backend", "numpy"]
 
 
 def run(capsys, *arguments):
@@ -62,19 +62,24 @@ def test_train_shows_the_network_and_the_scores_and_writes_the_run(tmp_path, cap
     assert "train accuracy" in out
     assert "test accuracy" in out
     written = sorted(p.name for p in (tmp_path / "run").iterdir())
-    assert written == ["cost.png", "history.json", "model.h5"]
-    with Image.open(tmp_path / "run" / "cost.png") as curve:
-        assert curve.size == (768, 480)
+    assert written == [
+        "config.toml", "confusion.png", "cost.png", "history.json", "mistakes.png", "model.h5",
+        "weights.png",
+    ]  # fmt: skip
+    for picture in (tmp_path / "run").glob("*.png"):
+        with Image.open(picture) as figure:
+            figure.verify()
     history = json.loads((tmp_path / "run" / "history.json").read_text())
     assert history["status"] == "done"
-    assert history["history"][0][0] == 0
+    assert [row["epoch"] for row in history["history"]] == [1, 3]
+    assert history["history"][0].keys() == {
+        "epoch", "cost", "learning_rate", "validation_cost", "validation_score",
+    }  # fmt: skip
     assert history["network"]["layer_dims"] == [64, 4, 10]
 
 
 def test_train_says_what_auto_took(tmp_path, capsys):
-    _, out, _ = run(
-        capsys, "train", "--iterations", 1, "--layers", "none", "--out", tmp_path / "run"
-    )
+    _, out, _ = run(capsys, "train", "--epochs", 1, "--layers", "none", "--out", tmp_path / "run")
     assert "(auto: " in out
 
 
@@ -100,12 +105,150 @@ def test_the_default_directory_is_new_for_every_run(tmp_path, capsys, monkeypatc
     assert (directory / "model.h5").exists()
 
 
+def weights(directory):
+    return load_model(directory / "model.h5").parameters
+
+
+def assert_equal_bits(first, second):
+    assert first.keys() == second.keys()
+    for name, p in first.items():
+        assert p.dtype == second[name].dtype
+        np.testing.assert_array_equal(p, second[name])
+
+
+EVERYTHING = [
+    "--optimizer", "adam:beta1=0.85", "--learning-rate", "0.003", "--epochs", "4",
+    "--batch-size", "100", "--schedule", "cosine:warmup=1,final=0.1", "--l2", "1e-4",
+    "--l1", "1e-5", "--clip-norm", "1.5", "--dropout", "0.2,0", "--validation", "0.25",
+    "--early-stopping", "2", "--class-weight", "balanced", "--activation", "tanh,leaky_relu",
+    "--init", "xavier_uniform,he,normal:0.123456789", "--layers", "9,5", "--seed", "11",
+    "--dtype", "float64",
+]  # fmt: skip
+
+
+def assert_repeated(tmp_path, capsys, *arguments):
+    first, again = tmp_path / "first", tmp_path / "again"
+    assert run(capsys, "train", *arguments, "--out", first)[0] == 0
+    code, _, err = run(capsys, "train", "--config", first / "config.toml", "--out", again)
+    assert code == 0, err
+    assert_equal_bits(weights(first), weights(again))
+    assert (first / "config.toml").read_bytes() == (again / "config.toml").read_bytes()
+    histories = [json.loads((d / "history.json").read_text())["history"] for d in (first, again)]
+    assert histories[0] == histories[1]
+
+
+def test_config_toml_repeats_the_run_to_the_last_bit(tmp_path, capsys, backend_name):
+    if backend_name == "dask":
+        pytest.skip("a step of Dask takes tens of milliseconds")
+    assert_repeated(tmp_path, capsys, *EVERYTHING, "--backend", backend_name)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--optimizer", "momentum", "--class-weight", "1=2,8=0.5"], ["--optimizer", "lbfgs"]],
+    ids=["plain", "momentum", "lbfgs"],
+)
+def test_so_do_simpler_ones(arguments, tmp_path, capsys):
+    if "lbfgs" in arguments:
+        pytest.importorskip("scipy")
+    assert_repeated(tmp_path, capsys, *QUICK, *arguments)
+
+
+def test_a_run_of_a_file_is_repeated_from_elsewhere(tmp_path, capsys, pictures, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, "train", pictures.name, *QUICK, "--out", "first")[0] == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    arguments = ("train", "--config", "../first/config.toml", "--out", "again", "--json")
+    code, out, err = run(capsys, *arguments)
+    assert code == 0, err
+    assert json.loads(out)["test"]["examples"] == 6
+    assert_equal_bits(weights(tmp_path / "first"), weights(tmp_path / "elsewhere" / "again"))
+
+
+def test_the_share_for_validation_is_not_learnt_from(tmp_path, capsys):
+    code, out, _ = run(
+        capsys, "train", *QUICK, "--validation", 0.25, "--json", "--out", tmp_path / "run"
+    )
+    result = json.loads(out)
+    assert code == 0
+    assert result["train"]["examples"] + result["validation"]["examples"] == 1437
+    last = result["history"][-1]
+    assert last["validation_score"] == pytest.approx(result["validation"]["accuracy"])
+
+
+def test_validation_in_a_file(tmp_path, capsys, pictures):
+    arguments = (*QUICK, "--validation", pictures, "--test", "none", "--json")
+    code, out, err = run(capsys, "train", pictures, *arguments, "--out", tmp_path / "run")
+    assert code == 0, err
+    assert json.loads(out)["validation"]["examples"] == 6
+    assert "test" not in json.loads(out)
+
+
+def test_early_stopping_is_said_and_keeps_the_best(tmp_path, capsys):
+    arguments = [
+        "--optimizer", "adam", "--learning-rate", "0.05", "--batch-size", "64", "--epochs", "200",
+        "--layers", "32", "--validation", "0.3", "--early-stopping", "3", "--backend", "numpy",
+    ]  # fmt: skip
+    code, out, _ = run(capsys, "train", *arguments, "--out", tmp_path / "run")
+    assert code == 0
+    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert history["epochs_done"] == len(history["history"]) < 200
+    assert "early stopping: validation_cost has not been better for 3 reports" in out
+    assert history["stopped"] in out
+    best = min(row["validation_cost"] for row in history["history"])
+    said = next(line for line in out.splitlines() if line.startswith("validation accuracy"))
+    assert float(said.rpartition(" ")[2]) == pytest.approx(best, abs=2e-6)
+
+
+def test_rows_are_logged_as_the_run_goes(tmp_path, capsys):
+    arguments = (
+        *QUICK,
+        "--report-every",
+        1,
+        "--log",
+        tmp_path / "log.csv",
+        "--out",
+        tmp_path / "r",
+    )
+    assert run(capsys, "train", *arguments)[0] == 0
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    history = json.loads((tmp_path / "r" / "history.json").read_text())["history"]
+    assert [float(row["cost"]) for row in rows] == [row["cost"] for row in history]
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+
+
+def test_figures_of_an_older_run_do_not_stay(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert run(capsys, "train", *QUICK, "--out", out)[0] == 0
+    assert (out / "weights.png").exists()
+    with h5py.File(tmp_path / "rows.h5", "w") as file:
+        file["train_set_x"], file["train_set_y"] = np.eye(4), np.arange(4) % 2
+        file["list_classes"] = np.asarray([b"no", b"yes"])
+    code, _, err = run(capsys, "train", tmp_path / "rows.h5", *QUICK, "--out", out, "--overwrite")
+    assert code == 0, err
+    assert (out / "confusion.png").exists()
+    assert not (out / "weights.png").exists()  # rows of numbers are no images
+    assert not (out / "mistakes.png").exists()
+
+
+def test_evaluate_draws(trained, tmp_path, capsys):
+    directory = tmp_path / "new" / "plots"
+    code, out, _ = run(capsys, "evaluate", trained, "--plots", directory, "--json")
+    assert code == 0
+    assert set(json.loads(out)["files"]) == {"confusion", "mistakes", "weights"}
+    names = sorted(path.name for path in directory.iterdir())
+    assert names == ["confusion.png", "mistakes.png", "weights.png"]
+    code, _, err = run(capsys, "evaluate", trained, "--plots", trained)
+    assert code == 2
+    assert "cannot be written" in err
+
+
 def test_a_seed_gives_the_same_weights(tmp_path, capsys):
     for name in "ab":
         run(capsys, "train", *QUICK, "--seed", 7, "--out", tmp_path / name, "--quiet")
-    first, second = (load_model(tmp_path / name / "model.h5") for name in "ab")
-    for name, p in first.parameters.items():
-        np.testing.assert_array_equal(p, second.parameters[name])
+    assert_equal_bits(weights(tmp_path / "a"), weights(tmp_path / "b"))
 
 
 def test_a_model_is_not_replaced_unless_asked(trained, capsys):
@@ -208,7 +351,37 @@ def test_backends(capsys):
         (["--learning-rate", "-0.1"], "learning rate is -0.1"),
         (["--learning-rate", "nan"], "learning rate is nan"),
         (["--learning-rate", "fast"], "learning-rate"),
-        (["--iterations", "0"], "number of iterations is 0"),
+        (["--epochs", "0"], "number of epochs is 0"),
+        (["--iterations", "0"], "number of epochs is 0"),
+        (["--optimizer", "adan"], "unknown optimizer 'adan': did you mean 'adam'"),
+        (["--optimizer", "adam:beta3=1"], "unknown option of optimizer adam 'beta3'"),
+        (["--optimizer", "lbfgs", "--learning-rate", "1"], "lbfgs chooses the length of its steps"),
+        (["--optimizer", "lbfgs", "--schedule", "step"], "a schedule cannot be had with it"),
+        (["--optimizer", "lbfgs", "--dropout", "0.1"], "dropout cannot be had with it"),
+        (["--schedule", "cosin"], "unknown schedule 'cosin': did you mean 'cosine'"),
+        (["--batch-size", "0"], "batch size is 0"),
+        (["--batch-size", "1438"], "batch size is 1438: expected 1 to 1437"),
+        (["--validation", "0.001"], "of the 142 examples of class '0', 0 would be for validation"),
+        (["--validation", "1"], "validation is 1"),
+        (["--validation", "absent.h5"], "absent.h5: no such file"),
+        (["--validation", "good.h5"], "has examples of shape"),
+        (["--early-stopping", "5"], "needs validation data"),
+        (["--early-stopping", "0", "--validation", "0.2"], "patience is 0"),
+        (["--class-weight", "balancd"], "expected balanced, or NAME=WEIGHT"),
+        (["--class-weight", "1=-2"], "class_weight of '1' is -2"),
+        (["--class-weight", "10=2"], "unknown class in class_weight '10'"),
+        (["--l2", "-1"], "l2 is -1"),
+        (["--l1", "nan"], "l1 is nan"),
+        (["--clip-norm", "0"], "clip_norm is 0"),
+        (["--dropout", "1"], "dropout is 1"),
+        (["--dropout", "0.1,0.2,0.3"], "3 dropout rates were given for 2 hidden layers"),
+        (["--activation", "rely"], "unknown activation 'rely': did you mean 'relu'"),
+        (["--activation", "relu,tanh,relu"], "3 activations were given for 2 hidden layers"),
+        (["--init", "he,he"], "2 initialisers were given for 3 layers"),
+        (["--report-every", "0"], "report_every is 0"),
+        (["--config", "absent.toml"], "absent.toml: no such file"),
+        (["--config", "text.h5"], "text.h5 is not TOML"),
+        (["--log", "absent/log.csv"], "log.csv cannot be written"),
         (["--backend", "nunpy"], "unknown backend 'nunpy': did you mean 'numpy'"),
         (["--backend", "strict:device9"], "unknown device"),
         (["--init", "xaver"], "unknown initialiser 'xaver': did you mean 'xavier'"),
@@ -289,7 +462,7 @@ def test_divergence_is_said_and_the_last_finite_weights_are_kept(tmp_path, capsy
     assert "smaller learning rate" in err
     result = json.loads(out)
     assert result["status"] == "diverged"
-    assert result["iterations_done"] == 2
+    assert result["steps_done"] == result["epochs_done"] == 2
     load_model(tmp_path / "run" / "model.h5")  # refuses weights that are not finite
 
 
@@ -299,7 +472,7 @@ def program(*arguments):
 
 def test_ctrl_c_saves_what_was_learnt(tmp_path):
     process = subprocess.Popen(
-        program("train", "--iterations", 10**7, "--backend", "numpy", "--out", tmp_path / "run"),
+        program("train", "--epochs", 10**7, "--backend", "numpy", "--out", tmp_path / "run"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -317,7 +490,7 @@ def test_ctrl_c_saves_what_was_learnt(tmp_path):
     assert "Traceback" not in err
     history = json.loads((tmp_path / "run" / "history.json").read_text())
     assert history["status"] == "interrupted"
-    assert 0 < history["iterations_done"] < 10**7
+    assert 0 < history["steps_done"] < 10**7
     load_model(tmp_path / "run" / "model.h5")
 
 

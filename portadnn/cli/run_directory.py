@@ -1,0 +1,143 @@
+"""The directory of a run: found writable before training, filled after it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from portadnn.cli.run_config import RunConfig
+    from portadnn.data.dataset import Dataset
+    from portadnn.data.models import Model
+    from portadnn.training.inference import Prediction
+    from portadnn.training.state import EpochRecord
+
+FILES = {
+    "model": "model.h5",
+    "config": "config.toml",
+    "history": "history.json",
+    "cost_curve": "cost.png",
+}
+FIGURES = {"confusion": "confusion.png", "mistakes": "mistakes.png", "weights": "weights.png"}
+
+_HEADER = """\
+# All that decides what this run of portadnn {version} computed. On the same backend, device and
+# number of threads it gives the same weights, bit for bit:
+#     portadnn train --config {name} --out ANOTHER_DIRECTORY
+"""
+
+
+@contextlib.contextmanager
+def run_directory(out: Path | None, overwrite: bool) -> Iterator[Path]:
+    """The directory of the run, found writable before training; removed if nothing came of it."""
+    from portadnn.errors import InputError
+
+    directory = out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
+    with writable_directory(directory, "--out", [*FILES.values(), *FIGURES.values()]):
+        if (directory / FILES["model"]).exists() and not overwrite:
+            raise InputError(
+                f"{directory} already holds a model: choose another --out, or add --overwrite"
+            )
+        yield directory
+
+
+@contextlib.contextmanager
+def writable_directory(directory: Path, option: str, names: list[str]) -> Iterator[Path]:
+    """A directory in which files of these names can be written; removed if it stays empty."""
+    from portadnn.errors import InputError
+
+    missing: list[Path] = []
+    try:
+        for name in names:
+            if (directory / name).is_dir():
+                raise InputError(f"{directory / name} is a directory: choose another {option}")
+        missing += [p for p in (directory, *directory.parents) if not p.exists()]
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / ".portadnn-probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        _remove_empty(missing)
+        raise InputError(
+            f"the directory {directory} cannot be written ({error.strerror}): choose another "
+            f"{option}"
+        ) from error
+    try:
+        yield directory
+    finally:
+        _remove_empty(missing)
+
+
+def _remove_empty(directories: list[Path]) -> None:
+    for directory in directories:
+        with contextlib.suppress(OSError):  # it holds files by now
+            directory.rmdir()
+
+
+def write_run(
+    directory: Path,
+    model: Model,
+    config: RunConfig,
+    record: dict[str, Any],
+    rows: list[EpochRecord],
+) -> dict[str, str]:
+    """Model, configuration, history and curves, each whole or not there."""
+    import portadnn
+    from portadnn.cli.output import finite
+    from portadnn.data.files import atomic_path
+    from portadnn.data.models import save_model
+    from portadnn.plots import training_curves
+
+    files = {what: directory / name for what, name in FILES.items()}
+    save_model(model, files["model"])
+    with atomic_path(files["config"]) as path:
+        header = _HEADER.format(version=portadnn.__version__, name=FILES["config"])
+        path.write_text(header + "\n" + config.to_toml(), encoding="utf-8")
+    with atomic_path(files["history"]) as path:
+        path.write_text(json.dumps(finite(record), indent=2, allow_nan=False) + "\n")
+    if rows:
+        with atomic_path(files["cost_curve"]) as path:
+            training_curves(rows).savefig(path, format="png", dpi=120)
+    else:
+        files.pop("cost_curve").unlink(missing_ok=True)  # an older run's
+    return {what: str(path) for what, path in files.items()}
+
+
+def write_figures(
+    directory: Path, model: Model, examples: Dataset, prediction: Prediction
+) -> dict[str, str]:
+    """Confusion matrix, and where examples are images the worst mistakes and the first weights."""
+    from portadnn.data.files import atomic_path
+    from portadnn.plots import confusion_matrix, first_layer_weights, is_image, mistakes
+
+    assert examples.labels is not None
+    title = os.path.basename(examples.source)
+    figures: dict[str, Any] = {
+        "confusion": confusion_matrix(
+            examples.labels, prediction.labels, model.classes, title=title
+        )
+    }
+    if is_image(model.input_shape):
+        figures["weights"] = first_layer_weights(model.parameters["W1"], model.input_shape)
+        if (prediction.labels != examples.labels).any():
+            figures["mistakes"] = mistakes(
+                examples.examples,
+                examples.labels,
+                prediction.probabilities,
+                model.classes,
+                title=title,
+            )
+    files = {}
+    for what, name in FIGURES.items():
+        if what in figures:
+            files[what] = str(directory / name)
+            with atomic_path(directory / name) as path:
+                figures[what].savefig(path, format="png", dpi=120)
+        else:
+            (directory / name).unlink(missing_ok=True)  # an older run's
+    return files

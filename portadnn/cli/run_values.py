@@ -1,0 +1,122 @@
+"""Reading one setting of a run, from a text of the command line or a value of a TOML file.
+
+Every reader takes the value and what it is called where it was given, and returns the value that
+the library takes or raises an InputError. What only the library can judge (names, limits) it leaves
+to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import reprlib
+from collections.abc import Callable
+from typing import Any
+
+from portadnn.cli.options import parse_layers
+from portadnn.errors import InputError, unknown_name
+
+DTYPES = ("float32", "float64")
+
+
+def text(value: Any, what: str) -> str:
+    """A text that is not empty."""
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{what} is {_shown(value)}: expected a text")
+    return value.strip()
+
+
+def path(value: Any, what: str) -> str:
+    """A path that a file can have and TOML can hold."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise InputError(f"{what} is {_shown(value)}: expected the path of a file")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{what} is {_shown(value)}: expected a path in UTF-8") from None
+    return value
+
+
+def whole(value: Any, what: str) -> int:
+    """A whole number that fits 64 bits."""
+    n = value
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            n = int(value)
+    if not isinstance(n, int) or isinstance(n, bool) or abs(n) >= 2**64:
+        raise InputError(f"{what} is {_shown(value)}: expected a whole number below 2**64")
+    return n
+
+
+def number(value: Any, what: str) -> float:
+    """A number."""
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError, OverflowError):
+            return float(value)
+    raise InputError(f"{what} is {_shown(value)}: expected a number")
+
+
+def one_or_list(read: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+    """A reader of one value, or of several: a list, or a text with commas."""
+
+    def read_several(value: Any, what: str) -> Any:
+        if isinstance(value, str) and "," in value:
+            value = value.split(",")
+        if isinstance(value, list):
+            return tuple(read(item, f"{what}, entry {i},") for i, item in enumerate(value, 1))
+        return read(value, what)
+
+    return read_several
+
+
+def layers(value: Any, what: str) -> tuple[int, ...]:
+    """The widths of the hidden layers: a list, or a text such as "20,7,5" or "none"."""
+    if isinstance(value, str):
+        return parse_layers(value, what)
+    items = value if isinstance(value, list) else [value]
+    widths = [whole(item, what) for item in items]
+    return parse_layers(",".join(map(str, widths)) or "none", what)
+
+
+def share_or_path(value: Any, what: str) -> float | str:
+    """A share of the data, or the path of a file."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return path(value, what)
+    return number(value, what)
+
+
+def class_weight(value: Any, what: str) -> str | dict[str, float]:
+    """ "balanced", or weights by the names of classes: a table, or a text of NAME=WEIGHT."""
+    if isinstance(value, dict):
+        return {name: number(weight, f"{what}, class {name!r},") for name, weight in value.items()}
+    if text(value, what) == "balanced":
+        return "balanced"
+    weights: dict[str, float] = {}
+    for pair in value.split(","):
+        name, equals, weight = pair.rpartition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise InputError(
+                f"{what} is {_shown(value)}: expected balanced, or NAME=WEIGHT with commas "
+                f"between them"
+            )
+        if name in weights:
+            raise InputError(f"{what} is {_shown(value)}: {name} is given twice")
+        weights[name] = number(weight, f"{what}, class {name!r},")
+    return weights
+
+
+def dtype(value: Any, what: str) -> str:
+    """ "float32" or "float64"."""
+    if value not in DTYPES:
+        raise unknown_name(what, value, DTYPES)
+    return value
+
+
+def _shown(value: Any) -> str:
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python prints no number of thousands of digits
+        return f"a {type(value).__name__} too long to print"

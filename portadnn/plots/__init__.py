@@ -1,0 +1,20 @@
+"""Every figure, as a matplotlib Figure that belongs to no window.
+
+matplotlib is imported when a figure is drawn, and not before.
+"""
+
+from portadnn.plots.curves import show_costs, training_curves
+from portadnn.plots.images import first_layer_weights, is_image, mistakes
+from portadnn.plots.matrix import confusion_matrix
+from portadnn.plots.parity import ratio_map, to_svg
+
+__all__ = [
+    "confusion_matrix",
+    "first_layer_weights",
+    "is_image",
+    "mistakes",
+    "ratio_map",
+    "show_costs",
+    "to_svg",
+    "training_curves",
+]

@@ -1,0 +1,139 @@
+"""Images of examples, and of weights that look at images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from portadnn.plots.matrix import plain, shortened
+
+CELL, TITLE = 1.4, 0.45  # inches
+
+
+def is_image(shape: Sequence[int]) -> bool:
+    """Whether an example of this shape is an image: (h, w), or (h, w, c) of 1, 3 or 4 channels.
+
+    >>> is_image((64, 64, 3)), is_image((64,))
+    (True, False)
+    """
+    return (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))) and min(shape[:2]) > 1
+
+
+def mistakes(
+    images: Any,
+    labels: Any,
+    probabilities: Any,
+    classes: Sequence[str],
+    *,
+    most: int = 25,
+    title: str = "",
+) -> Any:
+    """The images that were taken for a wrong class, the surest first, as a matplotlib Figure.
+
+    Parameters
+    ----------
+    images : array, shape (m, h, w) or (m, h, w, c)
+        uint8 0..255; other numbers are shown from the smallest to the largest of all.
+    labels : array of int, shape (m,)
+        0 .. C-1.
+    probabilities : array, shape (m, C)
+        Of the classes, one row per example. At least one row has its largest value elsewhere than
+        at its label.
+    classes : sequence of str
+        The names of the C classes.
+    most : int
+        How many to show.
+    title : str
+        What the examples are.
+    """
+    import numpy as np
+
+    images, labels, probabilities = (np.asarray(x) for x in (images, labels, probabilities))
+    predicted = np.argmax(probabilities, axis=1)
+    sureness = probabilities[np.arange(len(labels)), predicted]
+    wrong = np.flatnonzero(predicted != labels)
+    worst = wrong[np.argsort(-sureness[wrong], kind="stable")][:most]
+    shown = f"{len(wrong)} mistakes" if len(wrong) > 1 else "1 mistake"
+    if len(worst) < len(wrong):
+        shown += f", the {len(worst)} surest"
+    figure, axes = _grid(len(worst), f"{title}: {shown}" if title else shown, caption=0.42)
+    pixels = _as_pixels(images[worst], images)
+    for ax, image, i in zip(axes, pixels, worst, strict=False):
+        ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        said, true = (shortened(classes[c], 10) for c in (predicted[i], labels[i]))
+        ax.set_title(f"predicted {said}, {sureness[i]:.1%}\ntrue {true}", fontsize=7)
+    return figure
+
+
+def first_layer_weights(W1: Any, input_shape: Sequence[int], *, most: int = 64) -> Any:
+    """Every unit of the first layer as the image of its weights, as a matplotlib Figure.
+
+    Weights of one channel go from blue (below 0) over white to red. Those of three are colours,
+    grey for 0, each unit stretched to its own largest magnitude; of four the first three are shown.
+
+    Parameters
+    ----------
+    W1 : array, shape (n_1, n_x)
+    input_shape : (h, w) or (h, w, c), c of 1, 3 or 4
+    most : int
+        How many units to show, those with the largest norms.
+    """
+    import numpy as np
+
+    W1 = np.asarray(W1, dtype=np.float64)
+    norms = np.sqrt(np.sum(W1 * W1, axis=1))
+    units = np.sort(np.argsort(-norms, kind="stable")[:most])
+    largest = np.maximum(np.abs(W1[units]).max(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    images = (W1[units] / largest).reshape(len(units), *input_shape)
+    what = "weights of the first layer (above each its unit, and its largest magnitude)"
+    if len(units) < len(W1):
+        what += f"\n{len(units)} of {len(W1)} units, those of the largest norms"
+    figure, axes = _grid(len(units), what, caption=0.22)
+    colour = images.ndim == 4 and images.shape[3] >= 3
+    for ax, image, unit in zip(axes, images, units, strict=False):
+        if colour:
+            ax.imshow((image[..., :3] + 1) / 2, interpolation="nearest")
+        else:
+            ax.imshow(image.squeeze(), cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+        ax.set_title(f"{unit + 1}: ±{largest[units == unit][0, 0]:.2g}", fontsize=8)
+    return figure
+
+
+def _grid(n: int, title: str, *, caption: float) -> tuple[Any, list[Any]]:
+    """A figure with n square cells without ticks, and a title over all of them."""
+    from matplotlib.figure import Figure
+
+    columns = min(max(math.ceil(math.sqrt(1.6 * n)), 4), n)
+    rows = math.ceil(n / columns)
+    width, height = max(columns, 4) * CELL, rows * (CELL + caption) + TITLE
+    figure = Figure(figsize=(width, height))
+    figure.suptitle(plain(title), fontsize=10, wrap=True, y=1 - 0.08 / height, va="top")
+    # by hand, which takes a third of the time of a constrained layout
+    figure.subplots_adjust(
+        left=0.05 / width,
+        right=1 - 0.05 / width,
+        bottom=0.05 / height,
+        top=1 - (TITLE + caption) / height,
+        wspace=0.08,
+        hspace=caption / CELL + 0.08,
+    )
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for ax in axes:
+        ax.set_xticks([])
+        ax.set_yticks([])
+    for ax in axes[n:]:
+        ax.set_axis_off()
+    return figure, axes
+
+
+def _as_pixels(images: Any, all_images: Any) -> Any:
+    """Images as numbers 0..1, without a channel axis of one."""
+    import numpy as np
+
+    if images.dtype == np.uint8:
+        low, high = 0.0, 255.0
+    else:
+        low, high = float(all_images.min()), float(all_images.max())
+    pixels = (images.astype(np.float64) - low) / ((high - low) or 1.0)
+    return pixels[..., 0] if images.ndim == 4 and images.shape[3] == 1 else pixels

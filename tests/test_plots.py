@@ -1,0 +1,177 @@
+"""What the figures show, read back from what was drawn."""
+
+import io
+
+import numpy as np
+import pytest
+
+from portadnn import plots
+from portadnn.training.state import EpochRecord
+
+
+def rows(costs, validation=None, scores=None, rates=None):
+    n = len(costs)
+    return [
+        EpochRecord(epoch, cost, rate, v, s)
+        for epoch, cost, rate, v, s in zip(
+            range(1, n + 1),
+            costs,
+            rates or [0.5] * n,
+            validation or [None] * n,
+            scores or [None] * n,
+            strict=True,
+        )
+    ]
+
+
+def drawn(line):
+    return np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist()
+
+
+def saved(figure):
+    """Drawing finds what making a figure does not: layouts that fail, glyphs that are missing."""
+    written = io.BytesIO()
+    figure.savefig(written, format="png")
+    assert written.getvalue().startswith(b"\x89PNG")
+
+
+def test_curves_of_a_plain_run():
+    figure = plots.training_curves(rows([0.7, 0.6, 0.5]))
+    (axes,) = figure.axes
+    (line,) = axes.lines
+    assert drawn(line) == ([1, 2, 3], [0.7, 0.6, 0.5])
+    assert axes.get_yscale() == "linear"
+    assert axes.get_ylim()[0] == 0
+    assert axes.get_title() == "learning rate 0.5"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "cost")
+    saved(figure)
+
+
+def test_curves_of_a_validated_run_with_a_schedule():
+    figure = plots.training_curves(
+        rows([2.0, 0.5, 0.01], [2.1, 0.6, 0.9], [0.3, 0.8, 0.7], [0.5, 0.25, 0.125]), title="a $b$"
+    )
+    cost, score, rate = figure.axes
+    training, validation, lowest = cost.lines
+    assert drawn(training) == ([1, 2, 3], [2.0, 0.5, 0.01])
+    assert drawn(validation) == ([1, 2, 3], [2.1, 0.6, 0.9])
+    assert drawn(lowest) == ([2], [0.6])
+    assert lowest.get_label() == "lowest, 0.6 at epoch 2"
+    assert cost.get_yscale() == "log"  # 0.01 would be no more than the axis
+    assert drawn(score.lines[0])[1] == [0.3, 0.8, 0.7]
+    assert drawn(rate.lines[0])[1] == [0.5, 0.25, 0.125]
+    assert rate.get_xlabel() == "epoch"
+    assert cost.get_title() == r"a \$b\$"
+    saved(figure)
+
+
+@pytest.mark.parametrize("costs", [[0.7], [0.0, 0.0], [100.0, 1.0, 0.0]])
+def test_curves_of_few_reports_and_of_zeros(costs):
+    figure = plots.training_curves(rows(costs))
+    assert figure.axes[0].get_yscale() == "linear"
+    saved(figure)
+
+
+def test_show_costs(monkeypatch):
+    import matplotlib
+
+    matplotlib.use("agg", force=True)
+    from matplotlib import pyplot
+
+    shown = []
+    monkeypatch.setattr(pyplot, "show", lambda: shown.append(pyplot.gcf()))
+    plots.show_costs([(0, 0.7), (100, 0.5)], 0.0075)
+    (axes,) = shown[0].axes
+    assert drawn(axes.lines[0]) == ([0, 100], [0.7, 0.5])
+    assert axes.get_xlabel() == "iteration"
+    pyplot.close("all")
+
+
+def test_the_confusion_matrix_counts():
+    labels = np.asarray([0, 0, 0, 1, 1, 2])
+    predicted = np.asarray([0, 0, 2, 1, 0, 2])
+    figure = plots.confusion_matrix(labels, predicted, ["ant", "bee", "c$t", "dog"], title="test")
+    axes = figure.axes[0]
+    numbers = {(round(t.get_position()[1]), round(t.get_position()[0])): t.get_text()
+               for t in axes.texts}  # fmt: skip
+    assert numbers == {(0, 0): "2", (0, 2): "1", (1, 1): "1", (1, 0): "1", (2, 2): "1"}
+    shares = np.asarray(axes.images[0].get_array())
+    np.testing.assert_allclose(shares[0], [2 / 3, 0, 1 / 3, 0])
+    np.testing.assert_array_equal(shares[3], 0)  # a class without examples
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["ant", "bee", r"c\$t", "dog"]
+    assert axes.get_title() == "test\n4 of 6 right, 66.67%"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+    saved(figure)
+
+
+def test_a_confusion_matrix_of_many_classes_has_room():
+    labels = np.arange(200)
+    figure = plots.confusion_matrix(labels, labels, [f"a long name of class {i}" for i in labels])
+    axes = figure.axes[0]
+    assert len(axes.texts) == 0
+    assert len(axes.get_xticklabels()) <= 25
+    assert all(len(t.get_text()) <= 16 for t in axes.get_yticklabels())
+    saved(figure)
+
+
+def captions(figure):
+    return [axes.get_title() for axes in figure.axes if axes.images]
+
+
+def test_the_surest_mistakes_come_first():
+    images = np.arange(5 * 6, dtype=np.uint8).reshape(5, 2, 3)
+    probabilities = np.asarray([[0.4, 0.6], [0.9, 0.1], [0.2, 0.8], [0.1, 0.9], [0.55, 0.45]])
+    labels = np.asarray([0, 1, 1, 0, 1])  # all but the third are wrong
+    figure = plots.mistakes(images, labels, probabilities, ["cat", "dog"], most=3, title="test")
+    assert captions(figure) == [
+        "predicted cat, 90.0%\ntrue dog",
+        "predicted dog, 90.0%\ntrue cat",
+        "predicted dog, 60.0%\ntrue cat",
+    ]
+    shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
+    np.testing.assert_allclose(shown, images[[1, 3, 0]] / 255)
+    assert figure.get_suptitle() == "test: 4 mistakes, the 3 surest"
+    saved(figure)
+
+
+@pytest.mark.parametrize("channels", [(), (1,), (3,), (4,)])
+def test_mistakes_of_any_kind_of_image(channels):
+    images = np.random.default_rng(0).standard_normal((1, 4, 5, *channels))
+    figure = plots.mistakes(images, [1], [[0.7, 0.3]], ["a", "b"])
+    shown = np.asarray(figure.axes[0].images[0].get_array())
+    assert shown.shape == ((4, 5) if channels in [(), (1,)] else (4, 5, *channels))
+    assert shown.min() == 0
+    assert shown.max() == 1
+    assert figure.get_suptitle() == "1 mistake"
+    saved(figure)
+
+
+def test_first_layer_weights_of_grey_images():
+    W1 = np.asarray([[0.0, 1, -2, 0, 0, 0], [0, 0, 0, 0, 0, 0], [3, 0, 0, 0, 0, 4]])
+    figure = plots.first_layer_weights(W1, (2, 3))
+    shown = [axes.images[0] for axes in figure.axes if axes.images]
+    np.testing.assert_allclose(np.asarray(shown[0].get_array()), [[0, 0.5, -1], [0, 0, 0]])
+    assert shown[0].get_clim() == (-1, 1)  # white is 0
+    np.testing.assert_array_equal(np.asarray(shown[1].get_array()), 0)
+    assert captions(figure)[0] == "1: ±2"
+    saved(figure)
+    figure = plots.first_layer_weights(W1, (2, 3), most=1)
+    assert captions(figure) == ["3: ±4"]
+    assert "1 of 3 units" in figure.get_suptitle()
+
+
+def test_first_layer_weights_of_colour_images():
+    W1 = np.asarray([[0.5, -0.5, 0, 0.25, 0, 0]])
+    figure = plots.first_layer_weights(W1, (1, 2, 3))
+    shown = np.asarray(figure.axes[0].images[0].get_array())
+    np.testing.assert_allclose(shown, [[[1, 0, 0.5], [0.75, 0.5, 0.5]]])
+    saved(figure)
+
+
+@pytest.mark.parametrize(
+    ("shape", "answer"),
+    [((8, 8), True), ((64, 64, 3), True), ((64, 64, 1), True), ((8, 8, 4), True),
+     ((64,), False), ((8, 8, 2), False), ((1, 64), False), ((2, 3, 4, 5), False)],
+)  # fmt: skip
+def test_what_is_an_image(shape, answer):
+    assert plots.is_image(shape) is answer
