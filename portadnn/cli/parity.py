@@ -59,7 +59,7 @@ class RunOptions:
 
     def run(self) -> Run:
         """The declared run."""
-        from portadnn.cli.train import DIGITS_DEFAULTS, FILE_DEFAULTS
+        from portadnn.cli.run_config import DIGITS_DEFAULTS, FILE_DEFAULTS
         from portadnn.data.hdf5 import load_dataset, load_digits
         from portadnn.errors import InputError
         from portadnn.network.initializers import initialize_parameters_deep

@@ -13,8 +13,6 @@ from cyclopts import Parameter
 
 from portadnn.cli.options import EXIT_DIVERGED, EXIT_INTERRUPTED, JsonOption
 from portadnn.cli.run_config import DIGITS, config_from
-from portadnn.cli.run_config import DIGITS_DEFAULTS as DIGITS_DEFAULTS  # for `portadnn parity`
-from portadnn.cli.run_config import FILE_DEFAULTS as FILE_DEFAULTS
 from portadnn.cli.run_directory import run_directory, write_figures, write_run
 from portadnn.cli.run_options import RunOptions
 
