@@ -19,7 +19,8 @@ from sklearn.utils.multiclass import (
 )
 
 from portadnn.errors import InputError
-from portadnn.estimator.base import BasePortaDNN, makes_steps
+from portadnn.estimator.base import BasePortaDNN
+from portadnn.estimator.settings import makes_steps
 
 
 class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):

@@ -32,6 +32,8 @@ class Monitor:
         The least loss, or the negative of the best score.
     waited : int
         Epochs since it was better.
+    parameters : dict, optional
+        Those with the best score.
     """
 
     tol: float
@@ -43,9 +45,9 @@ class Monitor:
     scores: list[float] = field(default_factory=list)
     best: float = math.inf
     waited: int = 0
+    parameters: dict[str, Any] | None = None
     epochs: int = field(default=0, init=False)
     stopped: str | None = field(default=None, init=False)
-    parameters: dict[str, Any] | None = field(default=None, init=False)
 
     def on_epoch_end(self, state: TrainingState) -> None:
         record = state.record
@@ -75,8 +77,8 @@ class Monitor:
             state.keep(self.parameters)
 
     def _stop(self, state: TrainingState, rate: float) -> None:
-        self.waited = 0
         if self.adaptive and rate > SMALLEST_RATE:
+            self.waited = 0
             return
         what = "Validation score" if self.scoring else "Training loss"
         reason = f"{what} did not improve more than tol={self.tol:f} for {self.patience} epochs"

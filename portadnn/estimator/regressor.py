@@ -10,7 +10,8 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 
 from portadnn.errors import InputError
-from portadnn.estimator.base import BasePortaDNN, makes_steps
+from portadnn.estimator.base import BasePortaDNN
+from portadnn.estimator.settings import makes_steps
 
 
 class PortaDNNRegressor(RegressorMixin, BasePortaDNN):

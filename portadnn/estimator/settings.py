@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from portadnn.network.initializers import Initializer
+from portadnn.errors import InputError
+from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.optimizers import (
     Adam,
     GradientDescent,
@@ -18,6 +19,7 @@ from portadnn.network.optimizers import (
     Nesterov,
     Optimizer,
 )
+from portadnn.network.spec import Network
 from portadnn.training.lbfgs import LBFGS, as_solver
 from portadnn.training.schedules import Constant, Plateau, Schedule, as_schedule
 
@@ -38,18 +40,22 @@ def activations_of(activation: str | Sequence[str]) -> Any:
     return tuple(activations_of(name) for name in activation)
 
 
-def initializers_of(init: Any, activations: Sequence[str]) -> Any:
-    """``init`` itself; for None Glorot's, with a third of the variance at sigmoid units.
+def initial_parameters(init: Any, network: Network, random_state: Any) -> dict[str, Any]:
+    """The parameters to start from; for None the very numbers that MLPClassifier would draw.
 
-    That is MLPClassifier's choice, but for its biases, which it draws and which are zero here.
+    Those are Glorot's, biases too, with a third of the variance for sigmoid units.
     """
     if init is not None:
-        return init
+        return initialize_parameters_deep(network.layer_dims, init=init, rng=random_state)
     # the output layer follows the last hidden one
-    return [
-        Initializer("xavier", "uniform", 2 / 3 if name == "sigmoid" else 2.0)
-        for name in (*activations, *(activations[-1:] or ("identity",)))
-    ]
+    activations = (*network.activations, *(network.activations[-1:] or ("identity",)))
+    parameters = {}
+    for l, activation in enumerate(activations, start=1):
+        n_l, n_prev = network.shapes[f"W{l}"]
+        bound = math.sqrt((2 if activation == "sigmoid" else 6) / (n_prev + n_l))
+        parameters[f"W{l}"] = random_state.uniform(-bound, bound, (n_prev, n_l)).T
+        parameters[f"b{l}"] = random_state.uniform(-bound, bound, (n_l, 1))
+    return parameters
 
 
 def solver_of(estimator: Any) -> Optimizer | LBFGS:
@@ -65,6 +71,16 @@ def solver_of(estimator: Any) -> Optimizer | LBFGS:
     return (Nesterov if estimator.nesterovs_momentum else Momentum)(estimator.momentum)
 
 
+def makes_steps(estimator: Any) -> bool:
+    """Whether the solver goes through the data step by step, which partial_fit needs."""
+    solver = estimator.solver
+    if isinstance(solver, LBFGS) or str(solver).partition(":")[0] == "lbfgs":
+        raise AttributeError(
+            "lbfgs needs all data at once: partial_fit is there with another solver"
+        )
+    return True
+
+
 def batch_size_of(batch_size: Any, m: int) -> int:
     """The number of examples of a step."""
     if batch_size is None:
@@ -78,11 +94,24 @@ def batch_size_of(batch_size: Any, m: int) -> int:
     return min(batch_size, m)
 
 
-def schedule_of(estimator: Any, m: int, seen: int) -> Schedule:
-    """The schedule after ``seen`` samples.
+def schedule_of(estimator: Any, m: int, seen: int, first_epoch: int | None) -> Schedule:
+    """The schedule of a run over ``m`` samples, after ``seen`` of them.
 
-    "invscaling" and "adaptive" are for "sgd" alone, as in MLPClassifier.
+    "invscaling" and "adaptive" are for "sgd" alone, as in MLPClassifier. ``first_epoch`` is for
+    partial_fit, and None for a whole run.
     """
+    schedule = _schedule(estimator, m, seen)
+    if first_epoch is None or isinstance(schedule, InverseScaling):
+        return schedule
+    if isinstance(schedule, Plateau):
+        raise InputError(
+            f"learning_rate {estimator.learning_rate!r} follows the losses of a whole fit: "
+            f"partial_fit takes any other"
+        )
+    return Continued(schedule, first_epoch, estimator.max_iter)
+
+
+def _schedule(estimator: Any, m: int, seen: int) -> Schedule:
     if estimator.learning_rate not in ("invscaling", "adaptive"):
         return as_schedule(estimator.learning_rate)
     if estimator.solver != "sgd":
