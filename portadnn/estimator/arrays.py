@@ -13,7 +13,6 @@ from sklearn.utils.validation import _check_sample_weight
 from portadnn.backends import backend_of
 from portadnn.backends.base import to_host
 from portadnn.backends.registry import library_of
-from portadnn.errors import InputError
 
 
 def columns(rows: Any) -> Any:
@@ -39,12 +38,9 @@ def take(x: Any, indices: np.ndarray) -> Any:
 
 def checked_weights(sample_weight: Any, m: int) -> np.ndarray:
     """Weights of m samples, (m,) float64 on the host, not all of them zero."""
-    weights = _check_sample_weight(
+    return _check_sample_weight(
         to_host(sample_weight), np.empty((m, 1)), dtype=np.float64, ensure_non_negative=True
     )
-    if not weights.any():
-        raise InputError("sample_weight is zero for every sample: expected some above 0")
-    return weights
 
 
 def float_dtypes(X: Any) -> list[Any]:

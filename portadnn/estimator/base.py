@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass, field, replace
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -14,16 +13,16 @@ from sklearn.base import BaseEstimator, is_regressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from portadnn.backends import DTYPES, Backend, backend_of, get_backend
+from portadnn.backends import Backend, backend_of, get_backend
 from portadnn.backends.base import to_host
 from portadnn.backends.registry import library_of
 from portadnn.errors import InputError
 from portadnn.estimator.arrays import as_parameters, checked_weights, columns, float_dtypes, take
 from portadnn.estimator.monitor import Monitor
 from portadnn.estimator.settings import (
+    CONSTRAINTS,
     OUT_ACTIVATIONS,
     activations_of,
     batch_size_of,
@@ -32,13 +31,11 @@ from portadnn.estimator.settings import (
     solver_of,
     widths,
 )
-from portadnn.network.initializers import Initializer
 from portadnn.network.model import L_model_forward
 from portadnn.network.optimizers import GradientDescent, Optimizer
 from portadnn.network.spec import Network
 from portadnn.training.lbfgs import LBFGS
 from portadnn.training.recipe import Plan, Recipe, dropout_rates
-from portadnn.training.schedules import Schedule
 from portadnn.training.stops import TrainingInterrupted
 from portadnn.training.streams import Batches
 from portadnn.training.train import fit
@@ -67,40 +64,9 @@ class BasePortaDNN(BaseEstimator):
     best_loss_: float | None
     validation_scores_: Any
     best_validation_score_: float | None
+    _past: Past
 
-    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012 (scikit-learn's own form)
-        "hidden_layer_sizes": [Interval(Integral, 1, None, closed="left"), "array-like"],
-        "activation": [str, "array-like"],
-        "solver": [str, Optimizer, LBFGS],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), None, Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [str, Schedule],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "power_t": [Interval(Real, 0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "shuffle": ["boolean"],
-        "random_state": ["random_state"],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "verbose": ["verbose"],
-        "warm_start": ["boolean"],
-        "momentum": [Interval(Real, 0, 1, closed="left")],
-        "nesterovs_momentum": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "beta_1": [Interval(Real, 0, 1, closed="left")],
-        "beta_2": [Interval(Real, 0, 1, closed="left")],
-        "epsilon": [Interval(Real, 0, None, closed="neither")],
-        "n_iter_no_change": [
-            Interval(Integral, 1, None, closed="left"),
-            Options(Real, {math.inf}),
-        ],
-        "l1": [Interval(Real, 0, None, closed="left")],
-        "clip_norm": [None, Interval(Real, 0, None, closed="neither")],
-        "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
-        "init": [None, str, Initializer, "array-like"],
-        "backend": [None, str],
-        "dtype": [None, StrOptions(set(DTYPES))],
-    }
+    _parameter_constraints = CONSTRAINTS
 
     def _head(self) -> str:
         """The head for the targets that ``_targets`` saw."""
@@ -159,10 +125,10 @@ class BasePortaDNN(BaseEstimator):
         if self.early_stopping:
             training, held_back = self._split(y, past.seed)
             scored = normalized(sample_weight[held_back])
-            validation = take(X, held_back), take(Y, held_back)
+            validation = take(X, held_back), Y[:, held_back]
             if scored is not None:
                 validation = (*validation, scored)
-            X, Y, weights = take(X, training), take(Y, training), weights[..., training]
+            X, Y, weights = take(X, training), Y[:, training], weights[..., training]
         relative = normalized(weights)
         plan = self._plan(network, X.shape[1], float(np.mean(weights)), past, partial)
         monitor = self._monitor(past, parameters)

@@ -20,7 +20,8 @@ from sklearn.utils.multiclass import (
 
 from portadnn.errors import InputError
 from portadnn.estimator.base import BasePortaDNN
-from portadnn.estimator.settings import makes_steps
+from portadnn.estimator.settings import CONSTRAINTS, makes_steps
+from portadnn.network.activations import sigmoid
 
 
 class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
@@ -39,9 +40,8 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
     True
     """
 
-    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012 (scikit-learn's own form)
-        **BasePortaDNN._parameter_constraints,
-        "class_weight": [None, StrOptions({"balanced"}), dict, list],
+    _parameter_constraints = CONSTRAINTS | {
+        "class_weight": [None, StrOptions({"balanced"}), dict, list]
     }
 
     def __init__(
@@ -200,10 +200,10 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
         probabilities : array, shape (m, C), or (m, K)
             In the order of ``classes_``, where X lives.
         """
-        AL, _, backend, home = self._outputs(X, "predict_proba")
+        AL, Z, backend, home = self._outputs(X, "predict_proba")
         with backend.scope():
             if self.out_activation_ == "logistic" and not self._is_multilabel:
-                AL = backend.xp.concat([1.0 - AL, AL], axis=0)
+                AL = sigmoid(backend.xp.concat([-Z, Z], axis=0), xp=backend.xp)
         return home.asarray(AL.T)
 
     def predict_log_proba(self, X):

@@ -6,12 +6,15 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+from sklearn.utils._param_validation import Interval, Options, StrOptions
 
+from portadnn.backends import DTYPES
 from portadnn.errors import InputError
-from portadnn.network.initializers import initialize_parameters_deep
+from portadnn.network.initializers import Initializer, initialize_parameters_deep
 from portadnn.network.optimizers import (
     Adam,
     GradientDescent,
@@ -26,6 +29,40 @@ from portadnn.training.schedules import Constant, Plateau, Schedule, as_schedule
 LARGEST_BATCH = 200  # of batch_size="auto", as in MLPClassifier
 OUT_ACTIVATIONS = {"sigmoid": "logistic", "softmax": "softmax", "identity": "identity"}
 SMALLEST_RATE = 1e-6  # where learning_rate="adaptive" stops, as in MLPClassifier
+# what scikit-learn checks of the parameters before a fit; the rest is checked where it is used
+CONSTRAINTS: dict[str, list[Any]] = {
+    "hidden_layer_sizes": [Interval(Integral, 1, None, closed="left"), "array-like"],
+    "activation": [str, "array-like"],
+    "solver": [str, Optimizer, LBFGS],
+    "alpha": [Interval(Real, 0, None, closed="left")],
+    "batch_size": [StrOptions({"auto"}), None, Interval(Integral, 1, None, closed="left")],
+    "learning_rate": [str, Schedule],
+    "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+    "power_t": [Interval(Real, 0, None, closed="left")],
+    "max_iter": [Interval(Integral, 1, None, closed="left")],
+    "shuffle": ["boolean"],
+    "random_state": ["random_state"],
+    "tol": [Interval(Real, 0, None, closed="left")],
+    "verbose": ["verbose"],
+    "warm_start": ["boolean"],
+    "momentum": [Interval(Real, 0, 1, closed="left")],
+    "nesterovs_momentum": ["boolean"],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "beta_1": [Interval(Real, 0, 1, closed="left")],
+    "beta_2": [Interval(Real, 0, 1, closed="left")],
+    "epsilon": [Interval(Real, 0, None, closed="neither")],
+    "n_iter_no_change": [
+        Interval(Integral, 1, None, closed="left"),
+        Options(Real, {math.inf}),
+    ],
+    "l1": [Interval(Real, 0, None, closed="left")],
+    "clip_norm": [None, Interval(Real, 0, None, closed="neither")],
+    "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
+    "init": [None, str, Initializer, "array-like"],
+    "backend": [None, str],
+    "dtype": [None, StrOptions(set(DTYPES))],
+}
 
 
 def widths(hidden_layer_sizes: Any) -> tuple[int, ...]:
