@@ -27,7 +27,90 @@ from portadnn.network.activations import sigmoid
 class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
     """A network for classification, trained by cross-entropy.
 
-    DOC
+    Two classes have one sigmoid unit, more have softmax, and labels that may go together, an
+    indicator matrix y, a sigmoid unit each. Parameters mean what they mean in scikit-learn's
+    ``MLPClassifier`` but for what docs/estimators.md says, and those at the end are the package's.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int
+        Widths of the hidden layers.
+    activation : str or sequence of str
+        "identity", "logistic" (our "sigmoid"), "tanh", "relu", "leaky_relu" or "softmax"; one for
+        all hidden layers or one for each.
+    solver : str, Optimizer or LBFGS
+        "adam", "sgd" (with ``momentum`` and ``nesterovs_momentum``), "lbfgs", or a name or text of
+        ``portadnn.train``, such as "adamw:weight_decay=0.1", which has its options in itself.
+    alpha : float
+        The loss has ``alpha / 2 sum(W^2)`` over the number of a batch's samples added.
+    batch_size : int, "auto" or None
+        "auto" is 200, or all samples where they are fewer; None is all of them.
+    learning_rate : str or Schedule
+        "constant"; for "sgd" also "invscaling" and "adaptive"; or a schedule of ``portadnn.train``,
+        such as "cosine:warmup=5".
+    learning_rate_init, power_t : float
+        The first rate, and the exponent of "invscaling".
+    max_iter : int
+        Passes over the data; of lbfgs, iterations.
+    shuffle : bool
+        Whether every pass has an order of its own.
+    random_state : int, RandomState or None
+        Draws initial weights, orders, dropout and the validation samples.
+    tol, n_iter_no_change : float, int
+        Training ends where more than ``n_iter_no_change`` passes in a row were not better by
+        ``tol``; of lbfgs ``tol`` is the largest entry of the gradient at its end.
+    verbose : bool
+        Print the loss of every pass.
+    warm_start : bool
+        Whether ``fit`` goes on from the weights of the last one.
+    momentum, nesterovs_momentum : float, bool
+        Of "sgd".
+    early_stopping, validation_fraction : bool, float
+        Whether that share of the samples is held back, its score decides when training ends, and
+        the best weights are returned.
+    beta_1, beta_2, epsilon : float
+        Of "adam".
+    class_weight : "balanced", dict or list of dict, optional
+        What every class's loss is multiplied by, on top of ``sample_weight``. "balanced" is
+        ``m / (C m_c)`` for a class of m_c samples. For several labels it is a list with the dict of
+        0 and 1 of every label, or "balanced" for each.
+    l1 : float
+        The loss has ``l1 sum(abs(W))`` added.
+    clip_norm : float, optional
+        The largest norm of all gradients together.
+    dropout : float or sequence of float
+        The share of units to drop, of all hidden layers or of each.
+    init : str, Initializer or a sequence of them, optional
+        As for ``portadnn.train``; None draws what ``MLPClassifier`` draws, biases too.
+    backend : str, optional
+        Where to compute, see ``get_backend``; None is where X lives.
+    dtype : {"float32", "float64"}, optional
+        To compute in; None is that of X, and float64 where X is not floating.
+
+    Attributes
+    ----------
+    classes_ : array, shape (C,), or (K,) for K labels
+    coefs_ : list of array, shapes (n_prev, n_l)
+        Where X lives, as all answers.
+    intercepts_ : list of array, shapes (n_l,)
+    loss_, loss_curve_ : float, list of float
+        The mean loss of the last pass, and of all.
+    best_loss_ : float or None
+        None with ``early_stopping``.
+    validation_scores_, best_validation_score_ : list of float or None, float or None
+        Accuracies; None without ``early_stopping``.
+    n_iter_, t_ : int
+        Passes of the last call, and samples seen in all.
+    n_layers_, n_outputs_ : int
+        The input counts as a layer.
+    out_activation_ : {"logistic", "softmax"}
+    n_features_in_, feature_names_in_
+        Of X in ``fit``.
+
+    References
+    ----------
+    Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks
+    (2010); Kingma and Ba, Adam (2015).
 
     Examples
     --------

@@ -18,7 +18,8 @@ class PortaDNNRegressor(RegressorMixin, BasePortaDNN):
     """A network for regression, trained by half the squared error.
 
     Parameters and attributes are those of ``PortaDNNClassifier``, without ``class_weight`` and
-    ``classes_``. The loss is summed over the outputs.
+    ``classes_``; ``out_activation_`` is "identity", and validation scores are R^2. The loss is
+    summed over the outputs.
 
     Examples
     --------
