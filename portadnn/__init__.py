@@ -50,6 +50,7 @@ _HOMES = {
     "training.train": ["L_layer_model", "train"],
     "training.inference": ["evaluate", "predict"],
     "errors": ["InputError"],
+    "estimator": ["PortaDNNClassifier", "PortaDNNRegressor"],  # need scikit-learn
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -75,6 +76,8 @@ __all__ = [
     "Momentum",
     "Nesterov",
     "Network",
+    "PortaDNNClassifier",
+    "PortaDNNRegressor",
     "ProgressBar",
     "RMSProp",
     "TensorBoard",

@@ -5,6 +5,7 @@ backends: NumPy, array-api-strict on its CPU and its fake ``device1``, and CuPy 
 """
 
 import contextlib
+import os
 import warnings
 
 import array_api_strict
@@ -17,6 +18,9 @@ from portadnn.data.hdf5 import load_digits
 from portadnn.testing import backend_names
 
 pytest_plugins = ["pytester"]
+
+# scikit-learn's array API dispatch needs it, and SciPy reads it when it is first imported
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
 # the standard's optional parts stay off: the mathematics does without
 array_api_strict.set_array_api_strict_flags(data_dependent_shapes=False, boolean_indexing=False)

@@ -1,0 +1,50 @@
+"""Between scikit-learn's arrays, one row per sample, and the package's, one column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+from sklearn import get_config
+from sklearn.utils.validation import _check_sample_weight
+
+from portadnn.backends import backend_of
+from portadnn.backends.base import to_host
+from portadnn.backends.registry import library_of
+
+
+def columns(rows: Any) -> Any:
+    """The one place that turns rows, (m, n), into columns, (n, m)."""
+    return rows.T
+
+
+def as_parameters(coefs: Sequence[Any], intercepts: Sequence[Any]) -> dict[str, Any]:
+    """``coefs_`` and ``intercepts_`` by our names and shapes."""
+    parameters = {}
+    for l, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True), start=1):
+        parameters[f"W{l}"] = coef.T  # (n_l, n_prev)
+        parameters[f"b{l}"] = intercept[:, None]  # (n_l, 1)
+    return parameters
+
+
+def take(x: Any, indices: np.ndarray) -> Any:
+    """The columns of those indices, where ``x`` lives."""
+    home = backend_of(x)
+    with home.scope():
+        return home.xp.take(x, home.asarray(indices, dtype="int32"), axis=1)
+
+
+def checked_weights(sample_weight: Any, m: int) -> np.ndarray:
+    """Weights of m samples, (m,) float64 on the host, not all of them zero."""
+    return _check_sample_weight(
+        to_host(sample_weight), np.empty((m, 1)), dtype=np.float64, ensure_non_negative=True
+    )
+
+
+def float_dtypes(X: Any) -> list[Any]:
+    """float64 and float32 of the namespace in which scikit-learn will handle X."""
+    dispatched = get_config()["array_api_dispatch"] and library_of(X) is not None
+    xp = array_namespace(X) if dispatched else np
+    return [xp.float64, xp.float32]

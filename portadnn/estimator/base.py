@@ -1,0 +1,290 @@
+"""What the classifier and the regressor share: arrays in and out, and one way to the loop."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from sklearn import get_config
+from sklearn.base import BaseEstimator, is_regressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from portadnn.backends import Backend, backend_of, get_backend
+from portadnn.backends.base import to_host
+from portadnn.backends.registry import library_of
+from portadnn.errors import InputError
+from portadnn.estimator.arrays import as_parameters, checked_weights, columns, float_dtypes, take
+from portadnn.estimator.monitor import Monitor
+from portadnn.estimator.settings import (
+    CONSTRAINTS,
+    OUT_ACTIVATIONS,
+    activations_of,
+    batch_size_of,
+    initial_parameters,
+    schedule_of,
+    solver_of,
+    widths,
+)
+from portadnn.network.model import L_model_forward
+from portadnn.network.optimizers import GradientDescent, Optimizer
+from portadnn.network.spec import Network
+from portadnn.training.lbfgs import LBFGS
+from portadnn.training.recipe import Plan, Recipe, dropout_rates
+from portadnn.training.stops import TrainingInterrupted
+from portadnn.training.streams import Batches
+from portadnn.training.train import fit
+from portadnn.training.weights import normalized
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a fit leaves for the next one: the optimizer with its steps and slots, the draws."""
+
+    solver: Optimizer | LBFGS
+    seed: int
+    epochs: int = 0
+    samples: int = 0
+    steps: int = 0
+    slots: dict[str, Any] = field(default_factory=dict)
+    waited: int = 0
+
+
+class BasePortaDNN(BaseEstimator):
+    """One network behind scikit-learn's interface; a subclass has targets and a head."""
+
+    coefs_: list[Any]
+    intercepts_: list[Any]
+    loss_curve_: list[float]
+    best_loss_: float | None
+    validation_scores_: Any
+    best_validation_score_: float | None
+    _past: Past
+
+    _parameter_constraints = CONSTRAINTS
+
+    def _head(self) -> str:
+        """The head for the targets that ``_targets`` saw."""
+        raise NotImplementedError
+
+    def _targets(self, y: Any, new: bool) -> np.ndarray:
+        """Y as rows, (m, n_L), on the host; ``new`` unless its classes were seen before."""
+        raise NotImplementedError
+
+    def _weights(self, y: Any, sample_weight: np.ndarray) -> np.ndarray:
+        """Weights (m,) of the samples, or (n_L, m) of every output of every sample."""
+        return sample_weight
+
+    def _strata(self, y: Any) -> Any:
+        """What the validation data is to have the same shares of, or None."""
+        return None
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, *, partial: bool = False) -> Any:
+        if partial and self.early_stopping:
+            raise InputError("partial_fit makes one pass: expected early_stopping=False")
+        solver = solver_of(self)
+        first = not hasattr(self, "coefs_") or not (self.warm_start or partial)
+        X, y = validate_data(
+            self,
+            X,
+            to_host(y),
+            dtype=float_dtypes(X),
+            multi_output=True,
+            y_numeric=is_regressor(self),
+            reset=first,
+        )
+        home = backend_of(X)
+        home = get_backend(home.name, dtype=self.dtype or home.dtype_name)
+        Y = self._targets(y, new=first and not partial)
+        sample_weight = checked_weights(sample_weight, len(Y))
+        weights = self._weights(y, sample_weight)
+        network = Network(
+            (self.n_features_in_, *widths(self.hidden_layer_sizes), Y.shape[1]),
+            activations_of(self.activation),
+            self._head(),
+        )
+        random_state = check_random_state(self.random_state)
+        if first:
+            parameters = initial_parameters(self.init, network, random_state)
+            past = Past(solver, random_state.randint(np.iinfo(np.int32).max))
+        else:
+            parameters = as_parameters(self.coefs_, self.intercepts_)
+            network.check(parameters)
+            # the optimizer starts anew in every fit, and where it is another one
+            past = self._past if partial and self._past.solver == solver else replace(
+                self._past, solver=solver, steps=0, slots={}
+            )  # fmt: skip
+
+        X, Y = columns(X), columns(Y)
+        validation: tuple[Any, ...] | None = None
+        if self.early_stopping:
+            training, held_back = self._split(y, past.seed)
+            scored = normalized(sample_weight[held_back])
+            validation = take(X, held_back), Y[:, held_back]
+            if scored is not None:
+                validation = (*validation, scored)
+            X, Y, weights = take(X, training), Y[:, training], weights[..., training]
+        relative = normalized(weights)
+        plan = self._plan(network, X.shape[1], float(np.mean(weights)), past, partial)
+        monitor = self._monitor(past, parameters)
+        backend = self._backend(home)
+        slots = {name: backend.asarray(x) for name, x in past.slots.items()}
+        try:
+            parameters = fit(
+                parameters,
+                X,
+                Y,
+                network=network,
+                backend=backend,
+                plan=plan,
+                solver=solver,
+                weights=relative,
+                validation=validation,
+                callbacks=[monitor],
+                report_every=1,
+                slots=slots,
+            )
+        except TrainingInterrupted as error:
+            parameters = monitor.parameters or error.parameters
+            warnings.warn("Training interrupted by user.", stacklevel=4)
+        else:
+            if monitor.stopped is None and not partial:
+                warnings.warn(
+                    f"{self.max_iter} iterations, all that max_iter allows, were made, and the "
+                    f"optimization has not converged yet",
+                    ConvergenceWarning,
+                    stacklevel=4,
+                )
+        self._past = replace(
+            past,
+            epochs=past.epochs + monitor.epochs,
+            samples=past.samples + monitor.epochs * plan.batches.m,
+            steps=past.steps + monitor.epochs * plan.batches.steps_per_epoch,
+            slots={name: home.asarray(x) for name, x in slots.items()},
+            waited=monitor.waited,
+        )
+        self._set_fitted(network, parameters, home)
+        self._set_curves(monitor)
+        return self
+
+    def _plan(
+        self, network: Network, m: int, mean_weight: float, past: Past, partial: bool
+    ) -> Plan:
+        whole = isinstance(past.solver, LBFGS)
+        batch_size = m if whole else batch_size_of(self.batch_size, m)
+        return Plan(
+            self.learning_rate_init,
+            1 if partial else self.max_iter,
+            Batches(
+                m,
+                batch_size if batch_size < m else None,
+                past.seed,
+                self.shuffle,
+                first_epoch=past.epochs,
+            ),
+            Recipe(
+                GradientDescent() if isinstance(past.solver, LBFGS) else past.solver,
+                # over the weights of a batch together, its size where there are none
+                self.alpha / (batch_size * mean_weight),
+                self.l1,
+                self.clip_norm,
+                dropout_rates(self.dropout, network),
+            ),
+            schedule_of(self, m, past.samples, past.epochs if partial else None),
+            past.steps,
+        )
+
+    def _monitor(self, past: Past, parameters: dict[str, Any]) -> Monitor:
+        scoring = self.early_stopping
+        monitor = Monitor(
+            self.tol,
+            # lbfgs has a rule of its own
+            math.inf if isinstance(past.solver, LBFGS) and not scoring else self.n_iter_no_change,
+            scoring,
+            self.learning_rate == "adaptive" and self.solver == "sgd",
+            bool(self.verbose),
+        )
+        if past.epochs:
+            monitor.losses, monitor.waited = list(self.loss_curve_), past.waited
+            if not scoring and self.best_loss_ is not None:
+                monitor.best = self.best_loss_
+            elif scoring and self.best_validation_score_ is not None:
+                monitor.best, monitor.parameters = -self.best_validation_score_, parameters
+                monitor.scores = list(self.validation_scores_)
+        return monitor
+
+    def _set_curves(self, monitor: Monitor) -> None:
+        scoring = monitor.scoring
+        self.n_iter_ = monitor.epochs
+        self.loss_curve_ = monitor.losses
+        self.loss_ = monitor.losses[-1] if monitor.losses else math.nan
+        self.best_loss_ = None if scoring else monitor.best
+        self.validation_scores_ = monitor.scores if scoring else None
+        self.best_validation_score_ = -monitor.best if scoring else None
+
+    def _set_fitted(self, network: Network, parameters: dict[str, Any], home: Backend) -> None:
+        self._network, self.t_ = network, self._past.samples
+        layers = range(1, network.L + 1)
+        self.coefs_ = [home.asarray(parameters[f"W{l}"]).T for l in layers]  # (n_prev, n_l)
+        self.intercepts_ = [home.asarray(parameters[f"b{l}"])[:, 0] for l in layers]  # (n_l,)
+        self.n_layers_ = network.L + 1
+        self.n_outputs_ = network.layer_dims[-1]
+        self.out_activation_ = OUT_ACTIVATIONS[network.head]
+
+    def _split(self, y: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """The indices of the samples to train on, and of those to score."""
+        training, held_back = train_test_split(
+            np.arange(len(y)),
+            random_state=seed,
+            test_size=self.validation_fraction,
+            stratify=self._strata(y),
+        )
+        if len(held_back) < 2:
+            raise InputError(
+                f"validation_fraction {self.validation_fraction:g} of {len(y)} samples is "
+                f"{len(held_back)}: expected 2 or more. Take a larger share, or more samples"
+            )
+        return training, held_back
+
+    def _outputs(self, X: Any, method: str) -> tuple[Any, Any, Backend, Backend]:
+        """AL and ZL, (n_L, m), the backend that computed them, and the one where X lives."""
+        check_is_fitted(self)
+        self._check_same_place(X, method)
+        X = validate_data(self, X, dtype=float_dtypes(X), reset=False)
+        home = get_backend(backend_of(X).name, dtype=backend_of(self.coefs_[0]).dtype_name)
+        backend = self._backend(home)
+        parameters = as_parameters(self.coefs_, self.intercepts_)
+        with backend.scope():
+            AL, caches = L_model_forward(
+                backend.asarray(columns(X)),
+                {name: backend.asarray(p) for name, p in parameters.items()},
+                network=self._network,
+                xp=backend.xp,
+            )
+        return AL, caches[-1][1], backend, home
+
+    def _check_same_place(self, X: Any, method: str) -> None:
+        if not get_config()["array_api_dispatch"]:
+            return
+        fitted = backend_of(self.coefs_[0]).name
+        library = library_of(X)
+        given = "numpy" if library is None else library.full_name(library.device_of(X))
+        if given != fitted:
+            raise InputError(
+                f"{type(self).__name__}.{method}() was given an array of {given}, fit() one of "
+                f"{fitted}: both must use the same namespace and device"
+            )
+
+    def _backend(self, home: Backend) -> Backend:
+        return home if self.backend is None else get_backend(self.backend, dtype=home.dtype_name)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = True
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,0 +1,376 @@
+"""The classifier: binary, multi-class and multi-label."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import (
+    _check_partial_fit_first_call,
+    check_classification_targets,
+    type_of_target,
+    unique_labels,
+)
+
+from portadnn.errors import InputError
+from portadnn.estimator.base import BasePortaDNN
+from portadnn.estimator.settings import CONSTRAINTS, makes_steps
+from portadnn.network.activations import sigmoid
+
+
+class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
+    """A network for classification, trained by cross-entropy.
+
+    Two classes have one sigmoid unit, more have softmax, and labels that may go together, an
+    indicator matrix y, a sigmoid unit each. Parameters mean what they mean in scikit-learn's
+    ``MLPClassifier`` but for what docs/estimators.md says, and those at the end are the package's.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int
+        Widths of the hidden layers.
+    activation : str or sequence of str
+        "identity", "logistic" (our "sigmoid"), "tanh", "relu", "leaky_relu" or "softmax"; one for
+        all hidden layers or one for each.
+    solver : str, Optimizer or LBFGS
+        "adam", "sgd" (with ``momentum`` and ``nesterovs_momentum``), "lbfgs", or a name or text of
+        ``portadnn.train``, such as "adamw:weight_decay=0.1", which has its options in itself.
+    alpha : float
+        The loss has ``alpha / 2 sum(W^2)`` over the number of a batch's samples added.
+    batch_size : int, "auto" or None
+        "auto" is 200, or all samples where they are fewer; None is all of them.
+    learning_rate : str or Schedule
+        "constant"; for "sgd" also "invscaling" and "adaptive"; or a schedule of ``portadnn.train``,
+        such as "cosine:warmup=5".
+    learning_rate_init, power_t : float
+        The first rate, and the exponent of "invscaling".
+    max_iter : int
+        Passes over the data; of lbfgs, iterations.
+    shuffle : bool
+        Whether every pass has an order of its own.
+    random_state : int, RandomState or None
+        Draws initial weights, orders, dropout and the validation samples.
+    tol, n_iter_no_change : float, int
+        Training ends where more than ``n_iter_no_change`` passes in a row were not better by
+        ``tol``; of lbfgs ``tol`` is the largest entry of the gradient at its end.
+    verbose : bool
+        Print the loss of every pass.
+    warm_start : bool
+        Whether ``fit`` goes on from the weights of the last one.
+    momentum, nesterovs_momentum : float, bool
+        Of "sgd".
+    early_stopping, validation_fraction : bool, float
+        Whether that share of the samples is held back, its score decides when training ends, and
+        the best weights are returned.
+    beta_1, beta_2, epsilon : float
+        Of "adam".
+    class_weight : "balanced", dict or list of dict, optional
+        What every class's loss is multiplied by, on top of ``sample_weight``. "balanced" is
+        ``m / (C m_c)`` for a class of m_c samples. For several labels it is a list with the dict of
+        0 and 1 of every label, or "balanced" for each.
+    l1 : float
+        The loss has ``l1 sum(abs(W))`` added.
+    clip_norm : float, optional
+        The largest norm of all gradients together.
+    dropout : float or sequence of float
+        The share of units to drop, of all hidden layers or of each.
+    init : str, Initializer or a sequence of them, optional
+        As for ``portadnn.train``; None draws what ``MLPClassifier`` draws, biases too.
+    backend : str, optional
+        Where to compute, see ``get_backend``; None is where X lives.
+    dtype : {"float32", "float64"}, optional
+        To compute in; None is that of X, and float64 where X is not floating.
+
+    Attributes
+    ----------
+    classes_ : array, shape (C,), or (K,) for K labels
+    coefs_ : list of array, shapes (n_prev, n_l)
+        Where X lives, as all answers.
+    intercepts_ : list of array, shapes (n_l,)
+    loss_, loss_curve_ : float, list of float
+        The mean loss of the last pass, and of all.
+    best_loss_ : float or None
+        None with ``early_stopping``.
+    validation_scores_, best_validation_score_ : list of float or None, float or None
+        Accuracies; None without ``early_stopping``.
+    n_iter_, t_ : int
+        Passes of the last call, and samples seen in all.
+    n_layers_, n_outputs_ : int
+        The input counts as a layer.
+    out_activation_ : {"logistic", "softmax"}
+    n_features_in_, feature_names_in_
+        Of X in ``fit``.
+
+    References
+    ----------
+    Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks
+    (2010); Kingma and Ba, Adam (2015).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> X, y = load_iris(return_X_y=True)
+    >>> network = PortaDNNClassifier((10,), solver="lbfgs", max_iter=1000, random_state=0)
+    >>> make_pipeline(StandardScaler(), network).fit(X, y).score(X, y) > 0.95
+    True
+    """
+
+    _parameter_constraints = CONSTRAINTS | {
+        "class_weight": [None, StrOptions({"balanced"}), dict, list]
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        *,
+        solver="adam",
+        alpha=0.0001,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=0.001,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        class_weight=None,
+        l1=0.0,
+        clip_norm=None,
+        dropout=0.0,
+        init=None,
+        backend=None,
+        dtype=None,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.class_weight = class_weight
+        self.l1 = l1
+        self.clip_norm = clip_norm
+        self.dropout = dropout
+        self.init = init
+        self.backend = backend
+        self.dtype = dtype
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Train from new initial weights, or from the last ones where ``warm_start`` is set.
+
+        Parameters
+        ----------
+        X : array, shape (m, n_x)
+        y : array, shape (m,) of labels, or (m, K) of 0 and 1 for K labels that may go together
+        sample_weight : array, shape (m,), optional
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or the data cannot be used; no work has started then.
+        BackendUnavailableError
+            If the backend cannot run here.
+        DivergenceError
+            If a cost or a parameter is no longer finite.
+        """
+        return self._fit(X, y, sample_weight)
+
+    @available_if(makes_steps)
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """One pass over the data, from where the last one ended.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for ``fit``.
+        classes : array, shape (C,)
+            All classes there will be; the first call needs it.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError, DivergenceError
+            As for ``fit``; also for ``early_stopping``, ``class_weight="balanced"`` and the rates
+            "adaptive" and "plateau", which need all data at once.
+        """
+        if self.class_weight == "balanced":
+            raise InputError(
+                "class_weight 'balanced' needs all data at once: give partial_fit a dict"
+            )
+        if _check_partial_fit_first_call(self, classes):
+            multilabel = type_of_target(y).startswith("multilabel")
+            self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
+        return self._fit(X, y, sample_weight, partial=True)
+
+    def predict(self, X):
+        """The label of every sample.
+
+        Parameters
+        ----------
+        X : array, shape (m, n_x)
+
+        Returns
+        -------
+        y : array, shape (m,), or (m, K) of 0 and 1 for several labels
+            Where X lives; labels that are no numbers are in NumPy arrays.
+        """
+        AL, _, backend, home = self._outputs(X, "predict")
+        with backend.scope():
+            if self._head() == "softmax":
+                codes = backend.to_numpy(backend.xp.argmax(AL, axis=0))
+            else:
+                codes = backend.to_numpy(AL > 0.5).astype(np.int64)
+        if self._is_multilabel:
+            return home.asarray(codes.T, dtype="int64")
+        labels = self.classes_[codes.ravel()]
+        return (
+            home.asarray(labels, dtype=labels.dtype.name) if labels.dtype.kind in "biuf" else labels
+        )
+
+    def predict_proba(self, X):
+        """The probability of every class, or of every label.
+
+        Parameters
+        ----------
+        X : array, shape (m, n_x)
+
+        Returns
+        -------
+        probabilities : array, shape (m, C), or (m, K)
+            In the order of ``classes_``, where X lives.
+        """
+        AL, Z, backend, home = self._outputs(X, "predict_proba")
+        with backend.scope():
+            if self.out_activation_ == "logistic" and not self._is_multilabel:
+                AL = sigmoid(backend.xp.concat([-Z, Z], axis=0), xp=backend.xp)
+        return home.asarray(AL.T)
+
+    def predict_log_proba(self, X):
+        """The logarithms of ``predict_proba``, from the logits: finite also where that is 0.
+
+        Parameters
+        ----------
+        X : array, shape (m, n_x)
+
+        Returns
+        -------
+        logarithms : array, shape (m, C), or (m, K)
+        """
+        _, Z, backend, home = self._outputs(X, "predict_log_proba")
+        xp = backend.xp
+        with backend.scope():
+            if self._head() == "softmax":
+                Z = Z - xp.max(Z, axis=0, keepdims=True)
+                logarithms = Z - xp.log(xp.sum(xp.exp(Z), axis=0, keepdims=True))
+            else:
+                Z = Z if self._is_multilabel else xp.concat([-Z, Z], axis=0)
+                # log(sigmoid(Z)) = -log(1 + exp(-Z))
+                logarithms = xp.minimum(Z, 0.0) - xp.log1p(xp.exp(-xp.abs(Z)))
+        return home.asarray(logarithms.T)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    @property
+    def _is_multilabel(self) -> bool:
+        return self._label_binarizer.y_type_.startswith("multilabel")
+
+    def _head(self) -> str:
+        return "sigmoid" if self._is_multilabel or len(self.classes_) == 2 else "softmax"
+
+    def _targets(self, y: Any, new: bool) -> np.ndarray:
+        check_classification_targets(y)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if new:
+            self._label_binarizer = LabelBinarizer().fit(y)
+            self.classes_ = self._label_binarizer.classes_
+        else:
+            self._check_known(unique_labels(y))
+        if len(self.classes_) < 2 and not self._is_multilabel:
+            raise InputError(f"y has one class, {self.classes_[0]!r}: expected two or more")
+        return self._label_binarizer.transform(y)
+
+    def _check_known(self, labels: np.ndarray) -> None:
+        unknown = np.setdiff1d(labels, self.classes_)
+        if len(unknown):
+            raise InputError(
+                f"y has the classes {unknown} that were not seen before: expected some of "
+                f"{self.classes_}. Give partial_fit all classes at once, or fit without warm_start"
+            )
+
+    def _weights(self, y: Any, sample_weight: np.ndarray) -> np.ndarray:
+        given = self.class_weight
+        if given is None:
+            return sample_weight
+        if isinstance(given, list) != self._is_multilabel and given != "balanced":
+            raise InputError(
+                f"class_weight is {given!r}: expected 'balanced' or a dict of classes, or for "
+                f"several labels a list of dicts of 0 and 1, one for each label"
+            )
+        if not self._is_multilabel:
+            return sample_weight * _class_weights(given, self.classes_, column_or_1d(y))
+        columns = self._label_binarizer.transform(y).T  # (K, m)
+        each = [given] * len(columns) if given == "balanced" else given
+        if len(each) != len(columns):
+            raise InputError(
+                f"class_weight has {len(each)} dicts for {len(columns)} labels: expected as many"
+            )
+        of_labels = [_class_weights(w, np.arange(2), Y) for w, Y in zip(each, columns, strict=True)]
+        return sample_weight * np.stack(of_labels)
+
+    def _strata(self, y: Any) -> Any:
+        return None if self._is_multilabel else y
+
+
+def _class_weights(given: Any, classes: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The weight of every sample that follows from its class."""
+    if given == "balanced":
+        return compute_sample_weight(given, y)  # takes a y of one class as well
+    return compute_class_weight(given, classes=classes, y=y)[np.searchsorted(classes, y)]

@@ -1,0 +1,87 @@
+"""What MLPClassifier records of a run, and its rule to stop, as one callback."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from portadnn.estimator.settings import SMALLEST_RATE
+from portadnn.training.state import TrainingState
+
+
+@dataclass(eq=False)
+class Monitor:
+    """Stop where more than ``patience`` epochs in a row were not better by ``tol``.
+
+    The best so far is of all epochs, also of those that were better by less than ``tol``; that is
+    MLPClassifier's rule, and not ``EarlyStopping``'s.
+
+    Parameters
+    ----------
+    tol, patience : float
+    scoring : bool
+        Whether the validation score decides, not the loss; the best parameters are kept then.
+    adaptive : bool
+        Whether the rate has to become small before the run stops.
+    verbose : bool
+        Whether every epoch is printed.
+    losses, scores : list
+        Of earlier runs, which go on.
+    best : float
+        The least loss, or the negative of the best score.
+    waited : int
+        Epochs since it was better.
+    parameters : dict, optional
+        Those with the best score.
+    """
+
+    tol: float
+    patience: float
+    scoring: bool = False
+    adaptive: bool = False
+    verbose: bool = False
+    losses: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    best: float = math.inf
+    waited: int = 0
+    parameters: dict[str, Any] | None = None
+    epochs: int = field(default=0, init=False)
+    stopped: str | None = field(default=None, init=False)
+
+    def on_epoch_end(self, state: TrainingState) -> None:
+        record = state.record
+        assert record is not None
+        self.epochs = state.epoch
+        self.losses.append(record.cost)
+        if self.verbose:
+            print(f"Iteration {state.epoch}, loss = {record.cost:.8f}")
+        value = record.cost
+        if self.scoring:
+            assert record.validation_score is not None
+            value = -record.validation_score
+            self.scores.append(record.validation_score)
+            if self.verbose:
+                print(f"Validation score: {record.validation_score:f}")
+        self.waited = self.waited + 1 if value > self.best - self.tol else 0
+        if value < self.best:
+            self.best = value
+            if self.scoring:
+                self.parameters = state.parameters
+        if self.waited > self.patience:
+            self._stop(state, record.learning_rate)
+
+    def on_train_end(self, state: TrainingState) -> None:
+        self.stopped = state.stopped
+        if self.parameters is not None:
+            state.keep(self.parameters)
+
+    def _stop(self, state: TrainingState, rate: float) -> None:
+        if self.adaptive and rate > SMALLEST_RATE:
+            self.waited = 0
+            return
+        what = "Validation score" if self.scoring else "Training loss"
+        reason = f"{what} did not improve more than tol={self.tol:f} for {self.patience} epochs"
+        if self.verbose:
+            print(f"{reason}. Stopping.")
+        state.stop(reason)

@@ -1,0 +1,15 @@
+"""Every check that scikit-learn has for an estimator, array API dispatch included."""
+
+import pytest
+from array_api_strict import ArrayAPIStrictFlags
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from portadnn import PortaDNNClassifier, PortaDNNRegressor
+
+
+@parametrize_with_checks([PortaDNNClassifier(max_iter=100), PortaDNNRegressor(max_iter=100)])
+@pytest.mark.filterwarnings("ignore")
+def test_of_scikit_learn(estimator, check):
+    # scikit-learn's own code uses the standard's optional parts
+    with ArrayAPIStrictFlags(data_dependent_shapes=True, boolean_indexing=True):
+        check(estimator)
