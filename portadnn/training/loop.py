@@ -95,7 +95,7 @@ class Loop:
             if state.steps_done % state.steps_per_epoch == 0:
                 epoch_costs.clear()
             if interrupted():
-                raise TrainingInterrupted(state.steps_done, state.parameters)
+                raise TrainingInterrupted(state.steps_done, parameters)
             return state.stopped is not None
 
         notify(callbacks, "on_train_begin", state)
@@ -105,7 +105,7 @@ class Loop:
         except KeyboardInterrupt as error:
             if isinstance(error, TrainingInterrupted):
                 raise
-            raise TrainingInterrupted(state.steps_done, state.parameters) from None
+            raise TrainingInterrupted(state.steps_done, state._device) from None
         finally:
             notify(callbacks, "on_train_end", state)
         if state.kept is not None:
