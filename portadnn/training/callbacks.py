@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from portadnn.errors import InputError, unknown_name
-from portadnn.network.choice import check_number
+from portadnn.network.choice import check_number, check_whole
 from portadnn.training.state import EpochRecord, TrainingState
 
 
@@ -107,7 +107,7 @@ class EarlyStopping(BestModel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("patience", self.patience, 1)
+        self.patience = check_whole("patience", self.patience, 1)
 
     def on_train_begin(self, state: TrainingState) -> None:
         super().on_train_begin(state)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from portadnn.errors import InputError
-from portadnn.network.choice import as_text, check_number, choose
+from portadnn.network.choice import as_text, check_number, check_whole, choose
 from portadnn.network.optimizers import OPTIMIZERS, Optimizer
 from portadnn.training.loop import After, Loop, Parameters
 from portadnn.training.recipe import PLAIN
@@ -39,7 +39,7 @@ class LBFGS:
     tolerance: float = 1e-5
 
     def __post_init__(self) -> None:
-        check_number("memory of lbfgs", self.memory, 1)
+        object.__setattr__(self, "memory", check_whole("memory of lbfgs", self.memory, 1))
         object.__setattr__(
             self, "tolerance", check_number("tolerance of lbfgs", self.tolerance, 0.0)
         )
