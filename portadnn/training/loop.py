@@ -74,7 +74,12 @@ class Loop:
             With the parameters to keep.
         """
         callbacks = check_callbacks(self.callbacks)
-        state = TrainingState(self.network, self.plan.epochs, self.plan.batches.steps_per_epoch)
+        state = TrainingState(
+            self.network,
+            self.plan.epochs,
+            self.plan.batches.steps_per_epoch,
+            validates=self.validation is not None,
+        )
         state._to_host = self.backend.to_numpy
         state.moved_to(parameters)
         tracker = self.plan.schedule.tracker()
@@ -98,8 +103,8 @@ class Loop:
                 raise TrainingInterrupted(state.steps_done, parameters)
             return state.stopped is not None
 
-        notify(callbacks, "on_train_begin", state)
         try:
+            notify(callbacks, "on_train_begin", state)
             with deferred_interrupt() as interrupted:
                 parameters = self._descend(parameters, state, after)
         except KeyboardInterrupt as error:

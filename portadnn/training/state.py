@@ -48,6 +48,8 @@ class TrainingState:
     network : Network
     epochs, steps_per_epoch : int
         As planned.
+    validates : bool
+        Whether there is validation data, so that reports have its cost and score.
     steps_done : int
     cost : float
         Of the last step done.
@@ -62,6 +64,7 @@ class TrainingState:
     network: Network
     epochs: int
     steps_per_epoch: int
+    validates: bool = False
     steps_done: int = 0
     cost: float = float("nan")
     seconds: float = 0.0
