@@ -114,7 +114,7 @@ class Loop:
         finally:
             notify(callbacks, "on_train_end", state)
         if state.kept is not None:
-            return {name: self.backend.asarray(p) for name, p in state.kept.items()}
+            return {name: self.backend.asarray(np.array(p)) for name, p in state.kept.items()}
         return parameters
 
     def _descend(self, parameters: Parameters, progress: TrainingState, after: After) -> Parameters:

@@ -82,9 +82,11 @@ class TrainingState:
 
     @property
     def parameters(self) -> dict[str, np.ndarray]:
-        """The parameters now, as copies on the host; made when asked for."""
+        """The parameters now, as read-only copies on the host; made when asked for."""
         if self._host is None:
             self._host = {name: np.array(self._to_host(p)) for name, p in self._device.items()}
+            for p in self._host.values():
+                p.flags.writeable = False  # another callback may keep them
         return self._host
 
     def stop(self, reason: str) -> None:
