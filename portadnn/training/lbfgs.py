@@ -134,7 +134,8 @@ class LBFGSLoop(Loop):
                 "ftol": 64 * float(np.finfo(self.backend.dtype_name).eps),
             },
         )
-        if not progress.stopped and result.status == 0:
+        early = progress.steps_done < self.plan.epochs
+        if not progress.stopped and (early or result.status == 0):
             progress.stop(str(result.message))
         return self._unpack(result.x)
 

@@ -19,7 +19,7 @@ from portadnn.training.checks import check_data
 from portadnn.training.lbfgs import LBFGS, LBFGSLoop, as_solver
 from portadnn.training.loop import Loop
 from portadnn.training.recipe import Plan, Recipe, check_schedule, dropout_rates
-from portadnn.training.schedules import Schedule, as_schedule
+from portadnn.training.schedules import Constant, Schedule, as_schedule
 from portadnn.training.state import check_callbacks
 from portadnn.training.stops import DivergenceError, TrainingInterrupted
 from portadnn.training.streams import Batches, check_seed
@@ -255,7 +255,11 @@ def train(
             )
         data, validation_data = split_validation(data, validation, seed)
     network = network_for(data, layers, activations)
-    solver = as_solver(optimizer)
+    solver, schedule = as_solver(optimizer), as_schedule(schedule)
+    if isinstance(solver, LBFGS) and (learning_rate is not None or schedule != Constant()):
+        raise InputError(
+            "lbfgs has no learning rate, for it searches along lines: leave rate and schedule out"
+        )
     plan = Plan(
         _usual_rate(solver) if learning_rate is None else learning_rate,
         epochs,
@@ -267,7 +271,7 @@ def train(
             clip_norm,
             dropout_rates(dropout, network),
         ),
-        as_schedule(schedule),
+        schedule,
     )
     weights = example_weights(data.labels, data.classes, class_weight, sample_weight)
     callbacks = check_callbacks(callbacks)
@@ -383,7 +387,7 @@ def fit(
 
 
 def _usual_rate(solver: Optimizer | LBFGS) -> float:
-    return solver.usual_rate(LEARNING_RATE) if isinstance(solver, Optimizer) else LEARNING_RATE
+    return solver.usual_rate(LEARNING_RATE) if isinstance(solver, Optimizer) else 1.0
 
 
 def _backend_for(X: Any, backend: str | Backend | None) -> Backend:
