@@ -315,6 +315,31 @@ def test_jax_compiles_once_for_each_shape(require, monkeypatch):
     assert new_traces(batch_size=None, epochs=7, rate=0.01) == []
 
 
+def test_jax_pads_large_masks_no_further_than_its_limit(require, monkeypatch):
+    require("jax")
+    from portadnn.backends import jax as jax_backend
+
+    capacities, compiled = set(), jax_backend._compiled
+
+    def spy(step):
+        def loop(n, state, inputs, shared):
+            capacities.add(inputs["D1"].shape[0])
+            return compiled(step)(n, state, inputs, shared)
+
+        return loop
+
+    plan = plan_of(EVERYTHING, 6, batch_size=None)
+    long = run(get_backend("jax"), plan, report_every=6)
+    monkeypatch.setattr(jax_backend, "_compiled", spy)
+    monkeypatch.setattr(jax_backend, "_PADDED_BYTES", 1000)  # a mask has 115, all inputs 127
+    monkeypatch.setattr("portadnn.training.loop.CHUNK_BYTES", 500)
+    short = run(get_backend("jax"), plan, report_every=6)
+    assert capacities == {4}
+    for name, p in long.items():
+        # another program: a few roundings in another order, in each of 6 steps of Adam
+        np.testing.assert_allclose(short[name], p, rtol=0, atol=6 * 50 * 2**-23)
+
+
 def test_a_plateau_lowers_the_rate_of_a_run(backend):
     history = History()
     # with a rate of 1e-6 no cost falls by 0.01
