@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from portadnn.network.choice import as_text, check_number, check_whole, choose
 from portadnn.network.optimizers import OPTIMIZERS, Optimizer
 from portadnn.training.loop import After, Loop, Parameters
 from portadnn.training.recipe import PLAIN
+from portadnn.training.schedules import Constant
 from portadnn.training.state import TrainingState
 from portadnn.training.step import final_gradients, make_step, step_tensors
 from portadnn.training.stops import DivergenceError
@@ -73,6 +74,7 @@ class LBFGSLoop(Loop):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.plan = replace(self.plan, learning_rate=1.0, schedule=Constant())
         recipe, batches = self.plan.recipe, self.plan.batches
         for given, what in (
             (batches.batch_size, "minibatches"),

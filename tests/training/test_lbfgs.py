@@ -35,11 +35,11 @@ class End:
         self.stopped, self.epoch = state.stopped, state.epoch
 
 
-def minimise(network, backend, *, epochs=200, tolerance=1e-9, recipe=None, **options):
+def minimise(network, backend, *, epochs=200, tolerance=1e-9, **options):
     parameters = initialize_parameters_deep(network.layer_dims, rng=0)
     found = fit(
         parameters, X, Y, network=network, backend=backend, solver=LBFGS(tolerance=tolerance),
-        plan=Plan(1.0, epochs, Batches(M), recipe or Recipe(l2=L2)), **options,
+        plan=Plan(0.3, epochs, Batches(M), Recipe(l2=L2), "step:1"), **options,
     )  # fmt: skip
     return found
 
