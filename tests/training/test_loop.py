@@ -343,11 +343,25 @@ def test_jax_pads_large_masks_no_further_than_its_limit(require, monkeypatch):
 def test_a_plateau_lowers_the_rate_of_a_run(backend):
     history = History()
     # with a rate of 1e-6 no cost falls by 0.01
-    plan = plan_of(Recipe(), 7, rate=1e-6, schedule="plateau:patience=2,factor=0.5,min_delta=0.01")
-    run(backend, plan, callbacks=[history])
+    schedule = "plateau:patience=2,factor=0.5,min_delta=0.01"
+    plan = plan_of(Recipe(), 7, rate=1e-6, schedule=schedule, batch_size=None)
+    run(backend, plan, callbacks=[history], report_every=1)
     rates = [row.learning_rate for row in history.rows]
     # the first report is the best; two that are no better halve the rate of the next
     assert rates == [1e-6] * 3 + [5e-7] * 2 + [2.5e-7] * 2
+
+
+def test_a_plateau_follows_the_validation_cost_where_there_is_one():
+    history = History()
+    X, Y = problem("softmax")
+    plan = plan_of(Recipe(), 4, schedule="plateau:patience=1,factor=0.5,min_delta=0")
+    # wrong labels: the better the run learns, the worse it scores
+    run(get_backend("numpy"), plan, validation=(X, np.roll(Y, 1, axis=0)), callbacks=[history])
+    costs, validation = ([getattr(row, name) for row in history.rows]
+                         for name in ("cost", "validation_cost"))  # fmt: skip
+    assert costs == sorted(costs, reverse=True)
+    assert validation == sorted(validation)
+    assert [row.learning_rate for row in history.rows] == [0.1, 0.1, 0.05, 0.025]
 
 
 class Journal:
