@@ -20,6 +20,7 @@ from portadnn.backends.base import (
 )
 
 _SMALLEST_LOOP = 128
+_PADDED_BYTES = 2**26  # of inputs, dropout masks above all; a loop of large ones is shorter
 
 
 class JaxBackend(Backend):
@@ -80,7 +81,11 @@ class JaxBackend(Backend):
         n = leading_length(inputs)
         # The loop is compiled for a capacity and runs n times, so reports at any distance, and the
         # replay of a single step, are the same program and give the same bits.
-        capacity = max(_SMALLEST_LOOP, 1 << (n - 1).bit_length())
+        size = sum(x.nbytes for x in jax.tree.leaves(inputs)) // n
+        smallest = _SMALLEST_LOOP
+        while smallest > 1 and smallest * size > _PADDED_BYTES:
+            smallest //= 2
+        capacity = max(smallest, 1 << (n - 1).bit_length())
         padding = capacity - n
         inputs = jax.tree.map(
             lambda x: jax.numpy.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1)), inputs

@@ -76,6 +76,8 @@ def check_number(
     """``value`` as a float within the limits, or an InputError that gives them."""
     try:
         number = float(value)
+    except OverflowError:
+        number = math.inf
     except (TypeError, ValueError):
         raise InputError(f"{kind} is {value!r}: expected a number") from None
     inside = (number > low or (number == low and not low_open)) and (

@@ -155,7 +155,12 @@ class Optimizer:
         """
         _check_gradients(parameters, grads)
         xp = resolve(xp, *parameters.values())
-        scalars = {name: _scalar(x) for name, x in scalars.items()}
+        first = next(iter(parameters.values()))
+        scalars = {
+            # a product of two Python floats is float32 on PyTorch, and refused by the standard
+            name: x if getattr(x, "ndim", 0) == 2 else xp.full_like(first[:1, :1], float(x))
+            for name, x in scalars.items()
+        }
         updated: dict[str, Any] = {}
         new_state: dict[str, Any] = {}
         for name, p in parameters.items():

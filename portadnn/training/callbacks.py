@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from portadnn.errors import InputError, unknown_name
-from portadnn.network.choice import check_number
+from portadnn.network.choice import check_number, check_whole
 from portadnn.training.state import EpochRecord, TrainingState
 
 
@@ -64,6 +64,11 @@ class BestModel:
 
     def on_train_begin(self, state: TrainingState) -> None:
         self.parameters, self.record, self._best = None, None, math.inf
+        if self.monitor.startswith("validation") and not state.validates:
+            raise InputError(
+                f"{self.monitor} is monitored, but there is no validation data: give some, or "
+                f"monitor the cost"
+            )
 
     def on_epoch_end(self, state: TrainingState) -> None:
         self._improved(state)
@@ -74,11 +79,6 @@ class BestModel:
 
     def _improved(self, state: TrainingState) -> bool:
         value = getattr(state.record, self.monitor)
-        if value is None:
-            raise InputError(
-                f"{self.monitor} is monitored, but there is no validation data: give some, or "
-                f"monitor the cost"
-            )
         loss = value if MONITORS[self.monitor] else -value
         if not loss < self._best - self.min_delta:
             return False
@@ -107,7 +107,7 @@ class EarlyStopping(BestModel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("patience", self.patience, 1)
+        self.patience = check_whole("patience", self.patience, 1)
 
     def on_train_begin(self, state: TrainingState) -> None:
         super().on_train_begin(state)

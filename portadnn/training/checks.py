@@ -48,9 +48,12 @@ def check_data(
         shapes = [(1, X.shape[1]), *([expected] if network.head != "softmax" else [])]
         if tuple(S.shape) not in shapes:
             raise InputError(
-                f"weights have shape {tuple(S.shape)}: expected {' or '.join(map(str, shapes))}"
+                f"{what}weights have shape {tuple(S.shape)}: "
+                f"expected {' or '.join(map(str, shapes))}"
             )
-        _check_all(xp.isfinite(S) & (S >= 0), S, "weights", "finite numbers of 0 or more", backend)
+        _check_all(
+            xp.isfinite(S) & (S >= 0), S, f"{what}weights", "finite numbers of 0 or more", backend
+        )
 
 
 def _check_all(holds: Any, x: Any, name: str, expected: str, backend: Backend) -> None:

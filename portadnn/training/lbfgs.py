@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from portadnn.errors import InputError
-from portadnn.network.choice import as_text, check_number, choose
+from portadnn.network.choice import as_text, check_number, check_whole, choose
 from portadnn.network.optimizers import OPTIMIZERS, Optimizer
 from portadnn.training.loop import After, Loop, Parameters
 from portadnn.training.recipe import PLAIN
@@ -40,7 +40,7 @@ class LBFGS:
     tolerance: float = 1e-5
 
     def __post_init__(self) -> None:
-        check_number("memory of lbfgs", self.memory, 1)
+        object.__setattr__(self, "memory", check_whole("memory of lbfgs", self.memory, 1))
         object.__setattr__(
             self, "tolerance", check_number("tolerance of lbfgs", self.tolerance, 0.0)
         )
@@ -137,7 +137,8 @@ class LBFGSLoop(Loop):
                 "ftol": 64 * float(np.finfo(self.backend.dtype_name).eps),
             },
         )
-        if not progress.stopped and result.status == 0:
+        early = progress.steps_done < self.plan.epochs
+        if not progress.stopped and (early or result.status == 0):
             progress.stop(str(result.message))
         return self._unpack(result.x)
 

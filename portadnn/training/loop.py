@@ -74,7 +74,12 @@ class Loop:
             With the parameters to keep.
         """
         callbacks = check_callbacks(self.callbacks)
-        state = TrainingState(self.network, self.plan.epochs, self.plan.batches.steps_per_epoch)
+        state = TrainingState(
+            self.network,
+            self.plan.epochs,
+            self.plan.batches.steps_per_epoch,
+            validates=self.validation is not None,
+        )
         state._to_host = self.backend.to_numpy
         state.moved_to(parameters)
         tracker = self.plan.schedule.tracker()
@@ -95,21 +100,21 @@ class Loop:
             if state.steps_done % state.steps_per_epoch == 0:
                 epoch_costs.clear()
             if interrupted():
-                raise TrainingInterrupted(state.steps_done, state.parameters)
+                raise TrainingInterrupted(state.steps_done, parameters)
             return state.stopped is not None
 
-        notify(callbacks, "on_train_begin", state)
         try:
+            notify(callbacks, "on_train_begin", state)
             with deferred_interrupt() as interrupted:
                 parameters = self._descend(parameters, state, after)
         except KeyboardInterrupt as error:
             if isinstance(error, TrainingInterrupted):
                 raise
-            raise TrainingInterrupted(state.steps_done, state.parameters) from None
+            raise TrainingInterrupted(state.steps_done, state._device) from None
         finally:
             notify(callbacks, "on_train_end", state)
         if state.kept is not None:
-            return {name: self.backend.asarray(p) for name, p in state.kept.items()}
+            return {name: self.backend.asarray(np.array(p)) for name, p in state.kept.items()}
         return parameters
 
     def _descend(self, parameters: Parameters, progress: TrainingState, after: After) -> Parameters:

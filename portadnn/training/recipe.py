@@ -85,11 +85,8 @@ class Recipe:
 
     def check(self, network: Network) -> None:
         """Raise InputError unless it fits the network."""
-        if self.dropout and len(self.dropout) != network.L - 1:
-            raise InputError(
-                f"{len(self.dropout)} dropout rates were given for {network.L - 1} hidden layers: "
-                f"expected one rate, or one for each hidden layer"
-            )
+        if self.dropout:
+            _check_count(self.dropout, network)
 
 
 PLAIN = Recipe()  # gradient descent alone, the step of the course
@@ -97,9 +94,18 @@ PLAIN = Recipe()  # gradient descent alone, the step of the course
 
 def dropout_rates(dropout: float | Sequence[float], network: Network) -> tuple[float, ...]:
     """One rate for every hidden layer, from one or from as many."""
-    if isinstance(dropout, Sequence | np.ndarray):
-        return tuple(dropout)
-    return (dropout,) * (network.L - 1)
+    if isinstance(dropout, str) or not isinstance(dropout, Sequence | np.ndarray):
+        return (dropout,) * (network.L - 1)  # Recipe looks at it
+    _check_count(dropout, network)
+    return tuple(dropout)
+
+
+def _check_count(rates: Sequence[float] | np.ndarray, network: Network) -> None:
+    if len(rates) != network.L - 1:
+        raise InputError(
+            f"{len(rates)} dropout rates were given for {network.L - 1} hidden layers: "
+            f"expected one rate, or one for each hidden layer"
+        )
 
 
 @dataclass(frozen=True)

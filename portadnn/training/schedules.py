@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from portadnn.network.choice import as_text, check_number, choose
+from portadnn.network.choice import as_text, check_number, check_whole, choose
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,11 @@ class Schedule:
     def _check(self, field: str, low: float, high: float = math.inf, **limits: bool) -> None:
         kind = f"{field} of the schedule {self.name}"
         value = check_number(kind, getattr(self, field), low, high, **limits)
-        # whole numbers stay what they are
-        if not isinstance(getattr(self, field), int):
-            object.__setattr__(self, field, value)
+        object.__setattr__(self, field, value)
+
+    def _check_whole(self, field: str, low: int) -> None:
+        kind = f"{field} of the schedule {self.name}"
+        object.__setattr__(self, field, check_whole(kind, getattr(self, field), low))
 
     def __str__(self) -> str:
         return as_text(self.name, self)
@@ -67,7 +69,7 @@ class Step(Schedule):
     name: ClassVar[str] = "step"
 
     def __post_init__(self) -> None:
-        self._check("every", 1)
+        self._check_whole("every", 1)
         self._check("factor", 0.0, 1.0, low_open=True)
 
     def factor_at(self, epoch: float, epochs: int) -> float:
@@ -120,7 +122,7 @@ class Plateau(Schedule):
     name: ClassVar[str] = "plateau"
 
     def __post_init__(self) -> None:
-        self._check("patience", 1)
+        self._check_whole("patience", 1)
         self._check("factor", 0.0, 1.0, low_open=True, high_open=True)
         self._check("min_delta", 0.0)
 

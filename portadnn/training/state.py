@@ -48,6 +48,8 @@ class TrainingState:
     network : Network
     epochs, steps_per_epoch : int
         As planned.
+    validates : bool
+        Whether there is validation data, so that reports have its cost and score.
     steps_done : int
     cost : float
         Of the last step done.
@@ -62,6 +64,7 @@ class TrainingState:
     network: Network
     epochs: int
     steps_per_epoch: int
+    validates: bool = False
     steps_done: int = 0
     cost: float = float("nan")
     seconds: float = 0.0
@@ -79,9 +82,11 @@ class TrainingState:
 
     @property
     def parameters(self) -> dict[str, np.ndarray]:
-        """The parameters now, as copies on the host; made when asked for."""
+        """The parameters now, as read-only copies on the host; made when asked for."""
         if self._host is None:
             self._host = {name: np.array(self._to_host(p)) for name, p in self._device.items()}
+            for p in self._host.values():
+                p.flags.writeable = False  # another callback may keep them
         return self._host
 
     def stop(self, reason: str) -> None:

@@ -22,7 +22,7 @@ from portadnn.training.recipe import Plan, Recipe, check_schedule, dropout_rates
 from portadnn.training.schedules import Schedule, as_schedule
 from portadnn.training.state import check_callbacks
 from portadnn.training.stops import DivergenceError, TrainingInterrupted
-from portadnn.training.streams import Batches
+from portadnn.training.streams import Batches, check_seed
 from portadnn.training.validation import Validation, split_validation
 from portadnn.training.weights import example_weights
 
@@ -240,6 +240,9 @@ def train(
     """
     if seed is None:
         seed = int(rng) if isinstance(rng, int | np.integer) else SEED
+    seed = check_seed(seed)
+    if data.labels is None:
+        raise InputError(f"{data.source} has no labels")
     validation_data = None
     if isinstance(validation, Dataset):
         data.check_alike(validation)
@@ -254,10 +257,7 @@ def train(
     network = network_for(data, layers, activations)
     solver = as_solver(optimizer)
     if isinstance(solver, LBFGS) and learning_rate is not None:
-        raise InputError(
-            f"lbfgs chooses the length of its steps: a learning rate ({learning_rate}) cannot be "
-            f"had with it. Leave it out"
-        )
+        raise InputError("lbfgs has no learning rate, for it searches along lines: leave it out")
     plan = Plan(
         _usual_rate(solver) if learning_rate is None else learning_rate,
         epochs,
@@ -370,7 +370,12 @@ def fit(
         if validation is not None:
             held_back = Validation(*(backend.asarray(x) for x in validation))
             check_data(
-                held_back.X, held_back.Y, network=network, backend=backend, what="validation "
+                held_back.X,
+                held_back.Y,
+                held_back.S,
+                network=network,
+                backend=backend,
+                what="validation ",
             )
         options: dict[str, Any] = {
             "report_every": report_every,
@@ -385,7 +390,7 @@ def fit(
 
 
 def _usual_rate(solver: Optimizer | LBFGS) -> float:
-    return solver.usual_rate(LEARNING_RATE) if isinstance(solver, Optimizer) else LEARNING_RATE
+    return solver.usual_rate(LEARNING_RATE) if isinstance(solver, Optimizer) else 1.0
 
 
 def _backend_for(X: Any, backend: str | Backend | None) -> Backend:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from portadnn.errors import InputError, unknown_name
+from portadnn.network.choice import check_number
 
 
 def example_weights(
@@ -48,12 +49,13 @@ def example_weights(
 
 def normalized(weights: np.ndarray) -> np.ndarray | None:
     """Weights (m,) or (n_y, m) with the mean 1, as (1, m) or (n_y, m); None where all are equal."""
-    total = float(np.sum(weights))
-    if not total > 0:
+    largest = float(np.max(weights))
+    if not largest > 0:
         raise InputError("the weights of the examples are all 0: expected some above 0")
     if np.all(weights == weights.flat[0]):
         return None
-    return np.atleast_2d(weights * (weights.size / total))
+    weights = weights / largest  # their sum may be more than a float holds
+    return np.atleast_2d(weights * (weights.size / float(np.sum(weights))))
 
 
 def check_sample_weight(sample_weight: Any, m: int) -> np.ndarray:
@@ -83,14 +85,14 @@ def _class_weights(
         if class_weight != "balanced":
             raise unknown_name("class_weight", class_weight, ["balanced"])
         return len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(
+            f"class_weight is {class_weight!r}: expected 'balanced', or a dict of numbers by class"
+        )
     weights = np.ones(len(classes))
     index = {name: i for i, name in enumerate(classes)}
     for name, weight in class_weight.items():
         if name not in index:
             raise unknown_name("class in class_weight", name, map(str, classes))
-        if not (np.isfinite(weight) and weight >= 0):
-            raise InputError(
-                f"class_weight of {name!r} is {weight:g}: expected a number of 0 or more"
-            )
-        weights[index[name]] = weight
+        weights[index[name]] = check_number(f"class_weight of {name!r}", weight, 0.0)
     return weights

@@ -6,6 +6,8 @@ from support import assert_equal, eps
 
 from portadnn.errors import InputError
 from portadnn.network.layers import (
+    dropout_backward,
+    dropout_forward,
     linear_activation_backward,
     linear_activation_forward,
     linear_backward,
@@ -118,3 +120,31 @@ def test_arrays_of_two_libraries_do_not_mix():
 
     with pytest.raises(TypeError, match="namespace"):
         linear_forward(np.zeros((3, 2)), strict.zeros((1, 3)), np.zeros((1, 1)))
+
+
+def test_dropout_keeps_scales_and_drops(backend):
+    A, D = draw(1, (4, 5))[0], np.random.default_rng(0).random((4, 5)) < 0.5
+    mask = backend.asarray(D, dtype="bool")
+    for function in (dropout_forward, dropout_backward):
+        # 1 / (1 - 0.2) and a product
+        assert_equal(
+            function(backend.asarray(A), mask, 0.2), np.where(D, A / 0.8, 0.0), backend,
+            rtol=2 * eps(backend),
+        )  # fmt: skip
+
+
+def test_what_is_dropped_is_0_even_where_it_is_not_finite(backend):
+    A = backend.asarray([[np.inf, np.nan, 1.0]])
+    D = backend.asarray([[False, False, True]], dtype="bool")
+    assert_equal(dropout_forward(A, D, 0.5), [[0.0, 0.0, 2.0]], backend)
+
+
+def test_dropout_of_0_is_the_identity(backend):
+    A = backend.asarray(draw(1, (4, 5))[0])
+    D = backend.asarray(np.ones((4, 5)), dtype="bool")
+    assert_equal(dropout_forward(A, D, 0.0), backend.to_numpy(A), backend)
+
+
+def test_a_mask_of_another_shape():
+    with pytest.raises(InputError, match=r"mask has shape \(4, 1\), but A has \(4, 5\)"):
+        dropout_forward(np.ones((4, 5)), np.ones((4, 1), bool), 0.5)

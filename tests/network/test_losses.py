@@ -99,3 +99,35 @@ def test_labels_of_another_shape():
 def test_an_unknown_head():
     with pytest.raises(InputError, match="unknown head 'softmx': did you mean 'softmax'"):
         get_head("softmx")
+
+
+@pytest.mark.parametrize(
+    ("head", "rows"), [*((head, 1) for head in HEADS), ("sigmoid", 3), ("identity", 3)]
+)
+def test_weights_multiply_the_cost_of_every_example_or_output(rows, head, backend):
+    S = np.asarray([[2.0, 0.0, 1.0], [0.5, 3.0, 0.25], [1.0, 1.0, 4.0]])[:rows]
+    Z, Y = LOGITS, LABELS[head]
+    if rows == 1:
+        each = [definition(head, Z[:, [j]], Y[:, [j]]) for j in range(3)]
+        expected = sum(s * cost for s, cost in zip(S[0], each, strict=True)) / 3
+    else:
+        expected = sum(
+            S[i, j] * definition(head, Z[i : i + 1, [j]], Y[i : i + 1, [j]])
+            for i in range(3)
+            for j in range(3)
+        ) / 3  # fmt: skip
+    found = compute_cost_with_logits(
+        backend.asarray(Z), backend.asarray(Y), network=network(head), weights=backend.asarray(S)
+    )
+    assert_lives_on(found, backend)
+    assert found.shape == ()
+    # as without weights
+    assert abs(float(found) - expected) < 20 * eps(backend) * expected
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_weights_of_1_change_nothing(head, backend):
+    Z, Y = backend.asarray(LOGITS), backend.asarray(LABELS[head])
+    ones = backend.asarray(np.ones((1, 3)))
+    weighted = compute_cost_with_logits(Z, Y, network=network(head), weights=ones)
+    assert float(weighted) == float(compute_cost_with_logits(Z, Y, network=network(head)))

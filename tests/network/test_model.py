@@ -284,3 +284,45 @@ def test_caches_of_another_network():
     _, caches = L_model_forward(np.ones((4, 2)), initialize_parameters_deep([4, 1]))
     with pytest.raises(InputError, match="1 caches were given: expected one for each of 2"):
         L_model_backward(AL, Y, caches, network=Network((4, 3, 1)))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_weights_and_masks_on_every_backend(head, backend):
+    """Against PyTorch's autograd through NumPy: see tests/training/test_step.py."""
+    network = Network((5, 4, 6, 3), ("tanh", "relu"), head)
+    rng = np.random.default_rng(1)
+    host = initialize_parameters_deep(network.layer_dims, rng=0)
+    X, Y = rng.standard_normal((5, 7)), np.eye(3)[:, rng.integers(0, 3, 7)]
+    S, D1, D2 = rng.random((1, 7)) * 2, rng.random((4, 7)) > 0.5, rng.random((6, 7)) > 0.2
+
+    def everything(asarray):
+        parameters = {name: asarray(p) for name, p in host.items()}
+        options = {
+            "network": network,
+            "masks": {"D1": asarray(D1, dtype="bool"), "D2": asarray(D2, dtype="bool")},
+            "dropout": (0.5, 0.2),
+        }
+        AL, caches = L_model_forward(asarray(X), parameters, **options)
+        weights = asarray(S)
+        return {"AL": AL} | L_model_backward(AL, asarray(Y), caches, weights=weights, **options)
+
+    expected = everything(np.asarray)
+    found = everything(backend.asarray)
+    assert found.keys() == expected.keys()
+    assert {"dA1", "dAD1", "dA2", "dAD2", "dA0"} <= found.keys()
+    for name, x in found.items():
+        # 3 layers of sums of at most 7 terms, as above
+        assert_equal(x, expected[name], backend, rtol=200 * eps(backend))
+
+
+def test_what_a_mask_drops_has_no_gradient():
+    network = Network((2, 3, 1))
+    parameters = initialize_parameters_deep(network.layer_dims, rng=0)
+    D1 = np.asarray([[True, True], [False, False], [True, False]])
+    options = {"network": network, "masks": {"D1": D1}, "dropout": (0.5,)}
+    AL, caches = L_model_forward(np.ones((2, 2)), parameters, **options)
+    grads = L_model_backward(AL, np.zeros((1, 2)), caches, **options)
+    np.testing.assert_array_equal(grads["dA1"] == 0, ~D1)
+    np.testing.assert_array_equal(grads["dA1"][D1], 2 * grads["dAD1"][D1])
+    assert (grads["dW1"][1] == 0).all()
+    assert grads["dW2"][0, 1] == 0

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from support import assert_lives_on
 
 from portadnn.backends import get_backend
 from portadnn.data.dataset import Dataset
@@ -13,8 +14,12 @@ from portadnn.network.model import L_model_backward, L_model_forward, compute_co
 from portadnn.network.optimizers import update_parameters
 from portadnn.network.spec import Network
 from portadnn.training import loop
+from portadnn.training.callbacks import History
 from portadnn.training.inference import evaluate, predict
-from portadnn.training.loop import DivergenceError, TrainingInterrupted
+from portadnn.training.recipe import Plan
+from portadnn.training.step import make_step
+from portadnn.training.stops import DivergenceError, TrainingInterrupted
+from portadnn.training.streams import Batches
 from portadnn.training.train import L_layer_model, train
 
 # published with the course's programming assignment, for RandomState(1) and 0.0075
@@ -129,7 +134,7 @@ def test_nothing_given_is_changed():
         ({"learning_rate": float("nan")}, "learning rate is nan"),
         ({"learning_rate": "fast"}, "learning rate is 'fast': expected a number"),
         ({"num_iterations": 0}, "number of iterations is 0: expected 1 or more"),
-        ({"num_iterations": 2.5}, "number of iterations is 2.5: expected an integer"),
+        ({"num_iterations": 2.5}, "number of iterations is 2.5: expected a whole number"),
         ({"layers_dims": [4, 3, 1]}, r"X has shape \(5, 12\), but the network takes 4 values"),
         ({"layers_dims": [5, 3, 2]}, r"Y has shape \(1, 12\): expected \(2, 12\)"),
         ({"network": Network((5, 2, 1))}, r"layers_dims is \(5, 3, 1\), but the network has"),
@@ -175,11 +180,11 @@ def test_divergence_names_the_iteration_and_keeps_the_last_finite_parameters(bac
     assert "smaller learning rate, for example 5 (it was 50)" in str(error)
     # one step at a time from the start: the iteration named is the first that is not finite
     parameters = initialize_parameters_deep([5, 4, 1], rng=1, backend=backend)
-    step = loop.make_step(NETWORK, backend.xp)
-    inputs = loop.step_inputs(1, 50.0, backend)
+    step = make_step(NETWORK, backend.xp)
+    inputs = Plan(50.0, 1, Batches(12)).inputs(0, 1, NETWORK, backend)
     data = backend.asarray(X), backend.asarray(Y)
     for iteration in range(400):  # noqa: B007 (used after the loop)
-        after, cost = backend.repeat(step, parameters, inputs, data)
+        (after, _), cost = backend.repeat(step, (parameters, {}), inputs, data)
         finite = all(np.isfinite(backend.to_numpy(p)).all() for p in after.values())
         if not (finite and np.isfinite(backend.to_numpy(cost)).all()):
             break
@@ -200,19 +205,20 @@ def test_ctrl_c_keeps_what_was_learnt(backend_name):
     """A signal in the middle of the run, on every backend; the state is that of a whole step."""
     backend = get_backend(backend_name)
     X, Y = small_problem()
-    seen = []
+    done = []
 
-    def on_report(report):
-        seen.append(report)
-        if len(seen) == 3:
-            threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGINT]).start()
+    class CtrlC:
+        def on_progress(self, state):
+            done.append(state.steps_done)
+            if len(done) == 3:
+                threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGINT]).start()
 
     with pytest.raises(TrainingInterrupted) as caught:
-        L_layer_model(X, Y, [5, 4, 1], 0.01, 10**9, rng=0, backend=backend, on_report=on_report)
+        L_layer_model(X, Y, [5, 4, 1], 0.01, 10**9, rng=0, backend=backend, callbacks=[CtrlC()])
     error = caught.value
     assert isinstance(error, KeyboardInterrupt)
     assert 3 <= error.iteration < 10**9
-    assert error.iteration >= seen[-1].iteration
+    assert error.iteration == done[-1]
     # a second run of that many iterations gives the same bits
     again = L_layer_model(X, Y, [5, 4, 1], 0.01, error.iteration, rng=0, backend=backend)
     for name, p in again.items():
@@ -222,9 +228,14 @@ def test_ctrl_c_keeps_what_was_learnt(backend_name):
 def test_a_handler_of_the_users_own_is_left_alone():
     X, Y = small_problem()
     calls = []
+
+    class CtrlC:
+        def on_progress(self, state):
+            signal.raise_signal(signal.SIGINT)
+
     before = signal.signal(signal.SIGINT, lambda *_: calls.append(1))
     try:
-        L_layer_model(X, Y, [5, 1], 0.1, 20, on_report=lambda _: signal.raise_signal(signal.SIGINT))
+        L_layer_model(X, Y, [5, 1], 0.1, 20, callbacks=[CtrlC()])
     finally:
         signal.signal(signal.SIGINT, before)
     assert calls
@@ -244,29 +255,34 @@ def test_chunks_are_short_enough_for_ctrl_c(monkeypatch):
     clock = iter(np.arange(0, 1e6, 0.2))  # every look at the clock is 0.2 s later
     monkeypatch.setattr(loop.time, "perf_counter", lambda: float(next(clock)))
     done = [0]
-    L_layer_model(X, Y, [5, 1], 0.1, 20, on_report=lambda report: done.append(report.iteration))
+
+    class Progress:
+        def on_progress(self, state):
+            done.append(state.steps_done)
+
+    L_layer_model(X, Y, [5, 1], 0.1, 20, callbacks=[Progress()])
     assert max(np.diff(done)) == 1
 
 
 def test_train_returns_a_model_on_the_host(digits, backend_name):
     data = Dataset(digits[0].examples[:100], digits[0].labels[:100], digits[0].classes)
     backend = get_backend(backend_name)
-    history = []
+    history = History()
     model = train(
         data,
         layers=[6],
         activations="tanh",
         learning_rate=0.5,
-        num_iterations=5,
+        epochs=5,
         rng=0,
         backend=backend,
-        history=history,
+        callbacks=[history],
     )
     assert model.network == Network((64, 6, 10), "tanh", "softmax")
     assert all(type(p) is np.ndarray for p in model.parameters.values())
     assert model.dtype == "float32"
     assert model.input_shape == (8, 8)
-    assert history[0][0] == 0
+    assert [row.epoch for row in history.rows] == [1, 5]
     prediction = predict(model, data, backend=backend_name)
     assert prediction.probabilities.shape == (100, 10)
     on_numpy = predict(model, data)
@@ -278,28 +294,40 @@ def test_train_returns_a_model_on_the_host(digits, backend_name):
 
 def test_the_embedded_default_learns_the_digits(digits):
     model = train(
-        digits[0], layers=[64, 32], learning_rate=0.5, num_iterations=1000, rng=3, backend="numpy"
+        digits[0], layers=[64, 32], learning_rate=0.5, epochs=1000, rng=3, backend="numpy"
     )
     assert evaluate(model, digits[1]).accuracy >= 0.96  # the issue's figure
 
 
-def test_interrupted_and_diverged_training_carry_a_model(digits):
-    def stop(report):
+class Interrupt:
+    def on_progress(self, state):
         raise KeyboardInterrupt
 
-    with pytest.raises(TrainingInterrupted) as interrupted:
-        train(digits[0], layers=[3], backend="numpy", on_report=stop)
-    assert interrupted.value.model.network.layer_dims == (64, 3, 10)
-    assert interrupted.value.iteration == 1
+
+def test_interrupted_training_carries_what_was_learnt(backend_name):
+    data = Dataset(np.eye(4), [0, 1, 2, 0], ("a", "b", "c"))
+    options = {"layers": [3], "backend": backend_name}
+    with pytest.raises(TrainingInterrupted) as caught:
+        train(data, **options, callbacks=[Interrupt()])
+    error = caught.value
+    assert error.iteration == 1
+    expected = train(data, **options, epochs=1).parameters
+    backend = get_backend(backend_name)
+    for name, p in expected.items():
+        np.testing.assert_array_equal(error.model.parameters[name], p)
+        assert_lives_on(error.parameters[name], backend)
+
+
+def test_diverged_training_carries_a_model(digits):
     with pytest.raises(DivergenceError) as diverged:
-        train(digits[0], layers=[64, 32], backend="numpy", learning_rate=1e6, num_iterations=50)
+        train(digits[0], layers=[64, 32], backend="numpy", learning_rate=1e6, epochs=50)
     assert all(np.isfinite(p).all() for p in diverged.value.model.parameters.values())
 
 
 def test_two_classes_get_one_sigmoid_unit():
     X, Y = small_problem()
     data = Dataset(X.T, Y[0].astype(int), ("no", "yes"))
-    model = train(data, layers=[], learning_rate=1.0, num_iterations=500, backend="numpy")
+    model = train(data, layers=[], learning_rate=1.0, epochs=500, backend="numpy")
     assert model.network == Network((5, 1), (), "sigmoid")
     assert evaluate(model, data).accuracy == 1
     prediction = predict(model, data)
@@ -310,7 +338,7 @@ def test_two_classes_get_one_sigmoid_unit():
 def test_evaluating_on_other_data():
     X, Y = small_problem()
     data = Dataset(X.T, Y[0].astype(int), ("no", "yes"))
-    model = train(data, layers=[], num_iterations=1, backend="numpy")
+    model = train(data, layers=[], epochs=1, backend="numpy")
     other = Dataset(X.T, Y[0].astype(int), ("cat", "dog"))
     with pytest.raises(InputError, match="has the classes cat, dog, but the model knows no, yes"):
         evaluate(model, other)
@@ -344,7 +372,7 @@ def test_layers_that_are_no_sequence():
 
 
 def test_data_scaled_in_another_way_is_refused(digits):
-    model = train(digits[0], layers=[3], num_iterations=1, backend="numpy")
+    model = train(digits[0], layers=[3], epochs=1, backend="numpy")
     floats = Dataset(digits[1].examples.astype(float), digits[1].labels, digits[1].classes)
     with pytest.raises(InputError, match="holds numbers that are taken as they are, but the model"):
         predict(model, floats)

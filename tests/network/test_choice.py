@@ -1,0 +1,149 @@
+"""Texts that choose an optimizer, a schedule or L-BFGS."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portadnn.errors import InputError
+from portadnn.network.choice import check_number, check_whole
+from portadnn.network.optimizers import OPTIMIZERS, Adam, Momentum, Optimizer, as_optimizer
+from portadnn.training.callbacks import EarlyStopping
+from portadnn.training.lbfgs import LBFGS, as_solver
+from portadnn.training.schedules import (
+    SCHEDULES,
+    Constant,
+    Cosine,
+    Exponential,
+    Plateau,
+    Schedule,
+    Step,
+    as_schedule,
+)
+
+NAMES = ["lbfgs", *OPTIMIZERS, *SCHEDULES]
+FIELDS = ["mu", "beta1", "beta2", "rho", "epsilon", "weight_decay", "memory", "tolerance"]
+FIELDS += ["every", "factor", "warmup", "final", "patience", "min_delta", ""]
+VALUES = ["0", "1", "-1", "0.5", "2.5", "nan", "-inf", "1e400", "9" * 400, "0x1", "", "true", "١"]
+# what someone may have meant, beside any text at all
+NEARLY = st.builds(
+    lambda name, parts: f"{name}:{','.join(f'{f}={v}' if f else v for f, v in parts)}",
+    st.sampled_from(NAMES),
+    st.lists(st.tuples(st.sampled_from(FIELDS), st.sampled_from(VALUES) | st.text()), max_size=3),
+)
+
+
+@pytest.mark.parametrize("choose", [as_solver, as_optimizer, as_schedule])
+@given(text=st.text() | NEARLY)
+def test_any_text_is_a_choice_or_an_input_error(choose, text):
+    try:
+        chosen = choose(text)
+    except InputError as error:
+        assert str(error)
+    else:
+        assert choose(str(chosen)) == chosen
+
+
+UNIT = st.floats(0, 1, exclude_max=True)
+POSITIVE = st.floats(0, 1e6, exclude_min=True)
+FACTOR = st.floats(0, 1, exclude_min=True, exclude_max=True)
+CHOICES = [
+    *(st.builds(rule, weight_decay=st.floats(0, 10)) for rule in OPTIMIZERS.values()),
+    st.builds(Momentum, mu=UNIT),
+    st.builds(Adam, beta1=UNIT, beta2=UNIT, epsilon=POSITIVE),
+    st.builds(LBFGS, memory=st.integers(1, 10**12), tolerance=st.floats(0, 1)),
+    st.just(Constant()),
+    st.builds(Step, every=st.integers(1, 10**12), factor=FACTOR),
+    st.builds(Exponential, factor=FACTOR),
+    st.builds(Cosine, warmup=st.integers(0, 100) | st.floats(0, 100), final=UNIT),
+    st.builds(Plateau, patience=st.integers(1, 100), factor=FACTOR, min_delta=UNIT),
+]
+
+
+@given(st.one_of(CHOICES))
+def test_the_text_of_a_choice_chooses_it_again(chosen):
+    choose = as_schedule if isinstance(chosen, Schedule) else as_solver
+    assert choose(str(chosen)) == chosen
+    assert choose(chosen) is chosen
+
+
+def test_a_value_without_a_name_is_that_of_the_first_field():
+    assert as_optimizer("momentum:0.95") == Momentum(0.95)
+    assert as_schedule("step: 7 , factor = 0.5") == Step(7, 0.5)
+    assert as_solver("lbfgs:20") == LBFGS(20)
+
+
+@pytest.mark.parametrize(
+    ("choose", "text", "message"),
+    [
+        (as_optimizer, "adm", "unknown optimizer 'adm': did you mean 'adam'"),
+        (as_optimizer, "adam:beta3=1", "unknown option of optimizer adam 'beta3': did you mean"),
+        (as_optimizer, "adam:beta1=0.5,beta1=0.6", "beta1 is given twice"),
+        (as_optimizer, "adam:0.9,0.99", "expected adam:beta1=NUMBER,beta2=NUMBER"),
+        (as_optimizer, "adam:beta1=1", "beta1 of adam is 1: expected a finite number 0 or more"),
+        (as_optimizer, "momentum:fast", "mu is 'fast': expected a number"),
+        (as_schedule, "step:2.5", "every is '2.5': expected a whole number"),
+        (as_schedule, "step:0", "every of the schedule step is 0: expected 1 or more"),
+        (as_schedule, "constant:1", "expected constant alone, which has no options"),
+        (as_schedule, "cosin", "unknown schedule 'cosin': did you mean 'cosine'"),
+        (as_solver, "lbfgs:0", "memory of lbfgs is 0: expected 1 or more"),
+        (as_solver, "lbfg", "unknown optimizer 'lbfg': did you mean 'lbfgs'"),
+    ],
+)
+def test_what_is_wrong_with_a_text(choose, text, message):
+    with pytest.raises(InputError, match=message):
+        choose(text)
+
+
+@pytest.mark.parametrize("given", [None, 3, Adam, b"adam", Constant()])
+def test_neither_a_text_nor_an_instance(given):
+    with pytest.raises(TypeError, match="optimizer is .*expected a name such as"):
+        as_optimizer(given)
+
+
+def test_an_instance_of_ones_own_is_taken():
+    class Mine(Optimizer):
+        name = "mine"
+        weight_decay = 0.0
+
+    mine = Mine()
+    assert as_optimizer(mine) is mine
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: Step(every=n),
+        lambda n: Plateau(patience=n),
+        lambda n: LBFGS(memory=n),
+        lambda n: EarlyStopping(patience=n),
+    ],
+)
+@pytest.mark.parametrize("n", [2.5, "10", 0, -1, float("nan"), None])
+def test_counts_are_whole_numbers(make, n):
+    with pytest.raises(InputError, match="expected"):
+        make(n)
+
+
+@pytest.mark.parametrize(
+    "value", [pytest.param(10**400, id="huge"), "ten", None, [1], float("nan"), float("inf"), 1j]
+)
+def test_a_number_that_is_none(value):
+    with pytest.raises(InputError, match="rate is .*expected a"):
+        check_number("rate", value, 0.0)
+
+
+def test_limits_that_are_open():
+    assert check_number("x", 0, 0.0, 1.0) == 0.0
+    assert check_number("x", 1, 0.0, 1.0) == 1.0
+    with pytest.raises(InputError, match="above 0 and below 1"):
+        check_number("x", 0, 0.0, 1.0, low_open=True, high_open=True)
+    with pytest.raises(InputError, match="0 or more and below 1"):
+        check_number("x", 1, 0.0, 1.0, high_open=True)
+
+
+def test_a_whole_number_is_a_python_integer():
+    import numpy as np
+
+    assert type(check_whole("n", np.int64(3), 1)) is int
+    with pytest.raises(InputError, match="n is 3.0: expected a whole number"):
+        check_whole("n", 3.0, 1)
