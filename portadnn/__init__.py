@@ -52,6 +52,7 @@ _HOMES = {
     "errors": ["InputError"],
     "estimator": ["PortaDNNClassifier", "PortaDNNRegressor"],  # need scikit-learn
 }
+# `from portadnn import *` works without scikit-learn, so it leaves the estimators out
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -76,8 +77,6 @@ __all__ = [
     "Momentum",
     "Nesterov",
     "Network",
-    "PortaDNNClassifier",
-    "PortaDNNRegressor",
     "ProgressBar",
     "RMSProp",
     "TensorBoard",
@@ -111,4 +110,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_HOME_OF})

@@ -20,9 +20,12 @@ from portadnn.training.state import EpochRecord, TrainingState
 
 @dataclass(eq=False)
 class History:
-    """The rows of all reports, in ``rows``."""
+    """The rows of all reports of the last run, in ``rows``."""
 
     rows: list[EpochRecord] = field(default_factory=list)
+
+    def on_train_begin(self, state: TrainingState) -> None:
+        self.rows.clear()
 
     def on_epoch_end(self, state: TrainingState) -> None:
         assert state.record is not None

@@ -276,11 +276,6 @@ def train(
     if isinstance(early_stopping, EarlyStopping):
         callbacks = (early_stopping, *callbacks)
     elif early_stopping is not None:
-        if validation_data is None:
-            raise InputError(
-                f"early stopping ({early_stopping}) needs validation data: give some, or a share "
-                f"of the data to hold back for it"
-            )
         callbacks = (EarlyStopping(patience=early_stopping), *callbacks)
     chosen = get_backend(backend)
 

@@ -26,7 +26,7 @@ class Began:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"batch_size": 0}, "batch size is 0: expected 1 or more"),
+        ({"batch_size": 0}, "batch size is 0: expected 1 to 6"),
         ({"batch_size": 7}, "batch size is 7: expected 1 to 6"),
         ({"batch_size": 2.5}, "batch size is 2.5: expected a whole number"),
         ({"epochs": 0}, "number of epochs is 0: expected 1 or more"),
