@@ -5,7 +5,6 @@ import pytest
 from support import assert_lives_on
 
 from portadnn.backends import get_backend
-from portadnn.training.loop import step_inputs
 from portadnn.training.step import make_step
 
 
@@ -78,26 +77,30 @@ def training(backend, digits):
     step = make_step(network, backend.xp)
     X = backend.asarray(digits[0].columns("float64")[:, :40])
     Y = backend.asarray(digits[0].targets("float64")[:, :40])
-    return step, initialize_parameters_deep(network.layer_dims, backend=backend), (X, Y)
+    return step, (initialize_parameters_deep(network.layer_dims, backend=backend), {}), (X, Y)
+
+
+def step_inputs(n, rate, backend):
+    return {"learning_rate": backend.asarray(np.full((n, 1, 1), rate))}
 
 
 def test_how_a_run_is_cut_into_chunks_does_not_change_its_bits(backend, digits):
     # a replay one step at a time must retrace the run; on JAX both are the same compiled program
-    step, parameters, data = training(backend, digits)
-    whole, costs = backend.repeat(step, parameters, step_inputs(7, 0.3, backend), data)
-    cut = parameters
+    step, state, data = training(backend, digits)
+    (whole, _), costs = backend.repeat(step, state, step_inputs(7, 0.3, backend), data)
+    cut = state
     for n in (1, 4, 2):
         cut, _ = backend.repeat(step, cut, step_inputs(n, 0.3, backend), data)
     assert tuple(costs.shape) == (7,)
     for name, p in whole.items():
-        np.testing.assert_array_equal(backend.to_numpy(cut[name]), backend.to_numpy(p))
+        np.testing.assert_array_equal(backend.to_numpy(cut[0][name]), backend.to_numpy(p))
 
 
 def test_jax_compiles_once_for_every_length_of_a_chunk(require, digits):
     require("jax")
     backend = get_backend("jax")
     with backend.scope():
-        step, parameters, data = training(backend, digits)
+        step, state, data = training(backend, digits)
         traces = []
 
         def counted(*arguments):
@@ -105,7 +108,7 @@ def test_jax_compiles_once_for_every_length_of_a_chunk(require, digits):
             return step(*arguments)
 
         for n in (1, 2, 64, 100, 3):
-            backend.repeat(counted, parameters, step_inputs(n, 0.1 * n, backend), data)
+            backend.repeat(counted, state, step_inputs(n, 0.1 * n, backend), data)
     # once for the shapes of the outputs, once for the loop
     assert len(traces) == 2
 
