@@ -48,6 +48,10 @@ class RunOptions:
     l1: Annotated[float, Parameter(help="Penalty l1 sum(abs(W)).")] = 0.0
     clip_norm: Annotated[float | None, Parameter(help="Largest norm of all gradients.")] = None
     dropout: Annotated[float, Parameter(help="Share of the hidden units to drop.")] = 0.0
+    first_layer: Annotated[
+        Literal["feature", "sample"],
+        Parameter(help="Form of the first layer; sample space is for data wider than many."),
+    ] = "feature"
     class_weight: Annotated[Literal["balanced"] | None, Parameter(help="Weigh classes.")] = None
     seed: Annotated[
         WholeNumber | None, Parameter(help="Default draws as numpy.random.RandomState(3).")
@@ -66,6 +70,7 @@ class RunOptions:
         from portadnn.network.optimizers import as_optimizer
         from portadnn.parity.run import Run
         from portadnn.training.recipe import Recipe, check_schedule, dropout_rates
+        from portadnn.training.sample_space import choose_form
         from portadnn.training.train import network_for
         from portadnn.training.weights import example_weights
 
@@ -86,7 +91,7 @@ class RunOptions:
         recipe = Recipe(
             optimizer, self.l2, self.l1, self.clip_norm, dropout_rates(self.dropout, network)
         )
-        return Run(
+        run = Run(
             network,
             parameters,
             X,
@@ -98,6 +103,10 @@ class RunOptions:
             schedule=self.schedule,  # type: ignore[arg-type]  # a text
             weights=example_weights(data.labels, data.classes, self.class_weight),
         )
+        if self.first_layer == "feature":
+            return run
+        choose_form(self.first_layer, network, run.plan)
+        return run.in_sample_space(self.dtype)
 
 
 @parity.default

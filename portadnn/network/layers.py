@@ -80,7 +80,7 @@ def linear_activation_forward(A_prev, W, b, activation, *, xp=None):
     return g.forward(Z, xp=xp), (linear_cache, Z)
 
 
-def linear_backward(dZ, cache, *, input_gradient=True, xp=None):
+def linear_backward(dZ, cache, *, input_gradient=True, weight_gradient=True, xp=None):
     """Gradients of ``Z = W A_prev + b``, averaged over the batch.
 
     Parameters
@@ -89,11 +89,13 @@ def linear_backward(dZ, cache, *, input_gradient=True, xp=None):
     cache : (A_prev, W, b), shapes (n_prev, m), (n_l, n_prev), (n_l, 1)
     input_gradient : bool
         Whether ``dA_prev`` is wanted; the first layer of a training step does without.
+    weight_gradient : bool
+        Whether ``dW`` is wanted; the first layer in sample space does without.
 
     Returns
     -------
     dA_prev : array, shape (n_prev, m), or None
-    dW : array, shape (n_l, n_prev)
+    dW : array, shape (n_l, n_prev), or None
     db : array, shape (n_l, 1)
 
     Raises
@@ -122,7 +124,7 @@ def linear_backward(dZ, cache, *, input_gradient=True, xp=None):
         )
     xp = resolve(xp, dZ, A_prev, W, b)
     m = A_prev.shape[1]
-    dW = xp.divide(xp.matmul(dZ, A_prev.T), m)  # (n_l, n_prev)
+    dW = xp.divide(xp.matmul(dZ, A_prev.T), m) if weight_gradient else None  # (n_l, n_prev)
     db = xp.divide(xp.sum(dZ, axis=1, keepdims=True), m)  # (n_l, 1)
     dA_prev = xp.matmul(W.T, dZ) if input_gradient else None  # (n_prev, m)
     return dA_prev, dW, db

@@ -123,6 +123,7 @@ def L_model_backward(
     masks=None,
     dropout=(),
     input_gradient=True,
+    first_weight_gradient=True,
     xp=None,
 ):
     """Gradients of the cost with respect to every parameter, by backpropagation.
@@ -140,6 +141,8 @@ def L_model_backward(
         As given to ``L_model_forward``.
     input_gradient : bool
         Whether ``dA0``, the gradient with respect to X, is computed; training does without.
+    first_weight_gradient : bool
+        Whether ``dW1`` is computed; training in sample space does without.
 
     Returns
     -------
@@ -178,9 +181,15 @@ def L_model_backward(
             g = get_activation(activations[l - 1])
             dZ = g.backward(grads[f"dA{l}"], Z, A=A, xp=xp)  # (n_l, m)
         dA_prev, dW, db = linear_backward(
-            dZ, linear_cache, input_gradient=input_gradient or l > 1, xp=xp
+            dZ,
+            linear_cache,
+            input_gradient=input_gradient or l > 1,
+            weight_gradient=first_weight_gradient or l > 1,
+            xp=xp,
         )
-        grads |= {f"dZ{l}": dZ, f"dW{l}": dW, f"db{l}": db}
+        grads |= {f"dZ{l}": dZ, f"db{l}": db}
+        if dW is not None:
+            grads[f"dW{l}"] = dW
         if dA_prev is not None:
             D = masks.get(f"D{l - 1}")
             if D is not None:

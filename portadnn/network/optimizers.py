@@ -85,6 +85,8 @@ class Optimizer:
         Decoupled: every W is multiplied by ``1 - rate weight_decay``; biases are not.
     slots : tuple of str
         What the state keeps of every parameter: "v" the mean of the gradient, "s" of its square.
+    linear : bool
+        Whether parameters and state are linear in the gradients.
 
     Examples
     --------
@@ -101,6 +103,7 @@ class Optimizer:
 
     name: ClassVar[str]
     slots: ClassVar[tuple[str, ...]] = ()
+    linear: ClassVar[bool] = True
 
     weight_decay: float = field(default=0.0, kw_only=True)
 
@@ -236,6 +239,7 @@ class RMSProp(Optimizer):
     epsilon: float = 1e-8
     name: ClassVar[str] = "rmsprop"
     slots: ClassVar[tuple[str, ...]] = ("s",)
+    linear: ClassVar[bool] = False
 
     @classmethod
     def usual_rate(cls, plain: float) -> float:
@@ -261,6 +265,7 @@ class Adam(Optimizer):
     epsilon: float = 1e-8
     name: ClassVar[str] = "adam"
     slots: ClassVar[tuple[str, ...]] = ("v", "s")
+    linear: ClassVar[bool] = False
 
     @classmethod
     def usual_rate(cls, plain: float) -> float:

@@ -13,8 +13,10 @@ from __future__ import annotations
 from portadnn.network.namespace import resolve
 
 
-def penalty(parameters, *, l2=0.0, l1=0.0, xp=None):
+def penalty(parameters, *, l2=0.0, l1=0.0, gram=None, xp=None):
     """``l2 / 2 sum(W^2) + l1 sum(abs(W))`` over all layers, a 0-d array.
+
+    In sample space, W1 is K B and ``gram`` is ``B B^T``: its squares sum to ``sum((K gram) K)``.
 
     >>> import numpy as np
     >>> float(penalty({"W1": np.asarray([[3.0, -4.0]]), "b1": np.asarray([[9.0]])}, l2=2.0, l1=1.0))
@@ -22,10 +24,11 @@ def penalty(parameters, *, l2=0.0, l1=0.0, xp=None):
     """
     xp = resolve(xp, *parameters.values())
     total = None
-    for W in _weights(parameters).values():
+    for name, W in _weights(parameters).items():
         parts = []
         if l2:
-            parts.append(xp.multiply(xp.sum(xp.multiply(W, W)), l2 / 2))
+            other = W if gram is None or name != "W1" else xp.matmul(W, gram)
+            parts.append(xp.multiply(xp.sum(xp.multiply(other, W)), l2 / 2))
         if l1:
             parts.append(xp.multiply(xp.sum(xp.abs(W)), l1))
         for part in parts:

@@ -118,6 +118,8 @@ def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
         "schedule": str(run.schedule),
         "epochs": run.plan.epochs,
         "weighted": run.weights is not None,
+        "sample": run.sample,
+        "gram": run.gram is not None,
         "backend": bundle.backend,
         "dtype": bundle.dtype,
         "matmul": bundle.matmul,
@@ -127,6 +129,7 @@ def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
     }
     arrays = {"run/X": run.X, "run/Y": run.Y}
     arrays |= {} if run.weights is None else {"run/S": run.weights}
+    arrays |= {} if run.gram is None else {"run/gram": run.gram}
     arrays |= {f"run/parameters/{name}": p for name, p in run.parameters.items()}
     for record in bundle.records:
         declared = run.declared(record.step, record.dtype)
@@ -179,7 +182,7 @@ def _read(file: h5py.File) -> Bundle:
     used = {"header": _text_array(text)}
 
     def take(name: str, dtype: str) -> np.ndarray:
-        x = read_array(file, name, kinds="fb", expected=f"an array of {dtype}")
+        x = read_array(file, name, kinds="fbi", expected=f"an array of {dtype}")
         if x.dtype != dtype:
             raise InputError(f"{name} has dtype {x.dtype}: expected {dtype}")
         used[name] = x
@@ -198,6 +201,8 @@ def _read(file: h5py.File) -> Bundle:
         header["schedule"],
         take("run/S", "float64") if header["weighted"] else None,
         header["epochs"],
+        header["sample"],
+        take("run/gram", "float64") if header["gram"] else None,
     )
     dtype, matmul = header["dtype"], header["matmul"]
     declared_format(dtype, matmul)

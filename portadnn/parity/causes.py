@@ -48,6 +48,7 @@ HYPOTHESES: dict[str, tuple[Callable[[Case], Found], ...]] = {
     "S": (*_GIVEN, mistakes.other_step),
     **dict.fromkeys(SCALARS, (precision.narrow_result, mistakes.sign_flip, mistakes.other_step)),
     "D": (mistakes.other_step, mistakes.permuted),
+    "place": (mistakes.other_step,),
     "W": _GIVEN,
     "b": _GIVEN,
     **dict.fromkeys(("vW", "vb", "sW", "sb"), _GIVEN),

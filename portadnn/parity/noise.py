@@ -9,6 +9,7 @@ import numpy as np
 from portadnn.backends import Backend
 from portadnn.network.model import L_model_backward, L_model_forward, compute_cost_with_logits
 from portadnn.parity.run import Run, final_parameters
+from portadnn.training.sample_space import sample_gradient
 from portadnn.training.step import final_gradients
 
 
@@ -56,7 +57,7 @@ def distance(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -
     return largest
 
 
-def split_step(state, inputs, X, Y, S=None, *, network, recipe, xp):
+def split_step(state, inputs, X, Y, S=None, gram=None, *, network, recipe, sample=False, xp):
     """A training step whose gradients are added up from two halves of the batch."""
     parameters, slots = state
     if "batch" in inputs:
@@ -64,6 +65,7 @@ def split_step(state, inputs, X, Y, S=None, *, network, recipe, xp):
         S = None if S is None else xp.take(S, inputs["batch"], axis=1)
     m = X.shape[1]
     grads: dict = {}
+    parts: list = []
     cost = 0.0
     for part in (slice(0, m // 2), slice(m // 2, m)):
         X_part, Y_part = X[:, part], Y[:, part]
@@ -80,9 +82,13 @@ def split_step(state, inputs, X, Y, S=None, *, network, recipe, xp):
         found = L_model_backward(
             AL, Y_part, caches, weights=weights, input_gradient=False, **options, **dropout
         )
+        parts.append(found["dZ1"])
         for name in (f"d{parameter}" for parameter in parameters):
             term = xp.multiply(found[name], share)
             grads[name] = grads[name] + term if name in grads else term
+    if sample:  # nothing is added up in it
+        dZ1 = xp.concat(parts, axis=1)
+        grads["dW1"] = sample_gradient(dZ1, parameters["W1"], inputs, xp=xp)
     gradients, _ = final_gradients(parameters, grads, recipe, xp)
     scalars = {name: inputs[name] for name in recipe.scalar_names}
     return recipe.optimizer.update(parameters, gradients, slots, scalars, xp=xp), cost

@@ -20,7 +20,7 @@ from portadnn.parity.rounded import Rounded
 from portadnn.parity.run import Run
 
 _NAME = re.compile(r"(dAD|dZ|dW|db|dA|AD|A|Z|D|W|b|rW|gW|gb|vW|vb|sW|sb)(\d+)(\+?)")
-_SINGLE = ("X", "Y", "S", "penalty", "cost", "norm")
+_SINGLE = ("X", "Y", "S", "place", "penalty", "cost", "norm")
 
 UPDATED = ("W+", "b+", "vW+", "vb+", "sW+", "sb+")
 SCALARS = ("learning_rate", "shrinkage", "correction1", "correction2")
@@ -52,6 +52,7 @@ def operands(run: Run, tensor: str) -> tuple[str, ...]:
     L, dropped = network.L, recipe.dropped_layers()
     A_prev = "X" if l <= 1 else f"AD{l - 1}" if l - 1 in dropped else f"A{l - 1}"
     S = () if run.weights is None else ("S",)
+    place = () if run.batch_size is None else ("place",)
     if kind in UPDATED:
         name = tensor.lstrip("vs")[:-1]
         # dW as well: what the optimizer is given may be fused with what made it
@@ -66,7 +67,7 @@ def operands(run: Run, tensor: str) -> tuple[str, ...]:
         "penalty": tuple(f"W{i}" for i in range(1, L + 1)),
         "cost": (f"Z{L}", "Y", *S, *(("penalty",) if recipe.penalized else ())),
         "dZ": (f"A{l}", "Y", *S) if l == L else (f"dA{l}", f"Z{l}", f"A{l}"),
-        "dW": (f"dZ{l}", A_prev),
+        "dW": ("dZ1", *place) if l == 1 and run.sample else (f"dZ{l}", A_prev),
         "db": (f"dZ{l}",),
         "dAD": (f"W{l + 1}", f"dZ{l + 1}"),
         "dA": (f"dAD{l}", f"D{l}") if l in dropped else (f"W{l + 1}", f"dZ{l + 1}"),
@@ -130,7 +131,9 @@ def step_order(run: Run) -> Iterator[tuple[int, str]]:
 def is_matrix_product(run: Run, tensor: str) -> bool:
     """Whether the tensor is a product of two matrices; db, a mean, is not."""
     kind, l = kind_and_layer(tensor)
-    return kind in ("Z", "dW", "dAD") or (kind == "dA" and l not in run.recipe.dropped_layers())
+    if kind == "dW":
+        return l > 1 or not run.sample
+    return kind in ("Z", "dAD") or (kind == "dA" and l not in run.recipe.dropped_layers())
 
 
 def factors(run: Run, tensor: str, t: Mapping[str, np.ndarray]) -> Operands | None:
@@ -193,7 +196,12 @@ def compute(
             A, D = x
             return updates.dropout(A, D, recipe.dropout[l - 1], form)
         case "penalty":
-            return updates.penalty(x, recipe.l2, recipe.l1, form, entries or 1)
+            gram = None
+            if run.gram is not None:
+                # as the backend was given it
+                dtype = "float32" if form.largest < 1e300 else "float64"
+                gram = run.gram.astype(dtype).astype(np.float64)
+            return updates.penalty(x, recipe.l2, recipe.l1, form, entries or 1, gram)
         case "cost":
             bound = _bound_of("COST", network.head)(x[0], x[1], form, S)
             if not recipe.penalized:
@@ -201,6 +209,8 @@ def compute(
             whole = bound.exact + t["penalty"]
             error = 2 * (form.u + U_SHADOW) * np.abs(whole) + bound.det
             return within(whole, error, bound.magnitude + np.abs(t["penalty"]))
+        case "dW":  # of the first layer, in sample space
+            return updates.placed(x[0], t.get("place"), network.layer_dims, divisor, form)
         case "dZ" if l == network.L:
             return elementwise.output_gradient(x[0], x[1], form, S)
         case "dZ":

@@ -14,9 +14,10 @@ from portadnn.backends import Backend
 from portadnn.errors import InputError
 from portadnn.network.spec import Network
 from portadnn.training.recipe import PLAIN, Plan, Recipe, check_schedule
+from portadnn.training.sample_space import SampleSpace
 from portadnn.training.schedules import Constant, Plateau, Schedule, as_schedule
 from portadnn.training.step import make_step, observed_step, train_step
-from portadnn.training.streams import Batches
+from portadnn.training.streams import Batches, place_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,10 @@ class Run:
         Of the examples, of mean 1.
     epochs : int, optional
         That the schedule is for; default as many as the steps take.
+    sample : bool
+        Whether W1 and X are those of sample space: see ``in_sample_space``.
+    gram : array, shape (n_1 + m, n_1 + m), optional
+        There, with an l2 penalty.
 
     Raises
     ------
@@ -65,6 +70,8 @@ class Run:
     schedule: Schedule = field(default_factory=Constant)
     weights: np.ndarray | None = None
     epochs: int | None = None
+    sample: bool = False
+    gram: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         rate, steps = check_schedule(self.learning_rate, self.steps, "steps")
@@ -103,8 +110,10 @@ class Run:
         return Plan(self.learning_rate, epochs, batches, self.recipe, self.schedule)
 
     @property
-    def shared(self) -> tuple[np.ndarray, ...]:
-        """What every step reads: X, Y, and the weights where there are any."""
+    def shared(self) -> tuple[np.ndarray | None, ...]:
+        """What every step reads, as the step takes it: X, Y, weights, and the Gram matrix."""
+        if self.gram is not None:
+            return self.X, self.Y, self.weights, self.gram
         return (self.X, self.Y) if self.weights is None else (self.X, self.Y, self.weights)
 
     @property
@@ -131,17 +140,37 @@ class Run:
     def declared(self, step: int, dtype: str) -> dict[str, np.ndarray]:
         """What the step should be given: data, weights, scalars and masks."""
         batch = self.batch(step)
-        given = dict(zip(("X", "Y", "S"), self.shared, strict=False))
+        given = {"X": self.X, "Y": self.Y}
+        if self.weights is not None:
+            given["S"] = self.weights
         if batch is not None:
             given = {name: x[:, batch] for name, x in given.items()}
         given |= {name: np.full((1, 1), x) for name, x in self.plan.scalars(step).items()}
-        return {name: x.astype(dtype) for name, x in given.items()} | self.plan.masks(
-            step, self.network
-        )
+        rounded = {name: x.astype(dtype) for name, x in given.items()}
+        if self.sample and batch is not None:
+            rounded["place"] = place_of(batch, self.X.shape[1])
+        return rounded | self.plan.masks(step, self.network)
 
     def inputs(self, start: int, stop: int, backend: Backend) -> dict[str, Any]:
         """What changes from step to step, for ``backend.repeat``."""
-        return self.plan.inputs(start, stop, self.network, backend)
+        return self.plan.inputs(start, stop, self.network, backend, sample=self.sample)
+
+    def in_sample_space(self, dtype: str) -> Run:
+        """The same training of data and weights in ``dtype``, with the first layer in sample space.
+
+        It is a run of its own, whose data are H and whose W1 is K of ``sample_space.py``.
+        """
+        W0, X = self.parameters["W1"].astype(dtype), self.X.astype(dtype)
+        space = SampleSpace.of(self.network, W0, X)
+        return replace(
+            self,
+            network=space.network,
+            parameters=space.enter(self.parameters),
+            X=space.H,
+            epochs=self.plan.epochs,
+            sample=True,
+            gram=space.gram if self.recipe.l2 else None,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +200,9 @@ class StepRecord:
 
 
 def dtype_of(tensor: str, dtype: str) -> str:
-    """That a tensor must have in a run of ``dtype``: masks are bool."""
+    """That a tensor must have in a run of ``dtype``: masks are bool, places int32."""
+    if tensor == "place":
+        return "int32"
     return "bool" if re.fullmatch(r"D\d+", tensor) else dtype
 
 
@@ -195,9 +226,9 @@ def watch(
     with backend.scope():
         shared, start = _on(backend, run)
         compiled = jit and xp is None
-        options = {"network": run.network, "recipe": run.recipe}
+        options = {"network": run.network, "recipe": run.recipe, "sample": run.sample}
         if compiled:
-            step = make_step(run.network, backend.xp, observed_step, run.recipe)
+            step = make_step(run.network, backend.xp, observed_step, run.recipe, run.sample)
         else:
             step = functools.partial(observed_step, **options, xp=xp or backend.xp)
         repeat = backend.repeat if compiled else functools.partial(Backend.repeat, backend)
@@ -208,7 +239,9 @@ def watch(
             done = target + 1
             (after, slots), tensors = state
             if "X" not in tensors:
-                tensors = {**dict(zip(("X", "Y", "S"), shared, strict=False)), **tensors}
+                whole = {name: x for name, x in zip(("X", "Y", "S"), shared, strict=False)
+                         if x is not None}  # fmt: skip
+                tensors = {**whole, **tensors}
             tensors = {**tensors, **{f"{name}+": p for name, p in {**after, **slots}.items()}}
             host = {name: np.array(backend.to_numpy(x)) for name, x in tensors.items()}
             yield StepRecord(target, backend.dtype_name, host)
@@ -220,7 +253,7 @@ def final_parameters(
     """The parameters after the run as training makes it, with nothing watched."""
     with backend.scope():
         shared, state = _on(backend, run)
-        step = make_step(run.network, backend.xp, step, run.recipe)
+        step = make_step(run.network, backend.xp, step, run.recipe, run.sample)
         for start in range(0, run.steps, 100):
             stop = min(start + 100, run.steps)
             state, _ = backend.repeat(step, state, run.inputs(start, stop, backend), shared)
@@ -231,13 +264,19 @@ def _on(backend: Backend, run: Run) -> tuple[tuple[Any, ...], tuple[Any, Any]]:
     """What every step reads, and the state before the first, on the backend."""
     parameters = {name: backend.asarray(p) for name, p in run.parameters.items()}
     state = parameters, run.recipe.optimizer.init(parameters, xp=backend.xp)
-    return tuple(backend.asarray(x) for x in run.shared), state
+    return tuple(None if x is None else backend.asarray(x) for x in run.shared), state
 
 
 def _blank_tensors(run: Run, backend: Backend, state: Any, shared: Any) -> Any:
     """Zeros of the shapes of a step's tensors: a compiled loop fixes its state's shapes."""
     first = {name: x[0, ...] for name, x in run.inputs(0, 1, backend).items()}
     (_, observed), _ = observed_step(
-        (state, {}), first, *shared, network=run.network, recipe=run.recipe, xp=backend.xp
+        (state, {}),
+        first,
+        *shared,
+        network=run.network,
+        recipe=run.recipe,
+        sample=run.sample,
+        xp=backend.xp,
     )
     return {name: backend.xp.zeros_like(x) for name, x in observed.items()}

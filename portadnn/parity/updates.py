@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from portadnn.network.optimizers import Optimizer
-from portadnn.parity.bounds import K_DIV, Bound, Format, product, within
+from portadnn.parity.bounds import K_DIV, U_SHADOW, Bound, Format, gamma, product, within
 from portadnn.parity.elementwise import SECOND_ORDER
 from portadnn.parity.rounded import Rounded
 
@@ -29,16 +29,60 @@ def dropout(A: np.ndarray, D: np.ndarray, rate: float, form: Format) -> Bound:
     )
 
 
-def penalty(Ws: Sequence[np.ndarray], l2: float, l1: float, form: Format, entries: int) -> Bound:
-    """``l2 / 2 sum(W^2) + l1 sum(|W|)``: sums of products, added up layer by layer."""
-    terms = [
+def penalty(
+    Ws: Sequence[np.ndarray],
+    l2: float,
+    l1: float,
+    form: Format,
+    entries: int,
+    gram: np.ndarray | None = None,
+) -> Bound:
+    """``l2 / 2 sum(W^2) + l1 sum(|W|)``: sums of products, added up layer by layer.
+
+    In sample space the first is ``l2 / 2 sum((K gram) K)``, where what ``K gram`` may err by counts
+    as much as its own K.
+    """
+    if gram is None:
+        bound = _sum(_penalty_terms(Ws, l2, l1), form, entries, lambda total: total)
+        return Bound(*(np.reshape(x, ()) for x in bound))
+    K, *Ws = Ws
+    inner = product(K, gram, form=form, entries=entries)
+    size = np.sum(np.abs(inner.exact * K))
+    error = np.sum(np.abs(K) * inner.det) + gamma(K.size + 1, form.u + U_SHADOW) * size
+    squares = np.sum(inner.exact * K)
+    first = Rounded(squares, error + K.size * form.tiny, np.max(inner.magnitude), form)
+    first = first * Rounded.constant(l2 / 2, form)
+    terms = _penalty_terms(Ws, l2, l1)
+    bound = _sum(terms, form, entries, lambda total: first + total) if terms else first.bound()
+    return Bound(*(np.reshape(x, ()) for x in bound))
+
+
+def _penalty_terms(
+    Ws: Sequence[np.ndarray], l2: float, l1: float
+) -> list[tuple[np.ndarray, np.ndarray, float]]:
+    return [
         (np.abs(W), other, factor)
         for W in Ws
         for factor, other in ((l2 / 2, np.abs(W)), (l1, np.ones_like(W)))
         if factor
     ]
-    bound = _sum(terms, form, entries, lambda total: total)
-    return Bound(*(np.reshape(x, ()) for x in bound))
+
+
+def placed(
+    dZ: np.ndarray,
+    place: np.ndarray | None,
+    layer_dims: Sequence[int],
+    divisor: int | None,
+    form: Format,
+) -> Bound:
+    """dW1 in sample space: ``dZ1 / B`` where the batch's examples stand, else 0; one division."""
+    n_1, size = dZ.shape
+    if place is not None:
+        dZ = np.concatenate([dZ, np.zeros((n_1, 1))], axis=1)[:, place.astype(int)]
+    found = np.concatenate([np.zeros((n_1, layer_dims[0] - dZ.shape[1])), dZ], axis=1)
+    found = found / (divisor or size)
+    v = form.u + U_SHADOW
+    return within(found, SECOND_ORDER * K_DIV * v * np.abs(found) + form.tiny * (found != 0))
 
 
 def penalized(dW: np.ndarray, W: np.ndarray, l2: float, l1: float, form: Format) -> Bound:

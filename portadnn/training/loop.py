@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -14,6 +14,7 @@ from portadnn.backends import Backend
 from portadnn.network.choice import check_whole
 from portadnn.network.spec import Network
 from portadnn.training.recipe import Plan
+from portadnn.training.sample_space import SampleSpace
 from portadnn.training.state import EpochRecord, TrainingState, check_callbacks, notify
 from portadnn.training.step import make_step
 from portadnn.training.stops import DivergenceError, TrainingInterrupted, deferred_interrupt
@@ -49,6 +50,9 @@ class Loop:
         Called with the number of the first step of a chunk and the costs of its steps.
     slots : dict, optional
         What the optimizer keeps, to start from where it is not empty; it ends as that of the end.
+    space : SampleSpace, optional
+        Where ``shared`` and the validation data are in its terms. What goes in and comes out, to
+        callbacks too, is not.
     """
 
     network: Network
@@ -60,6 +64,7 @@ class Loop:
     callbacks: Iterable[Any] = ()
     on_costs: Callable[[int, np.ndarray], None] | None = None
     slots: dict[str, Any] | None = None
+    space: SampleSpace | None = None
     _factor: float = field(default=1.0, init=False)  # on the rate, of a plateau schedule
 
     def __post_init__(self) -> None:
@@ -80,7 +85,7 @@ class Loop:
             self.plan.batches.steps_per_epoch,
             validates=self.validation is not None,
         )
-        state._to_host = self.backend.to_numpy
+        state._to_host = self._to_host
         state.moved_to(parameters)
         tracker = self.plan.schedule.tracker()
         epoch_costs: list[float] = []
@@ -100,7 +105,7 @@ class Loop:
             if state.steps_done % state.steps_per_epoch == 0:
                 epoch_costs.clear()
             if interrupted():
-                raise TrainingInterrupted(state.steps_done, parameters)
+                raise TrainingInterrupted(state.steps_done, self._leave(parameters))
             return state.stopped is not None
 
         try:
@@ -110,7 +115,7 @@ class Loop:
         except KeyboardInterrupt as error:
             if isinstance(error, TrainingInterrupted):
                 raise
-            raise TrainingInterrupted(state.steps_done, state._device) from None
+            raise TrainingInterrupted(state.steps_done, self._leave(state._device)) from None
         finally:
             notify(callbacks, "on_train_end", state)
         if state.kept is not None:
@@ -119,18 +124,35 @@ class Loop:
 
     def _descend(self, parameters: Parameters, progress: TrainingState, after: After) -> Parameters:
         """Make the steps, and return the last parameters."""
+        if self.space is not None:
+            entered = self.space.enter(parameters)
+            parameters = {name: self.backend.asarray(p) for name, p in entered.items()}
         last = parameters
+        progress.moved_to(parameters)
         for last, costs in self._chunks(parameters, progress):
             if after(last, costs):
                 break
-        return last
+        return self._leave(last)
+
+    def _leave(self, parameters: Parameters) -> Parameters:
+        """The parameters of the network itself, on the backend."""
+        if self.space is None:
+            return parameters
+        left = self._to_host(parameters)
+        return {name: self.backend.asarray(p) for name, p in left.items()}
+
+    def _to_host(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Copies of parameters, or of slots, of the network itself."""
+        host = {name: np.array(self.backend.to_numpy(p)) for name, p in arrays.items()}
+        return host if self.space is None else self.space.leave(host)
 
     def _chunks(
         self, parameters: dict[str, Any], progress: TrainingState
     ) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
         """Parameters after a chunk of steps, and the steps' costs; ``progress`` is kept up."""
         recipe, backend = self.plan.recipe, self.backend
-        step = make_step(self.network, backend.xp, recipe=recipe)
+        network = self.network if self.space is None else self.space.network
+        step = make_step(network, backend.xp, recipe=recipe, sample=self.space is not None)
         slots = self.slots or recipe.optimizer.init(parameters, xp=backend.xp)
         state: State = (parameters, slots)
         started = time.perf_counter()
@@ -147,16 +169,23 @@ class Loop:
             progress.steps_done, progress.cost = done, float(costs[-1])
             progress.seconds = now - started
             progress.moved_to(state[0])
-            if self.slots is not None:
-                self.slots.update(state[1])
             yield state[0], costs
             if now - chunk_started < CHUNK_SECONDS / 2:
                 chunk = min(2 * chunk, LARGEST_CHUNK)
             elif now - chunk_started > CHUNK_SECONDS:
                 chunk = max(chunk // 2, 1)
+        if self.slots is not None:
+            self.slots.update(self._leave(state[1]))
 
     def _inputs(self, start: int, n: int) -> dict[str, Any]:
-        return self.plan.inputs(start, start + n, self.network, self.backend, self._factor)
+        return self.plan.inputs(
+            start,
+            start + n,
+            self.network,
+            self.backend,
+            self._factor,
+            sample=self.space is not None,
+        )
 
     def _chunk_length(self, done: int, chunk: int) -> int:
         """As many steps as may be made in one go from here: of one batch size, before a report."""
@@ -188,7 +217,7 @@ class Loop:
         sizes = [batches.size(last - i) for i in range(len(costs))][::-1]
         mean = math.fsum(c * n for c, n in zip(costs, sizes, strict=True)) / sum(sizes)
         scores = (None, None) if self.validation is None else self.validation.score(
-            parameters, self.network, self.backend
+            parameters, self.space.network if self.space else self.network, self.backend
         )  # fmt: skip
         return EpochRecord(state.epoch, mean, self.plan.rate(last, self._factor), *scores)
 
@@ -201,7 +230,7 @@ class Loop:
             finite = math.isfinite(cost) and _all_finite(after[0], self.backend)
             if not finite or iteration == done + n - 1:
                 rate = self.plan.rate(iteration, self._factor)
-                return DivergenceError(iteration, cost, rate, state[0])
+                return DivergenceError(iteration, cost, rate, self._leave(state[0]))
             state, iteration = after, iteration + 1
 
 

@@ -14,7 +14,7 @@ from portadnn.network.choice import check_number, check_whole
 from portadnn.network.optimizers import GradientDescent, Optimizer, as_optimizer
 from portadnn.network.spec import Network
 from portadnn.training.schedules import Constant, Schedule, as_schedule
-from portadnn.training.streams import Batches, check_seed, dropout_mask
+from portadnn.training.streams import Batches, check_seed, dropout_mask, place_of
 
 
 @dataclass(frozen=True)
@@ -173,11 +173,18 @@ class Plan:
         }
 
     def inputs(
-        self, start: int, stop: int, network: Network, backend: Backend, factor: float = 1.0
+        self,
+        start: int,
+        stop: int,
+        network: Network,
+        backend: Backend,
+        factor: float = 1.0,
+        *,
+        sample: bool = False,
     ) -> dict[str, Any]:
         """What changes in steps ``start`` to ``stop``, exclusive, for ``backend.repeat``.
 
-        Their batches must be of one size.
+        Their batches must be of one size; ``sample`` is for steps in sample space.
         """
         steps = range(start, stop)
         scalars = [self.scalars(step, factor) for step in steps]
@@ -188,6 +195,9 @@ class Plan:
         if self.batches.batch_size is not None:
             indices: list[Any] = [self.batches.indices(step) for step in steps]
             inputs["batch"] = backend.asarray(np.stack(indices), dtype="int32")
+            if sample:
+                places = [place_of(i, self.batches.m) for i in indices]
+                inputs["place"] = backend.asarray(np.stack(places), dtype="int32")
         masks = [self.masks(step, network) for step in steps]
         for name in masks[0]:
             inputs[name] = backend.asarray(np.stack([m[name] for m in masks]), dtype="bool")

@@ -71,7 +71,7 @@ class TrainingState:
     record: EpochRecord | None = None
     stopped: str | None = None
     _device: dict[str, Any] = field(default_factory=dict, repr=False)
-    _to_host: Callable[[Any], np.ndarray] = field(default=np.asarray, repr=False)
+    _to_host: Callable[[dict[str, Any]], dict[str, np.ndarray]] = field(default=dict, repr=False)
     _host: dict[str, np.ndarray] | None = field(default=None, repr=False)
     _kept: dict[str, np.ndarray] | None = field(default=None, repr=False)
 
@@ -84,7 +84,7 @@ class TrainingState:
     def parameters(self) -> dict[str, np.ndarray]:
         """The parameters now, as read-only copies on the host; made when asked for."""
         if self._host is None:
-            self._host = {name: np.array(self._to_host(p)) for name, p in self._device.items()}
+            self._host = self._to_host(self._device)
             for p in self._host.values():
                 p.flags.writeable = False  # another callback may keep them
         return self._host

@@ -7,9 +7,10 @@ import functools
 from portadnn.network.model import L_model_backward, L_model_forward, compute_cost_with_logits
 from portadnn.network.penalties import clipped, global_norm, penalized_gradient, penalty
 from portadnn.training.recipe import PLAIN
+from portadnn.training.sample_space import sample_gradient
 
 
-def train_step(state, inputs, X, Y, S=None, *, network, recipe=PLAIN, xp):
+def train_step(state, inputs, X, Y, S=None, gram=None, *, network, recipe=PLAIN, sample=False, xp):
     """Forward, cost, backward, update.
 
     Parameters
@@ -25,6 +26,10 @@ def train_step(state, inputs, X, Y, S=None, *, network, recipe=PLAIN, xp):
     Y : array, shape (n_L, m)
     S : array, shape (1, m), optional
         Weights of the examples, of mean 1; (n_L, m) for a weight for every output.
+    gram : array, shape (n_1 + m, n_1 + m), optional
+        In sample space with an l2 penalty.
+    sample : bool
+        Whether W1 and X are those of sample space, see ``sample_space.py``.
 
     Returns
     -------
@@ -33,11 +38,14 @@ def train_step(state, inputs, X, Y, S=None, *, network, recipe=PLAIN, xp):
     cost : 0-d array
         Of the parameters that came in, with the penalty.
     """
-    state, tensors = step_tensors(state, inputs, X, Y, S, network=network, recipe=recipe, xp=xp)
+    options = {"network": network, "recipe": recipe, "sample": sample, "xp": xp}
+    state, tensors = step_tensors(state, inputs, X, Y, S, gram, **options)
     return state, tensors["cost"]
 
 
-def step_tensors(state, inputs, X, Y, S=None, *, network, recipe=PLAIN, xp):
+def step_tensors(
+    state, inputs, X, Y, S=None, gram=None, *, network, recipe=PLAIN, sample=False, xp
+):
     """The same step with every tensor that it makes, by name.
 
     Returns
@@ -62,12 +70,22 @@ def step_tensors(state, inputs, X, Y, S=None, *, network, recipe=PLAIN, xp):
     ZL = caches[-1][1]
     cost = compute_cost_with_logits(ZL, Y, network=network, weights=S, xp=xp)
     if recipe.l2 or recipe.l1:
-        tensors["penalty"] = penalty(parameters, l2=recipe.l2, l1=recipe.l1, xp=xp)
+        tensors["penalty"] = penalty(parameters, l2=recipe.l2, l1=recipe.l1, gram=gram, xp=xp)
         cost = cost + tensors["penalty"]
     tensors["cost"] = cost
     tensors |= L_model_backward(
-        AL, Y, caches, network=network, weights=S, input_gradient=False, xp=xp, **dropout
+        AL,
+        Y,
+        caches,
+        network=network,
+        weights=S,
+        input_gradient=False,
+        first_weight_gradient=not sample,
+        xp=xp,
+        **dropout,
     )
+    if sample:
+        tensors["dW1"] = sample_gradient(tensors["dZ1"], parameters["W1"], inputs, xp=xp)
     for l, (linear_cache, Z, *dropped) in enumerate(caches, start=1):
         tensors[f"Z{l}"] = Z
         if l > 1:
@@ -99,20 +117,21 @@ def final_gradients(parameters, grads, recipe, xp):
     return gradients, made
 
 
-def observed_step(state, inputs, X, Y, S=None, *, network, recipe=PLAIN, xp):
+def observed_step(
+    state, inputs, X, Y, S=None, gram=None, *, network, recipe=PLAIN, sample=False, xp
+):
     """The step for a run that is watched: the state carries the tensors of the step just made.
 
     So one compiled loop runs any number of steps, and only the tensors of its last step are kept.
     """
     (parameters, slots), _ = state
-    updated, tensors = step_tensors(
-        (parameters, slots), inputs, X, Y, S, network=network, recipe=recipe, xp=xp
-    )
+    options = {"network": network, "recipe": recipe, "sample": sample, "xp": xp}
+    updated, tensors = step_tensors((parameters, slots), inputs, X, Y, S, gram, **options)
     given = {name: x for name, x in inputs.items() if name != "batch"}
     return (updated, {**parameters, **slots, **tensors, **given}), tensors["cost"]
 
 
 @functools.lru_cache(maxsize=64)
-def make_step(network, xp, step=train_step, recipe=PLAIN):
+def make_step(network, xp, step=train_step, recipe=PLAIN, sample=False):
     """A step of a network on a namespace: the same object each time, so it is compiled once."""
-    return functools.partial(step, network=network, recipe=recipe, xp=xp)
+    return functools.partial(step, network=network, recipe=recipe, sample=sample, xp=xp)

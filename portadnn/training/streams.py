@@ -121,6 +121,13 @@ def _order(m: int, seed: int, epoch: int) -> np.ndarray:
     return order
 
 
+def place_of(indices: np.ndarray, m: int) -> np.ndarray:
+    """Where each of m examples stands in a batch, and the batch's size for those not in it."""
+    place = np.full(m, len(indices), dtype=np.int32)
+    place[indices] = np.arange(len(indices))
+    return place
+
+
 def dropout_mask(seed: int, step: int, layer: int, shape: tuple[int, int], rate: float):
     """``Dl`` of a step, bool of shape (n_l, m): True for what is kept, with chance 1 - rate."""
     draws = stream(seed, DROPOUT, step, layer).random(shape[::-1], dtype=np.float32)

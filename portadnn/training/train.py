@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from portadnn.training.checks import check_data
 from portadnn.training.lbfgs import LBFGS, LBFGSLoop, as_solver
 from portadnn.training.loop import Loop
 from portadnn.training.recipe import Plan, Recipe, check_schedule, dropout_rates
+from portadnn.training.sample_space import SampleSpace, choose_form
 from portadnn.training.schedules import Schedule, as_schedule
 from portadnn.training.state import check_callbacks
 from portadnn.training.stops import DivergenceError, TrainingInterrupted
@@ -46,6 +48,7 @@ def L_layer_model(
     history: list[tuple[int, float]] | None = None,
     plot_cost: bool = False,
     callbacks: Iterable[Any] = (),
+    first_layer: str = "auto",
 ) -> dict[str, Any]:
     """Train an L-layer network on the whole batch by gradient descent: ``train``'s plain case.
 
@@ -76,6 +79,8 @@ def L_layer_model(
         Show the cost curve with matplotlib at the end.
     callbacks : iterable
         See ``TrainingState``; they are given a report every 100 iterations.
+    first_layer : {"auto", "sample", "feature"}
+        As for ``train``.
 
     Returns
     -------
@@ -120,21 +125,20 @@ def L_layer_model(
                 if print_cost:
                     print(f"Cost after iteration {iteration}: {cost:f}")
 
-    with chosen.scope():
-        X, Y = chosen.asarray(X), chosen.asarray(Y)
-        check_data(X, Y, network=network, backend=chosen)
-        parameters = initialize_parameters_deep(
-            network.layer_dims, init=init, rng=rng, backend=chosen
-        )
-        parameters = Loop(
-            network,
-            chosen,
-            Plan(learning_rate, num_iterations, Batches(X.shape[1])),
-            (X, Y),
-            report_every=REPORT_EVERY,
-            callbacks=callbacks,
-            on_costs=on_costs,
-        ).run(parameters)
+    parameters = fit(
+        initialize_parameters_deep(network.layer_dims, init=init, rng=rng),
+        X,
+        Y,
+        network=network,
+        backend=chosen,
+        plan=Plan(
+            learning_rate, num_iterations, Batches((*getattr(X, "shape", np.shape(X)), 1)[1])
+        ),
+        callbacks=callbacks,
+        report_every=REPORT_EVERY,
+        first_layer=first_layer,
+        on_costs=on_costs,
+    )
     if plot_cost:
         from portadnn.plots import show_costs
 
@@ -163,6 +167,7 @@ def train(
     early_stopping: int | EarlyStopping | None = None,
     callbacks: Iterable[Any] = (),
     report_every: int | None = None,
+    first_layer: str = "auto",
     rng: Rng = None,
     seed: int | None = None,
     backend: str | Backend = "auto",
@@ -210,6 +215,9 @@ def train(
         See ``TrainingState``; ready ones are in ``portadnn.training.callbacks``.
     report_every : int, optional
         Epochs between two reports. Default 1, and 100 where an epoch is one step.
+    first_layer : {"auto", "sample", "feature"}
+        Whether the first layer is kept in sample space, the same algorithm with fewer operations
+        where there are more features than examples; "auto" counts them. See ``sample_space.py``.
     rng : int, Generator, RandomState or None
         Draws the initial weights: None as ``RandomState(3)``, an integer by ``default_rng``.
     seed : int, optional
@@ -298,6 +306,7 @@ def train(
             validation=None if validation_data is None else arrays(validation_data),
             callbacks=callbacks,
             report_every=report_every,
+            first_layer=first_layer,
         )
     except (DivergenceError, TrainingInterrupted) as error:
         error.model = as_model(error.parameters)
@@ -319,6 +328,8 @@ def fit(
     callbacks: Iterable[Any] = (),
     report_every: int | None = None,
     slots: dict[str, Any] | None = None,
+    first_layer: str = "auto",
+    on_costs: Callable[[int, np.ndarray], None] | None = None,
 ) -> dict[str, Any]:
     """Train any network on arrays: what ``train`` and the estimators are made of.
 
@@ -342,6 +353,10 @@ def fit(
         As for ``train``.
     slots : dict, optional
         What the optimizer keeps, from an earlier run; it is changed to that of the end.
+    first_layer : {"auto", "sample", "feature"}
+        As for ``train``.
+    on_costs : callable, optional
+        Called with the number of a chunk's first step and the costs of its steps.
 
     Returns
     -------
@@ -377,11 +392,23 @@ def fit(
             "validation": held_back,
             "callbacks": callbacks,
         }
+        start = {name: backend.asarray(parameters[name]) for name in network.shapes}
         if isinstance(solver, LBFGS):
-            loop: Loop = LBFGSLoop(network, backend, plan, tuple(given), **options, solver=solver)
-        else:
-            loop = Loop(network, backend, plan, tuple(given), **options, slots=slots)
-        return loop.run({name: backend.asarray(parameters[name]) for name in network.shapes})
+            return LBFGSLoop(network, backend, plan, tuple(given), **options, solver=solver).run(
+                start
+            )
+        options |= {"on_costs": on_costs, "slots": slots}
+        if choose_form(first_layer, network, plan, started=bool(slots)) == "feature":
+            return Loop(network, backend, plan, tuple(given), **options).run(start)
+        W0, X = (np.asarray(backend.to_numpy(x)) for x in (start["W1"], given[0]))
+        space = SampleSpace.of(network, W0, X)
+        if held_back is not None:
+            seen = space.data(backend.to_numpy(held_back.X))
+            options["validation"] = replace(held_back, X=backend.asarray(seen))
+        shared = [backend.asarray(space.H), *given[1:]]
+        if plan.recipe.l2:
+            shared += [None] * (3 - len(shared)) + [backend.asarray(space.gram)]
+        return Loop(network, backend, plan, tuple(shared), **options, space=space).run(start)
 
 
 def _usual_rate(solver: Optimizer | LBFGS) -> float:
