@@ -10,10 +10,10 @@ first kernel named; "stock" is what NumPy takes where OPENBLAS_CORETYPE is not s
 
 import argparse
 
+from portadnn.backends import get_backend
 from portadnn.backends.kernels import compare, mean_ratio
-from portadnn.backends.numpy import describe_blas
 from portadnn.blas import AVX512_KERNEL, NEEDED_FLAGS, kernel_for, this_processor
-from portadnn.parity.environment import _processor
+from portadnn.parity.environment import environment
 
 SHAPES = (
     (2048, 2048, 2048),
@@ -57,7 +57,9 @@ def main():
     if None in found:
         parser.error("NumPy's BLAS is not OpenBLAS here, or a process failed")
 
-    print(f"{_processor()}; {describe_blas()}; here on {arguments.threads} thread(s)")
+    here = environment(get_backend("numpy"))
+    print(f"{here['processor']}; {here['library']}, {here['details']}")
+    print(f"measured on {arguments.threads} thread{'s' * (arguments.threads > 1)}")
     print(f"the program sets: {kernel_for(cpuinfo) or 'nothing'}\n")
     names = [
         kernel if kernel == rates.kernel else f"{kernel} ({rates.kernel})"
