@@ -241,7 +241,8 @@ def test_every_kernel_stays_within_the_bounds_of_parity(kernel, monkeypatch):
     )
     for line, dtype in zip(done.stdout.splitlines(), ["float32", "float64"], strict=True):
         ran, found, outcome = line.split(maxsplit=2)
-        assert ran == kernel or kernel is None
+        if kernel not in (None, ran):
+            pytest.skip(f"this OpenBLAS has no {kernel} kernel, it ran {ran}")
         assert (found, outcome) == (dtype, "PARITY")
 
 
