@@ -42,18 +42,23 @@ class NumpyBackend(Backend):
 
 def describe_blas() -> str:
     """Which BLAS NumPy's products run on: library, version, kernel and threads."""
-    from threadpoolctl import threadpool_info
-
-    np.matmul(np.ones((2, 2)), np.ones((2, 2)))  # the library is loaded by now
-    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-    if not pools:
+    pool = blas_pool()
+    if pool is None:
         return "BLAS not recognised"
-    # other packages bring libraries of their own; NumPy's lies beside NumPy
-    numpys = [pool for pool in pools if "numpy" in pool["filepath"]] or pools
-    pool = numpys[0]
     kernel = pool.get("architecture", "unknown")
     threads = pool["num_threads"]
     return (
         f"BLAS {pool['internal_api']} {pool['version']}, {kernel} kernel, "
         f"{threads} thread{'s' if threads != 1 else ''}"
     )
+
+
+def blas_pool() -> dict[str, Any] | None:
+    """What threadpoolctl knows of NumPy's BLAS, or None."""
+    from threadpoolctl import threadpool_info
+
+    np.matmul(np.ones((2, 2)), np.ones((2, 2)))  # the library is loaded by now
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    # other packages bring libraries of their own; NumPy's lies beside NumPy
+    numpys = [pool for pool in pools if "numpy" in pool["filepath"]] or pools
+    return numpys[0] if numpys else None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 import portadnn
+from portadnn.blas import set_kernel
 from portadnn.cli.backends import backends
 from portadnn.cli.evaluate import evaluate
 from portadnn.cli.options import EXIT_BAD_INPUT, EXIT_INTERRUPTED
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 success, 1 training diverged, 2 bad input (said on stderr; nothing written), 130 Ctrl-C.
     """
+    set_kernel()  # the commands import NumPy
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return app(arguments or ["--help"], exit_on_error=False) or 0

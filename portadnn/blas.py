@@ -1,0 +1,110 @@
+"""Which kernel OpenBLAS should run on this processor; set by the program, never by the library.
+
+OpenBLAS, the BLAS of NumPy's wheels, picks its kernels once, while it is loaded, and obeys
+``OPENBLAS_CORETYPE``. It knows some AMD processors with AVX-512 less well than it should and takes
+its AVX2 kernels there. So this module imports neither NumPy nor anything else that is heavy.
+
+References
+----------
+OpenBLAS, ``driver/others/dynamic.c``: ``get_coretype``, ``force_coretype`` and ``support_avx512``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, MutableMapping
+
+VARIABLE = "OPENBLAS_CORETYPE"
+AVX512_KERNEL = "SkylakeX"
+# those of OpenBLAS that use AVX-512; without bfloat16 their products are SkylakeX's
+AVX512_KERNELS = frozenset({"SkylakeX", "Cooperlake", "SapphireRapids"})
+
+# What a compiler uses of itself under -march=skylake-avx512, with which OpenBLAS builds that
+# kernel, in Linux's names. One that is missing means SIGILL, so AVX-512 alone is not enough.
+NEEDED_FLAGS = frozenset(
+    {"sse", "sse2", "pni", "ssse3", "sse4_1", "sse4_2", "popcnt", "movbe", "avx", "f16c", "avx2"}
+    | {"bmi1", "bmi2", "fma", "abm", "adx"}
+    | {"avx512f", "avx512dq", "avx512cd", "avx512bw", "avx512vl"}
+)
+# Intel's get the AVX-512 kernels, and those for AMX, of themselves
+VENDORS = frozenset({"AuthenticAMD", "HygonGenuine"})
+
+
+def kernel_for(cpuinfo: str) -> str | None:
+    """The kernel that OpenBLAS should be told to run on a processor, or None: leave it alone.
+
+    Parameters
+    ----------
+    cpuinfo : str
+        The text of Linux's ``/proc/cpuinfo``; whatever else it is, the answer is None.
+
+    Returns
+    -------
+    str or None
+        "SkylakeX" where every processor is AMD's (or Hygon's) and has all that the kernel needs.
+
+    Examples
+    --------
+    >>> kernel_for("vendor_id : GenuineIntel\\nflags : fpu avx512f avx512vl") is None
+    True
+    """
+    vendors, flags = [], []
+    for line in cpuinfo.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "vendor_id":
+            vendors.append(value.strip())
+        elif name.strip() == "flags":
+            flags.append(frozenset(value.split()))
+    if not vendors or len(vendors) != len(flags):
+        return None
+    if not VENDORS.issuperset(vendors):
+        return None
+    return AVX512_KERNEL if all(f >= NEEDED_FLAGS for f in flags) else None
+
+
+def this_processor(path: str = "/proc/cpuinfo") -> str:
+    """The text for ``kernel_for``; empty where this is not a 64-bit program on x86-64 Linux."""
+    if sys.platform != "linux" or sys.maxsize < 2**32 or os.uname().machine != "x86_64":
+        return ""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def set_kernel(
+    environment: MutableMapping[str, str] | None = None,
+    *,
+    cpuinfo: str | None = None,
+    loaded: Mapping[str, object] | None = None,
+) -> str | None:
+    """Set ``OPENBLAS_CORETYPE`` where that helps; for a program, before it imports NumPy.
+
+    Nothing happens where the user has set the variable, even to nothing, and where NumPy is loaded,
+    for then it is too late. A BLAS that does not know the variable is not affected: MKL,
+    Accelerate, an OpenBLAS for one kind of processor.
+
+    Parameters
+    ----------
+    environment : mapping, optional
+        ``os.environ``.
+    cpuinfo : str, optional
+        This processor's.
+    loaded : mapping, optional
+        ``sys.modules``.
+
+    Returns
+    -------
+    str or None
+        What it has been set to, or None.
+    """
+    environment = os.environ if environment is None else environment
+    loaded = sys.modules if loaded is None else loaded
+    if VARIABLE in environment or "numpy" in loaded:
+        return None
+    kernel = kernel_for(this_processor() if cpuinfo is None else cpuinfo)
+    if kernel is not None:
+        environment[VARIABLE] = kernel
+    return kernel
