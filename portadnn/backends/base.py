@@ -119,6 +119,8 @@ class Backend:
         state: Any,
         inputs: Any,
         shared: tuple[Any, ...] = (),
+        *,
+        every_output: bool = True,
     ) -> tuple[Any, Any]:
         """Run a pure step once per leading index of ``inputs``, as ``lax.scan`` does.
 
@@ -132,6 +134,9 @@ class Backend:
         shared : tuple
             What every step reads and none changes, the data above all. (A step that closed over
             it would make it a constant of the compiled program.)
+        every_output : bool
+            False where only the outputs of the first and the last step are wanted: those between
+            may be NaN.
 
         Returns
         -------

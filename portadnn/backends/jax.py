@@ -75,6 +75,8 @@ class JaxBackend(Backend):
         state: Any,
         inputs: Any,
         shared: tuple[Any, ...] = (),
+        *,
+        every_output: bool = True,
     ) -> tuple[Any, Any]:
         import jax
 

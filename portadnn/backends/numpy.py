@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from array_api_compat import is_numpy_array
 
+from portadnn.backends import tape
 from portadnn.backends.base import Backend, LibraryReport, check_device, quiet_numpy
 
 
@@ -34,6 +36,18 @@ class NumpyBackend(Backend):
         from threadpoolctl import threadpool_limits
 
         return threadpool_limits(1, user_api="blas")
+
+    def repeat(
+        self,
+        step: Callable[..., tuple[Any, Any]],
+        state: Any,
+        inputs: Any,
+        shared: tuple[Any, ...] = (),
+        *,
+        every_output: bool = True,
+    ) -> tuple[Any, Any]:
+        found = tape.repeat(step, state, inputs, shared, every_output)
+        return super().repeat(step, state, inputs, shared) if found is None else found
 
     @staticmethod
     def owns(x: Any) -> bool:

@@ -160,9 +160,15 @@ class Loop:
         while done < self.plan.steps:
             chunk_started = time.perf_counter()
             n = self._chunk_length(done, chunk)
-            after, chunk_costs = backend.repeat(step, state, self._inputs(done, n), self.shared)
+            after, chunk_costs = backend.repeat(
+                step,
+                state,
+                self._inputs(done, n),
+                self.shared,
+                every_output=self.plan.batches.steps_per_epoch > 1,  # for the mean of the epoch
+            )
             costs = backend.to_numpy(chunk_costs)
-            if not (np.isfinite(costs).all() and _all_finite(after[0], backend)):
+            if not (np.isfinite(costs[[0, -1]]).all() and _all_finite(after[0], backend)):
                 raise self._locate(step, state, done, n)
             now = time.perf_counter()
             state, done = after, done + n

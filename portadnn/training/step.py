@@ -60,10 +60,11 @@ def step_tensors(
     parameters, slots = state
     tensors: dict = {}
     if "batch" in inputs:
-        X, Y = (xp.take(x, inputs["batch"], axis=1) for x in (X, Y))
+        # the data lie in memory example by example, so an example is copied in one piece
+        X, Y = (xp.take(x.T, inputs["batch"], axis=0).T for x in (X, Y))
         tensors |= {"X": X, "Y": Y}
         if S is not None:
-            S = tensors["S"] = xp.take(S, inputs["batch"], axis=1)
+            S = tensors["S"] = xp.take(S.T, inputs["batch"], axis=0).T
     masks = {name: x for name, x in inputs.items() if name.startswith("D")}
     dropout = {"masks": masks, "dropout": recipe.dropout}
     AL, caches = L_model_forward(X, parameters, network=network, xp=xp, **dropout)

@@ -405,7 +405,7 @@ def fit(
         if held_back is not None:
             seen = space.data(backend.to_numpy(held_back.X))
             options["validation"] = replace(held_back, X=backend.asarray(seen))
-        shared = [backend.asarray(space.H), *given[1:]]
+        shared = [backend.asarray(np.ascontiguousarray(space.H.T)).T, *given[1:]]
         if plan.recipe.l2:
             shared += [None] * (3 - len(shared)) + [backend.asarray(space.gram)]
         return Loop(network, backend, plan, tuple(shared), **options, space=space).run(start)

@@ -1,0 +1,526 @@
+"""A step of NumPy calls, recorded once and repeated without what Python costs between the calls.
+
+A pure step makes the same calls every time, so one step is run with stand-ins for its arrays that
+note every call, as a compiler traces a program. The calls are then repeated in a flat loop that
+writes into buffers made beforehand: no allocation, no dictionaries, no checks. What is computed,
+and in which order, is the step's own; the bits are the same.
+
+Three things are done to the list of calls. Those whose results nobody reads are left out; a buffer
+is used again once its last reader is done, and a state is updated in place where it may be; long
+runs of elementwise calls go over their arrays a block at a time, so that a block stays in the
+processor's cache from the first call to the last.
+
+References
+----------
+Frostig, Johnson and Leary, Compiling machine learning programs via high-level tracing (2018).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+LARGEST_CACHE = 32  # recordings, which hold no arrays
+BLOCK = 2**14  # entries, so that the operands of a run of calls fit a cache of 1 MiB
+FEWEST_BLOCKS = 2
+
+
+Program: TypeAlias = list[tuple[Callable[..., Any], tuple[Any, ...]]]
+
+
+class Untraceable(TypeError):
+    """The step does what cannot be recorded: it looks at values, or calls what makes no array."""
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of the step, whose last argument is ``out``; a ``Slot`` stands for an array."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    out: int
+    elementwise: bool
+
+    def reads(self) -> list[int]:
+        """The slots of its operands."""
+        return [x.number for x in self.arguments if isinstance(x, Slot)]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """An operand by its number."""
+
+    number: int
+
+
+class Stand(NDArrayOperatorsMixin):
+    """What the step sees of an array while it is recorded."""
+
+    __array_priority__ = 1e6
+
+    def __init__(self, recording: Recording, number: int, value: np.ndarray) -> None:
+        self.recording, self.number, self.value = recording, number, value
+
+    shape = property(lambda self: self.value.shape)
+    dtype = property(lambda self: self.value.dtype)
+    ndim = property(lambda self: self.value.ndim)
+    size = property(lambda self: self.value.size)
+    device = "cpu"
+
+    @property
+    def T(self) -> Stand:
+        return self.recording.view(self, lambda x: x.T)
+
+    mT = T
+
+    def __getitem__(self, key: Any) -> Stand:
+        parts = key if isinstance(key, tuple) else (key,)
+        if not all(isinstance(part, slice | int | type(...) | None) for part in parts):
+            raise Untraceable(f"index {key!r}")
+        return self.recording.view(self, lambda x: x[key])
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
+        out = keywords.pop("out", (None,))
+        if method != "__call__" or ufunc.nout != 1 or keywords:
+            raise Untraceable(f"{ufunc.__name__}.{method}")
+        function = _maximum if ufunc is np.maximum else ufunc
+        return self.recording.call(function, inputs, ufunc.signature is None, out[0])
+
+    def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:
+        return self.recording.call(*_with_out(function, args, keywords), False)
+
+    def __array__(self, *args: Any, **keywords: Any) -> Any:
+        raise Untraceable("the step takes an array out")
+
+    def __bool__(self) -> bool:
+        raise Untraceable("the step looks at a value")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _where(condition: Any, x: Any, y: Any, out: np.ndarray) -> None:
+    np.copyto(out, y)
+    np.copyto(out, x, where=condition)
+
+
+def _maximum(x: Any, y: Any, out: np.ndarray) -> None:
+    np.maximum(x, y, out=out)  # alone of all, it takes no third argument
+
+
+def _take(x: Any, indices: Any, axis: int, out: np.ndarray) -> None:
+    np.take(x, indices, axis, out, "clip")  # any other mode copies once more
+
+
+def _concat(axis: int, *arrays: Any) -> None:
+    np.concatenate(arrays[:-1], axis=axis, out=arrays[-1])
+
+
+def _filled(x: Any, value: Any, out: np.ndarray) -> None:
+    out[...] = value
+
+
+def _sum(x: Any, axis: Any, keepdims: bool, out: np.ndarray) -> None:
+    np.add.reduce(x, axis, out=out, keepdims=keepdims)
+
+
+def _max(x: Any, axis: Any, keepdims: bool, out: np.ndarray) -> None:
+    np.maximum.reduce(x, axis, out=out, keepdims=keepdims)
+
+
+def _with_out(function: Any, args: Any, keywords: Any) -> tuple[Any, tuple[Any, ...]]:
+    """The same call as a function whose last argument is where it writes."""
+    known = {name: x for name, x in keywords.items() if x is not None and name != "device"}
+    axis, keepdims = known.pop("axis", None), known.pop("keepdims", False)
+    if known:
+        raise Untraceable(f"{function.__name__} with {', '.join(known)}")
+    if function is np.where and len(args) == 3:
+        return _where, args
+    if function in (np.sum, np.max) and len(args) == 1:
+        return _sum if function is np.sum else _max, (args[0], axis, keepdims)
+    if function is np.take and len(args) == 2:
+        return _take, (*args, axis)
+    if function is np.concatenate and len(args) == 1:
+        return _concat, (axis or 0, *args[0])
+    if function in (np.zeros_like, np.ones_like) and len(args) == 1:
+        return _filled, (args[0], 0.0 if function is np.zeros_like else 1.0)
+    if function is np.full_like and len(args) == 2:
+        return _filled, args
+    raise Untraceable(function.__name__)
+
+
+@dataclass(eq=False)
+class Recording:
+    """The calls of a step, and what its arrays look like.
+
+    ``likes`` has an array without memory for every slot; ``views`` how a slot is made of another;
+    ``kept`` the slots that are read after the calls.
+    """
+
+    likes: list[np.ndarray] = field(default_factory=list)
+    views: dict[int, tuple[int, Callable[..., Any]]] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
+    kept: set[int] = field(default_factory=set)
+
+    def stand(self, value: np.ndarray) -> Stand:
+        """A stand-in for an array."""
+        self.likes.append(value)
+        return Stand(self, len(self.likes) - 1, value)
+
+    def view(self, x: Stand, function: Callable[..., Any]) -> Stand:
+        """A stand-in for a part of another array."""
+        made = self.stand(function(x.value))
+        self.views[made.number] = x.number, function
+        return made
+
+    def call(
+        self, function: Any, args: Any, elementwise: bool, target: Stand | None = None
+    ) -> Stand:
+        """Make the call now, and note it."""
+        values = [x.value if isinstance(x, Stand) else x for x in args]
+        if target is None:
+            target = self.stand(_result_of(function, values))
+        floats = target.value.dtype if target.value.dtype.kind == "f" else None
+        if elementwise:  # a Python number has the dtype of the array that it meets
+            met = floats or next(x.dtype for x in values if isinstance(x, np.ndarray))
+            values = [x if isinstance(x, np.ndarray) else np.asarray(x, met) for x in values]
+        function(*values, target.value)
+        operands = tuple(
+            Slot(x.number) if isinstance(x, Stand) else value
+            for x, value in zip(args, values, strict=True)
+        )
+        self.calls.append(Call(function, operands, target.number, elementwise))
+        return target
+
+    def root(self, number: int) -> int:
+        """The slot whose memory a slot is a view of."""
+        while number in self.views:
+            number = self.views[number][0]
+        return number
+
+
+def _result_of(function: Any, values: list[Any]) -> np.ndarray:
+    """An array like the one that the call makes by itself, in the same order of memory."""
+    if function is _where:
+        return np.empty_like(np.where(*values))
+    if function is _take:
+        return np.empty_like(np.take(*values))
+    if function is _concat:
+        return np.empty_like(np.concatenate(values[1:], axis=values[0]))
+    if function is _filled:
+        return np.empty_like(values[0])
+    if function is _maximum:
+        return np.empty_like(np.maximum(*values))
+    if function in (_sum, _max):
+        x, axis, keepdims = values
+        made = np.add.reduce if function is _sum else np.maximum.reduce
+        return np.empty_like(np.asarray(made(x, axis, keepdims=keepdims)))
+    return np.empty_like(np.asarray(function(*values)))
+
+
+# ----------------------------------------------------------------- trees of arrays
+
+
+def _flatten(tree: Any) -> tuple[list[Any], Any]:
+    """The leaves of dicts and tuples, and their structure."""
+    if isinstance(tree, dict):
+        parts = [_flatten(x) for x in tree.values()]
+        return [leaf for leaves, _ in parts for leaf in leaves], (
+            tuple(tree),
+            tuple(structure for _, structure in parts),
+        )
+    if isinstance(tree, tuple):
+        parts = [_flatten(x) for x in tree]
+        return [leaf for leaves, _ in parts for leaf in leaves], (
+            len(tree),
+            tuple(structure for _, structure in parts),
+        )
+    return [tree], None
+
+
+def _unflatten(structure: Any, leaves: Any) -> Any:
+    if structure is None:
+        return next(leaves)
+    names, structures = structure
+    parts = [_unflatten(part, leaves) for part in structures]
+    return tuple(parts) if isinstance(names, int) else dict(zip(names, parts, strict=True))
+
+
+# ----------------------------------------------------------------- recording and repeating
+
+
+@dataclass(eq=False)
+class Tape:
+    """A recorded step that can be repeated."""
+
+    recording: Recording
+    state: list[int]
+    inputs: list[int]
+    shared: list[int]
+    new_state: list[int]
+    outputs: list[int]
+    structures: tuple[Any, Any]
+    place: dict[int, int] = field(default_factory=dict)  # the buffer of each slot that is written
+
+    def __post_init__(self) -> None:
+        self._order_calls()
+        self._place_in_buffers()
+
+    def _needed(self, results: Iterable[int]) -> list[Call]:
+        """The calls that make ``results``, in order."""
+        recording = self.recording
+        wanted = {recording.root(n) for n in results}
+        needed = []
+        for call in reversed(recording.calls):
+            if recording.root(call.out) in wanted:
+                needed.append(call)
+                wanted |= {recording.root(n) for n in call.reads()}
+        return needed[::-1]
+
+    def _order_calls(self) -> None:
+        """Those whose results are read; scalars of the inputs first, not to cut runs of others."""
+        recording, given = self.recording, {*self.inputs}
+        calls = self._needed((*self.new_state, *self.outputs))
+        first = [c for c in calls if recording.likes[c.out].size == 1 and given >= {*c.reads()}]
+        recording.calls = first + [c for c in calls if c not in first]
+        recording.kept = {recording.root(n) for n in (*self.new_state, *self.outputs)}
+
+    def _place_in_buffers(self) -> None:
+        """Give every written slot a buffer, named by the first slot that had it."""
+        recording = self.recording
+        root = recording.root
+        last_read: dict[int, int] = {}
+        for i, call in enumerate(recording.calls):
+            for n in (*call.reads(), call.out):
+                last_read[root(n)] = i
+        end = len(recording.calls)
+        for n in (*self.new_state, *self.outputs):
+            last_read[root(n)] = end
+        given = {*self.state, *self.inputs, *self.shared}
+        # where the new state may replace the old one in place
+        home: dict[int, int] = {}
+        for old, new in zip(self.state, self.new_state, strict=True):
+            if new not in given and new not in recording.views and new not in home:
+                home[new] = old
+        free: dict[Any, list[int]] = {}
+        for i, call in enumerate(recording.calls):
+            out = root(call.out)
+            dying = {root(n) for n in call.reads() if last_read[root(n)] == i}
+            if out not in self.place and out not in given:
+                like = recording.likes[out]
+                kind = like.shape, like.dtype, like.strides
+                old = home.get(out, -1)
+                same = old >= 0 and recording.likes[old].strides == like.strides
+                done = last_read.get(old, -1) < i or (
+                    old in dying and call.elementwise and self._only_whole(call, old)
+                )
+                if same and done:
+                    self.place[out] = old
+                elif free.get(kind):
+                    self.place[out] = free[kind].pop()
+                else:
+                    self.place[out] = out
+            for n in dying - given - {out}:
+                like = recording.likes[n]
+                buffer = self.place.get(n, -1)
+                if buffer >= 0 and buffer not in given:
+                    free.setdefault((like.shape, like.dtype, like.strides), []).append(buffer)
+
+    def _only_whole(self, call: Call, slot: int) -> bool:
+        """Whether a call reads a slot as it is, not through a view: then it may overwrite it."""
+        return all(n == slot for n in call.reads() if self.recording.root(n) == slot)
+
+    def repeat(self, state: Any, inputs: Any, shared: Any, every_output: bool) -> tuple[Any, Any]:
+        """Run the step once per leading index of ``inputs``."""
+        likes = self.recording.likes
+        given, stacked = _flatten(state)[0], _flatten(inputs)[0]
+        n = len(stacked[0])
+        arrays: dict[int, Any] = dict(zip(self.shared, _flatten(shared)[0], strict=True))
+        for number, x in zip(self.state, given, strict=True):
+            arrays[number] = np.empty_like(likes[number])
+            arrays[number][...] = x
+        for number in self.inputs:
+            arrays[number] = np.empty_like(likes[number])
+        for buffer in set(self.place.values()) - arrays.keys():
+            arrays[buffer] = np.empty_like(likes[buffer])
+        for number, buffer in self.place.items():
+            arrays[number] = arrays[buffer]
+
+        def array(number: int) -> Any:
+            if number not in arrays:
+                of, function = self.recording.views[number]
+                arrays[number] = function(array(of))
+            return arrays[number]
+
+        calls = []
+        for call in self.recording.calls:
+            operands = [array(x.number) if isinstance(x, Slot) else x for x in call.arguments]
+            calls.append((call, operands, array(call.out)))
+        whole = _program(calls, self.recording)
+        quiet = whole
+        if not every_output and n > 2:
+            needed = self._needed(self.new_state)
+            quiet = _program([c for c in calls if c[0] in needed], self.recording)
+        kept = [np.empty((n, *likes[number].shape), likes[number].dtype) for number in self.outputs]
+        ends = [(rows, array(number)) for rows, number in zip(kept, self.outputs, strict=True)]
+        moves = self._moves(array)
+        starts = [(arrays[number], rows) for number, rows in zip(self.inputs, stacked, strict=True)]
+        for i in range(n):
+            for target, rows in starts:
+                target[...] = rows[i]
+            recorded = every_output or i in (0, n - 1)
+            for function, arguments in whole if recorded else quiet:
+                function(*arguments)
+            for rows, value in ends:
+                rows[i] = value if recorded else np.nan
+            for target, value in moves:
+                target[...] = value
+        states, outputs = self.structures
+        new = iter([arrays[number] for number in self.state])
+        return _unflatten(states, new), _unflatten(outputs, iter(kept))
+
+    def _moves(self, array: Callable[[int], Any]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """What is to be copied to where the next step expects its state, none over another."""
+        moves = [
+            (array(old), array(new))
+            for old, new in zip(self.state, self.new_state, strict=True)
+            if array(old) is not array(new)
+        ]
+        ordered: list[tuple[np.ndarray, np.ndarray]] = []
+        while moves:
+            ready = [
+                i
+                for i, (target, _) in enumerate(moves)
+                if not any(
+                    np.may_share_memory(target, value)
+                    for j, (_, value) in enumerate(moves)
+                    if j != i
+                )
+            ]
+            if ready:
+                ordered.append(moves.pop(ready[0]))
+            else:  # a cycle: by way of a copy
+                target, value = moves.pop()
+                between = np.empty_like(value)
+                ordered.insert(0, (between, value))
+                moves.append((target, between))
+        return ordered
+
+
+def _program(calls: list[Any], recording: Recording) -> Program:
+    """The calls as what is to be called, runs of elementwise ones a block at a time."""
+    program: Program = []
+    users: dict[int, int] = {}
+    for call, _, _ in calls:
+        for n in {recording.root(n) for n in (*call.reads(), call.out)}:
+            users[n] = users.get(n, 0) + 1
+    for (size, _), group in itertools.groupby(calls, key=_run_key):
+        run = list(group)
+        if size < FEWEST_BLOCKS * BLOCK or len(run) < 2:
+            program += [(call.function, (*operands, out)) for call, operands, out in run]
+            continue
+        inside: dict[int, int] = {}
+        for call, _, _ in run:
+            for n in {*call.reads(), call.out}:
+                inside[n] = inside.get(n, 0) + 1
+        made = {call.out for call, _, _ in run}
+        # what begins and ends in the run needs the room of one block
+        room = {
+            n: np.empty(BLOCK, recording.likes[n].dtype)
+            for n in made
+            if inside[n] == users[n] and n not in recording.kept
+        }
+        for start in range(0, size, BLOCK):
+            part = slice(start, min(start + BLOCK, size))
+            for call, operands, out in run:
+                numbers = [x.number if isinstance(x, Slot) else None for x in call.arguments]
+                parts = tuple(
+                    _part(x, n, part, room) for x, n in zip(operands, numbers, strict=True)
+                )
+                program.append((call.function, (*parts, _part(out, call.out, part, room))))
+    return program
+
+
+def _part(x: Any, number: int | None, part: slice, room: dict[int, np.ndarray]) -> Any:
+    """An operand's block."""
+    if number in room:
+        return room[number][: part.stop - part.start]
+    if not isinstance(x, np.ndarray):
+        return x
+    return x.reshape(-1)[part] if x.size > 1 else x.reshape(())
+
+
+def _run_key(item: Any) -> tuple[int, Any]:
+    """Calls of one key may be made a block at a time: elementwise ones on arrays of one layout."""
+    call, operands, out = item
+    alike = call.elementwise and all(
+        not isinstance(x, np.ndarray)
+        or x.size == 1
+        or (x.shape == out.shape and x.flags.c_contiguous)
+        for x in (*operands, out)
+    )
+    return (out.size, out.shape) if alike and out.size > 1 else (0, id(call))
+
+
+_TAPES: OrderedDict[Any, Tape | None] = OrderedDict()
+
+
+def repeat(
+    step: Any, state: Any, inputs: Any, shared: tuple[Any, ...], every_output: bool = True
+) -> tuple[Any, Any] | None:
+    """As ``Backend.repeat``, by a tape; None where the step cannot be recorded."""
+    parts = [_flatten(tree) for tree in (state, inputs, shared)]
+    kinds = tuple(
+        None if x is None else (x.shape, x.dtype, x.strides) for leaves, _ in parts for x in leaves
+    )
+    structures = tuple(structure for _, structure in parts)
+    key = step, kinds, structures
+    if key not in _TAPES:
+        _TAPES[key] = _record(step, state, inputs, shared)
+        if len(_TAPES) > LARGEST_CACHE:
+            _TAPES.popitem(last=False)
+    tape = _TAPES[key]
+    return None if tape is None else tape.repeat(state, inputs, shared, every_output)
+
+
+def _record(step: Any, state: Any, inputs: Any, shared: Any) -> Tape | None:
+    recording = Recording()
+
+    def stands(leaves: list[Any]) -> list[Any]:
+        return [None if x is None else recording.stand(x) for x in leaves]
+
+    groups, trees = [], []
+    for tree in (state, inputs, shared):
+        leaves, structure = _flatten(tree)
+        if tree is inputs:
+            leaves = [x[0] for x in leaves]
+        groups.append(stands(leaves))
+        trees.append(_unflatten(structure, iter(groups[-1])))
+    try:
+        new_state, outputs = step(trees[0], trees[1], *trees[2])
+    except Untraceable:
+        return None
+    (new, structure), (made, output_structure) = _flatten(new_state), _flatten(outputs)
+    if not all(isinstance(x, Stand) for x in (*new, *made)) or structure != _flatten(state)[1]:
+        return None
+    recording.likes = [_without_memory(x) for x in recording.likes]
+    given, inputs_, data = ([-1 if x is None else x.number for x in group] for group in groups)
+    return Tape(
+        recording,
+        given,
+        inputs_,
+        data,
+        [x.number for x in new],
+        [x.number for x in made],
+        (structure, output_structure),
+    )
+
+
+def _without_memory(x: np.ndarray) -> np.ndarray:
+    """An array of the same shape, dtype and strides that holds a single entry."""
+    return np.lib.stride_tricks.as_strided(np.empty(1, x.dtype), x.shape, x.strides)
