@@ -114,4 +114,5 @@ def _number(field: dataclasses.Field, text: str, what: str) -> Any:
 def _grammar(name: str, fields: Mapping[str, Any]) -> str:
     if not fields:
         return f"{name} alone, which has no options"
-    return f"{name}:{','.join(f'{field}=NUMBER' for field in fields)}"
+    first = sorted(fields, key=lambda name: fields[name].kw_only)  # what needs no name, first
+    return f"{name}:{','.join(f'{field}=NUMBER' for field in first)}"
