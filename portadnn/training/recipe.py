@@ -94,7 +94,8 @@ PLAIN = Recipe()  # gradient descent alone, the step of the course
 
 def dropout_rates(dropout: float | Sequence[float], network: Network) -> tuple[float, ...]:
     """One rate for every hidden layer, from one or from as many."""
-    if isinstance(dropout, str) or not isinstance(dropout, Sequence | np.ndarray):
+    one = isinstance(dropout, str) or np.ndim(dropout) == 0
+    if one or not isinstance(dropout, Sequence | np.ndarray):
         return (dropout,) * (network.L - 1)  # Recipe looks at it
     _check_count(dropout, network)
     return tuple(dropout)
