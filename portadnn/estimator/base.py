@@ -142,7 +142,7 @@ class BasePortaDNN(BaseEstimator):
                 network=network,
                 backend=backend,
                 plan=plan,
-                solver=solver,
+                solver=solver if isinstance(solver, LBFGS) else None,
                 weights=relative,
                 validation=validation,
                 callbacks=[monitor],

@@ -22,6 +22,7 @@ from portadnn.errors import InputError
 from portadnn.estimator.base import BasePortaDNN
 from portadnn.estimator.settings import CONSTRAINTS, makes_steps
 from portadnn.network.activations import sigmoid
+from portadnn.network.choice import check_number
 
 
 class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
@@ -373,4 +374,6 @@ def _class_weights(given: Any, classes: np.ndarray, y: np.ndarray) -> np.ndarray
     """The weight of every sample that follows from its class."""
     if given == "balanced":
         return compute_sample_weight(given, y)  # takes a y of one class as well
+    for name, weight in given.items():
+        check_number(f"class_weight of {name!r}", weight, 0.0)
     return compute_class_weight(given, classes=classes, y=y)[np.searchsorted(classes, y)]

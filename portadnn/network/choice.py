@@ -75,7 +75,7 @@ def check_number(
 ) -> float:
     """``value`` as a float within the limits, or an InputError that gives them."""
     try:
-        number = float(value)
+        number = float(_no_truth(value))
     except OverflowError:
         number = math.inf
     except (TypeError, ValueError):
@@ -94,12 +94,19 @@ def check_number(
 def check_whole(kind: str, value: Any, low: int | None = None) -> int:
     """``value`` as a Python integer, of ``low`` or more, or an InputError."""
     try:
-        number = operator.index(value)
+        number = operator.index(_no_truth(value))
     except TypeError:
         raise InputError(f"{kind} is {value!r}: expected a whole number") from None
     if low is not None and number < low:
         raise InputError(f"{kind} is {number}: expected {low} or more")
     return number
+
+
+def _no_truth(value: Any) -> Any:
+    """``value``, or a TypeError for True and False, which Python takes for 1 and 0."""
+    if isinstance(value, bool):
+        raise TypeError(value)
+    return value
 
 
 def _number(field: dataclasses.Field, text: str, what: str) -> Any:
@@ -114,4 +121,5 @@ def _number(field: dataclasses.Field, text: str, what: str) -> Any:
 def _grammar(name: str, fields: Mapping[str, Any]) -> str:
     if not fields:
         return f"{name} alone, which has no options"
-    return f"{name}:{','.join(f'{field}=NUMBER' for field in fields)}"
+    first = sorted(fields, key=lambda name: fields[name].kw_only)  # what needs no name, first
+    return f"{name}:{','.join(f'{field}=NUMBER' for field in first)}"

@@ -14,6 +14,8 @@ from portadnn.training.recipe import Recipe
 _MOMENTUM = Recipe(Momentum(weight_decay=0.1))
 _DROPOUT = Recipe(dropout=(0.25, 0.5, 0.0))
 _PENALTY = Recipe(l2=0.05, l1=0.01)
+# the third product for every layer is that of l1, after the two of l2
+_L1_IN_COST = ("penalty#3", "penalty#6", "penalty#9", "penalty#12")
 _CLIPPED = Recipe(clip_norm=0.05)
 # the honest counterpart of all of them
 EVERYTHING = Recipe(AdamW(), l2=0.05, l1=0.01, clip_norm=0.05, dropout=(0.25, 0.5, 0.0))
@@ -101,6 +103,18 @@ TRAINING_FAULTS = (
         recipe=_MOMENTUM,
     ),
     Fault(
+        "AdamW's weight decay applied twice",
+        "W2+",
+        {("multiply", "W2+#4"): _twice},
+        recipe=Recipe(AdamW()),
+    ),
+    Fault(
+        "Nesterov's velocity not updated",
+        "vW2+",
+        {("multiply", "vW2+"): _kept},
+        recipe=Recipe(Nesterov()),
+    ),
+    Fault(
         "Nesterov without looking ahead",
         "W2+",
         {("multiply", "W2+"): _kept},
@@ -112,6 +126,12 @@ TRAINING_FAULTS = (
         "sW2+",
         {("multiply", "sW2+"): _kept},
         recipe=Recipe(RMSProp()),
+    ),
+    Fault(
+        "first moment not updated",
+        "vW2+",
+        {("multiply", "vW2+"): _kept},
+        recipe=Recipe(Adam()),
     ),
     Fault(
         "second moment with beta1",
@@ -151,6 +171,12 @@ TRAINING_FAULTS = (
         "l2 without its half in the cost",
         "penalty",
         {("multiply", "penalty#2"): _factor(2.0)},
+        recipe=_PENALTY,
+    ),
+    Fault(
+        "l1 left out of the cost",
+        "penalty",
+        {("multiply", tensor): _left_out for tensor in _L1_IN_COST},
         recipe=_PENALTY,
     ),
     Fault("not clipped", "gW2", {("multiply", "gW2"): _first_argument}, recipe=_CLIPPED),

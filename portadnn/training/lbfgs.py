@@ -140,7 +140,11 @@ class LBFGSLoop(Loop):
         early = progress.steps_done < self.plan.epochs
         if not progress.stopped and (early or result.status == 0):
             progress.stop(str(result.message))
-        return self._unpack(result.x)
+        found = self._unpack(result.x)
+        reported = progress.record.epoch if progress.record else 0
+        if reported < progress.steps_done:  # it ended between two reports, where nobody knew
+            after(found, np.asarray([progress.cost]), last=True)
+        return found
 
     def _pack(self, arrays: Parameters) -> np.ndarray:
         flat = [np.asarray(self.backend.to_numpy(x), np.float64).ravel() for x in arrays.values()]

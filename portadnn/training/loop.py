@@ -26,7 +26,7 @@ CHUNK_BYTES = 2**25  # of dropout masks
 
 Parameters: TypeAlias = dict[str, Any]
 State: TypeAlias = tuple[Parameters, dict[str, Any]]
-After: TypeAlias = Callable[[Parameters, np.ndarray], bool]
+After: TypeAlias = Callable[..., bool]
 
 
 @dataclass(eq=False)
@@ -90,13 +90,13 @@ class Loop:
         tracker = self.plan.schedule.tracker()
         epoch_costs: list[float] = []
 
-        def after(parameters: dict[str, Any], costs: np.ndarray) -> bool:
-            """What follows a chunk of steps; whether the run shall stop."""
+        def after(parameters: dict[str, Any], costs: np.ndarray, *, last: bool = False) -> bool:
+            """What follows a chunk of steps; whether the run shall stop. The last has a report."""
             if self.on_costs:
                 self.on_costs(state.steps_done - len(costs), costs)
             epoch_costs.extend(costs.tolist())
             notify(callbacks, "on_progress", state)
-            if self._reports_at(state.steps_done):
+            if last or self._reports_at(state.steps_done):
                 state.record = self._record(state, epoch_costs, parameters)
                 cost = state.record.validation_cost
                 tracker.observe(state.record.cost if cost is None else cost)

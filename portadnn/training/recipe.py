@@ -92,15 +92,18 @@ class Recipe:
 PLAIN = Recipe()  # gradient descent alone, the step of the course
 
 
-def dropout_rates(dropout: float | Sequence[float], network: Network) -> tuple[float, ...]:
+def dropout_rates(
+    dropout: float | Sequence[float] | np.ndarray, network: Network
+) -> tuple[float, ...]:
     """One rate for every hidden layer, from one or from as many."""
-    if isinstance(dropout, str) or not isinstance(dropout, Sequence | np.ndarray):
-        return (dropout,) * (network.L - 1)  # Recipe looks at it
-    _check_count(dropout, network)
-    return tuple(dropout)
+    rates: Any = dropout.tolist() if isinstance(dropout, np.ndarray) else dropout
+    if isinstance(rates, str) or not isinstance(rates, Sequence):
+        rates = [rates] * (network.L - 1)  # Recipe looks at it
+    _check_count(rates, network)
+    return tuple(rates)
 
 
-def _check_count(rates: Sequence[float] | np.ndarray, network: Network) -> None:
+def _check_count(rates: Sequence[float], network: Network) -> None:
     if len(rates) != network.L - 1:
         raise InputError(
             f"{len(rates)} dropout rates were given for {network.L - 1} hidden layers: "

@@ -135,4 +135,5 @@ def observed_step(
 @functools.lru_cache(maxsize=64)
 def make_step(network, xp, step=train_step, recipe=PLAIN, sample=False):
     """A step of a network on a namespace: the same object each time, so it is compiled once."""
-    return functools.partial(step, network=network, recipe=recipe, sample=sample, xp=xp)
+    form = {"sample": True} if sample else {}  # a step of L-BFGS knows no other
+    return functools.partial(step, network=network, recipe=recipe, xp=xp, **form)

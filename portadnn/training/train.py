@@ -301,7 +301,7 @@ def train(
             network=network,
             backend=chosen,
             plan=plan,
-            solver=solver,
+            solver=solver if isinstance(solver, LBFGS) else None,
             weights=weights,
             validation=None if validation_data is None else arrays(validation_data),
             callbacks=callbacks,
@@ -322,7 +322,7 @@ def fit(
     network: Network,
     backend: Backend,
     plan: Plan,
-    solver: Optimizer | LBFGS | None = None,
+    solver: LBFGS | None = None,
     weights: Any = None,
     validation: tuple[Any, ...] | None = None,
     callbacks: Iterable[Any] = (),
@@ -344,7 +344,7 @@ def fit(
     backend : Backend
     plan : Plan
     solver : LBFGS, optional
-        In place of the optimizer of the plan's recipe.
+        In place of the optimizer of the plan's recipe, where any other has its home.
     weights : array, shape (1, m), optional
         Of the examples, of mean 1; (n_L, m) for the sigmoid and the identity head.
     validation : tuple of arrays (X, Y) or (X, Y, S), optional
@@ -368,8 +368,10 @@ def fit(
     InputError, TypeError, DivergenceError, TrainingInterrupted
         As for ``train``.
     """
+    if not isinstance(solver, LBFGS | None):
+        raise TypeError(f"solver is {solver!r}: expected LBFGS or None. Give it to the recipe")
     if report_every is None:
-        epoch_is_step = plan.batches.batch_size is None and not isinstance(solver, LBFGS)
+        epoch_is_step = plan.batches.batch_size is None and solver is None
         report_every = REPORT_EVERY if epoch_is_step else 1
     plan.recipe.check(network)
     network.check(parameters)
@@ -393,7 +395,7 @@ def fit(
             "callbacks": callbacks,
         }
         start = {name: backend.asarray(parameters[name]) for name in network.shapes}
-        if isinstance(solver, LBFGS):
+        if solver is not None:
             return LBFGSLoop(network, backend, plan, tuple(given), **options, solver=solver).run(
                 start
             )
@@ -428,5 +430,7 @@ def network_for(
     data: Dataset, layers: Sequence[int], activations: str | Sequence[str] = "relu"
 ) -> Network:
     """The network of ``train``: hidden ``layers`` between the data's values and its classes."""
+    if isinstance(layers, str) or not isinstance(layers, Iterable):
+        raise InputError(f"layers is {layers!r}: expected a sequence of widths, such as [20, 7, 5]")
     outputs = 1 if data.head == "sigmoid" else len(data.classes)
     return Network((data.n_x, *layers, outputs), activations, data.head)  # type: ignore[arg-type]

@@ -195,6 +195,15 @@ def test_class_weights_are_sample_weights(wine):
     np.testing.assert_array_equal(balanced.coefs_[0], by_sample.coefs_[0])
 
 
+@pytest.mark.parametrize("weight", [-1, float("nan"), float("inf"), "heavy", None])
+def test_a_class_weight_that_cannot_be_used_is_named_as_it_was_given(wine, weight):
+    with pytest.raises(InputError, match=f"class_weight of 2 is {weight!r}: expected"):
+        classifier(class_weight={2: weight}).fit(*wine)
+    Y = np.stack([wine[1] == 0, wine[1] > 0], axis=1).astype(int)
+    with pytest.raises(InputError, match=f"class_weight of 1 is {weight!r}: expected"):
+        classifier(class_weight=[{0: 1.0}, {1: weight}]).fit(wine[0], Y)
+
+
 def test_class_weights_of_several_labels_are_of_each_label():
     X, Y = make_multilabel_classification(n_samples=60, n_classes=2, random_state=0)
     heavy = classifier(class_weight=[{1: 50.0}, {0: 50.0}], max_iter=300).fit(X, Y)

@@ -95,9 +95,12 @@ NAMED = {
     "velocity not updated": "no update",
     "weight decay applied twice": "decayed twice",
     "weight decay left out": "decayed not",
+    "AdamW's weight decay applied twice": "decayed twice",
+    "Nesterov's velocity not updated": "no update",
     "Nesterov without looking ahead": None,
     "bias correction off by one": "bias correction off by one",
     "second moment not updated": "no update",
+    "first moment not updated": "no update",
     "second moment with beta1": None,
     "stale gradient in the first moment": "stale input",
     "epsilon under the root": None,
@@ -107,6 +110,7 @@ NAMED = {
     "l2 halved in the gradient": "l2 halved",
     "l1 left out of the gradient": "l1 left out",
     "l2 without its half in the cost": None,  # of one layer alone
+    "l1 left out of the cost": "l1 left out",
     "not clipped": "not clipped",
     "clipped by the norm of each tensor": "clipped by tensor",
     "biases left out of the norm": None,  # one of them

@@ -11,7 +11,7 @@ from portadnn.data.dataset import Dataset
 from portadnn.errors import InputError
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
-from portadnn.training.callbacks import History
+from portadnn.training.callbacks import EarlyStopping, History
 from portadnn.training.inference import evaluate
 from portadnn.training.lbfgs import LBFGS
 from portadnn.training.recipe import Plan, Recipe
@@ -118,6 +118,20 @@ def test_every_report_is_an_iteration_with_a_rate_of_1(backend_name):
                            for n in ("W1", "W2"))  # fmt: skip
     assert history.rows[-1].validation_cost + penalty == pytest.approx(costs[-1], rel=1e-5)
     assert end.stopped is None
+
+
+def test_its_last_iteration_has_a_report_wherever_it_ends():
+    # without it early stopping knew of the first iteration alone, and returned that
+    history = History()
+    found = minimise(
+        Network((4, 3), head="softmax"), get_backend("numpy"), report_every=100,
+        validation=(X, Y), callbacks=[history, EarlyStopping(), end := End()],
+    )  # fmt: skip
+    assert [row.epoch for row in history.rows] == [1, end.epoch]
+    assert 1 < end.epoch < 100
+    assert history.rows[1].validation_cost < history.rows[0].validation_cost
+    last = minimise(Network((4, 3), head="softmax"), get_backend("numpy"))
+    np.testing.assert_array_equal(found["W1"], last["W1"])
 
 
 def test_it_stops_where_the_gradient_is_small():

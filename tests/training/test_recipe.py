@@ -3,14 +3,16 @@
 import numpy as np
 import pytest
 
+from portadnn.backends import get_backend
 from portadnn.data.dataset import Dataset
 from portadnn.errors import InputError
+from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.optimizers import Adam, AdamW, GradientDescent
 from portadnn.network.spec import Network
 from portadnn.training.recipe import PLAIN, Plan, Recipe, dropout_rates
 from portadnn.training.schedules import Constant, Step
 from portadnn.training.streams import Batches
-from portadnn.training.train import train
+from portadnn.training.train import fit, train
 
 DATA = Dataset(np.eye(6), [0, 1, 2, 0, 1, 2], ("a", "b", "c"))
 NAN = float("nan")
@@ -52,6 +54,11 @@ class Began:
         ({"seed": -1}, "seed is -1: expected 0 or more"),
         ({"layers": [3, 0]}, "layer 2 has width 0"),
         ({"early_stopping": 0}, "patience is 0: expected 1 or more"),
+        ({"early_stopping": True, "validation": 0.5}, "patience is True: expected a whole number"),
+        ({"batch_size": True}, "batch size is True: expected a whole number"),
+        ({"learning_rate": True}, "learning rate is True: expected a number"),
+        ({"layers": 5}, "layers is 5: expected a sequence of widths"),
+        ({"dropout": np.asarray(1.5)}, "dropout is 1.5: expected a finite number 0 or more"),
         ({"early_stopping": 2.5}, "patience is 2.5: expected a whole number"),
         ({"early_stopping": 5}, "validation_cost is monitored, but there is no validation data"),
         ({"optimizer": "lbfgs", "batch_size": 2}, "lbfgs .*minibatches cannot be had with it"),
@@ -63,6 +70,17 @@ def test_what_train_refuses_before_work_starts(given, message):
     options = {"layers": [4, 3], "epochs": 1, "backend": "numpy"} | given
     with pytest.raises(InputError, match=message):
         train(DATA, **options, callbacks=[Began()])
+
+
+def test_an_optimizer_beside_that_of_the_recipe_is_refused():
+    # it would not be used
+    network = Network((6, 3), head="softmax")
+    with pytest.raises(TypeError, match="solver is Adam.*expected LBFGS or None"):
+        fit(
+            initialize_parameters_deep((6, 3)), np.eye(6), np.eye(3)[DATA.labels].T,
+            network=network, backend=get_backend("numpy"), plan=Plan(0.1, 1, Batches(6)),
+            solver=Adam(), callbacks=[Began()],
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("callback", [Began, None, print, "History", object()])
