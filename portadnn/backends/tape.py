@@ -83,7 +83,9 @@ class Stand(NDArrayOperatorsMixin):
         parts = key if isinstance(key, tuple) else (key,)
         if not all(isinstance(part, slice | int | type(...) | None) for part in parts):
             raise Untraceable(f"index {key!r}")
-        return self.recording.view(self, lambda x: x[key])
+        if ... not in parts:
+            parts = (*parts, ...)  # so that a single entry is a view as well
+        return self.recording.view(self, lambda x: x[parts])
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
         out = keywords.pop("out", (None,))

@@ -38,7 +38,7 @@ from portadnn.training.lbfgs import LBFGS
 from portadnn.training.recipe import Plan, Recipe, dropout_rates
 from portadnn.training.stops import TrainingInterrupted
 from portadnn.training.streams import Batches
-from portadnn.training.train import fit
+from portadnn.training.fit import fit
 from portadnn.training.weights import normalized
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,19 +15,16 @@ from portadnn.network.initializers import Initializer, Rng, initialize_parameter
 from portadnn.network.optimizers import GradientDescent, Optimizer
 from portadnn.network.spec import Network
 from portadnn.training.callbacks import EarlyStopping
-from portadnn.training.checks import check_data
-from portadnn.training.lbfgs import LBFGS, LBFGSLoop, as_solver
-from portadnn.training.loop import Loop
+from portadnn.training.fit import REPORT_EVERY, fit
+from portadnn.training.lbfgs import LBFGS, as_solver
 from portadnn.training.recipe import Plan, Recipe, check_schedule, dropout_rates
-from portadnn.training.sample_space import SampleSpace, choose_form
 from portadnn.training.schedules import Schedule, as_schedule
 from portadnn.training.state import check_callbacks
 from portadnn.training.stops import DivergenceError, TrainingInterrupted
 from portadnn.training.streams import Batches, check_seed
-from portadnn.training.validation import Validation, split_validation
+from portadnn.training.validation import split_validation
 from portadnn.training.weights import example_weights
 
-REPORT_EVERY = 100  # epochs between two reports where an epoch is one iteration
 LEARNING_RATE = 0.0075  # of gradient descent
 SEED = 3
 
@@ -312,105 +308,6 @@ def train(
         error.model = as_model(error.parameters)
         raise
     return as_model(parameters)
-
-
-def fit(
-    parameters: Mapping[str, Any],
-    X: Any,
-    Y: Any,
-    *,
-    network: Network,
-    backend: Backend,
-    plan: Plan,
-    solver: LBFGS | None = None,
-    weights: Any = None,
-    validation: tuple[Any, ...] | None = None,
-    callbacks: Iterable[Any] = (),
-    report_every: int | None = None,
-    slots: dict[str, Any] | None = None,
-    first_layer: str = "auto",
-    on_costs: Callable[[int, np.ndarray], None] | None = None,
-) -> dict[str, Any]:
-    """Train any network on arrays: what ``train`` and the estimators are made of.
-
-    Parameters
-    ----------
-    parameters : dict
-        The initial ones, of any library.
-    X : array, shape (n_x, m)
-    Y : array, shape (n_L, m)
-        0 and 1 for a sigmoid head, columns that sum to 1 for softmax, numbers for identity.
-    network : Network
-    backend : Backend
-    plan : Plan
-    solver : LBFGS, optional
-        In place of the optimizer of the plan's recipe, where any other has its home.
-    weights : array, shape (1, m), optional
-        Of the examples, of mean 1; (n_L, m) for the sigmoid and the identity head.
-    validation : tuple of arrays (X, Y) or (X, Y, S), optional
-        Scored at every report.
-    callbacks, report_every
-        As for ``train``.
-    slots : dict, optional
-        What the optimizer keeps, from an earlier run; it is changed to that of the end.
-    first_layer : {"auto", "sample", "feature"}
-        As for ``train``.
-    on_costs : callable, optional
-        Called with the number of a chunk's first step and the costs of its steps.
-
-    Returns
-    -------
-    parameters : dict
-        On the backend.
-
-    Raises
-    ------
-    InputError, TypeError, DivergenceError, TrainingInterrupted
-        As for ``train``.
-    """
-    if not isinstance(solver, LBFGS | None):
-        raise TypeError(f"solver is {solver!r}: expected LBFGS or None. Give it to the recipe")
-    if report_every is None:
-        epoch_is_step = plan.batches.batch_size is None and solver is None
-        report_every = REPORT_EVERY if epoch_is_step else 1
-    plan.recipe.check(network)
-    network.check(parameters)
-    with backend.scope():
-        given = [backend.asarray(x) for x in (X, Y, *(() if weights is None else (weights,)))]
-        check_data(*given, network=network, backend=backend)
-        held_back = None
-        if validation is not None:
-            held_back = Validation(*(backend.asarray(x) for x in validation))
-            check_data(
-                held_back.X,
-                held_back.Y,
-                held_back.S,
-                network=network,
-                backend=backend,
-                what="validation ",
-            )
-        options: dict[str, Any] = {
-            "report_every": report_every,
-            "validation": held_back,
-            "callbacks": callbacks,
-        }
-        start = {name: backend.asarray(parameters[name]) for name in network.shapes}
-        if solver is not None:
-            return LBFGSLoop(network, backend, plan, tuple(given), **options, solver=solver).run(
-                start
-            )
-        options |= {"on_costs": on_costs, "slots": slots}
-        if choose_form(first_layer, network, plan, started=bool(slots)) == "feature":
-            return Loop(network, backend, plan, tuple(given), **options).run(start)
-        W0, X = (np.asarray(backend.to_numpy(x)) for x in (start["W1"], given[0]))
-        space = SampleSpace.of(network, W0, X)
-        if held_back is not None:
-            seen = space.data(backend.to_numpy(held_back.X))
-            options["validation"] = replace(held_back, X=backend.asarray(seen))
-        shared = [backend.asarray(np.ascontiguousarray(space.H.T)).T, *given[1:]]
-        if plan.recipe.l2:
-            shared += [None] * (3 - len(shared)) + [backend.asarray(space.gram)]
-        return Loop(network, backend, plan, tuple(shared), **options, space=space).run(start)
 
 
 def _usual_rate(solver: Optimizer | LBFGS) -> float:
