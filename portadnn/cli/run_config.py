@@ -63,6 +63,7 @@ class RunConfig:
     )
     early_stopping: int | None = field(default=None, metadata=_by(read.whole, "none"))
     report_every: int | None = field(default=None, metadata=_by(read.whole, AUTO))
+    first_layer: str = field(default=AUTO, metadata=_by(read.text))
     seed: int = field(default=3, metadata=_by(read.whole))
     backend: str = field(default=AUTO, metadata=_by(read.text))
     dtype: str = field(default="float32", metadata=_by(read.dtype))

@@ -69,6 +69,9 @@ class RunOptions:
     report_every
         Epochs between two reports, which are rows of history.json. Default 100 where an epoch is
         one step, else 1.
+    first_layer
+        Its form: sample is the same algorithm with fewer operations for data with more values than
+        examples, feature the plain one; auto, the default, counts.
     seed
         Of the initial weights, shuffles, dropout and the share for validation. Default 3.
     backend
@@ -97,6 +100,7 @@ class RunOptions:
     class_weight: OverfittingText = None
     early_stopping: OverfittingText = None
     report_every: DescentText = None
+    first_layer: MachineText = None
     seed: MachineText = None
     backend: MachineText = None
     dtype: MachineText = None

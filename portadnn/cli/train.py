@@ -232,6 +232,7 @@ def _train(
             early_stopping=run.early_stopping,
             callbacks=callbacks,
             report_every=run.report_every,
+            first_layer=run.first_layer,
             rng=run.seed,
             backend=backend,
         )

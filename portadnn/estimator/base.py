@@ -34,11 +34,11 @@ from portadnn.estimator.settings import (
 from portadnn.network.model import L_model_forward
 from portadnn.network.optimizers import GradientDescent, Optimizer
 from portadnn.network.spec import Network
+from portadnn.training.fit import fit
 from portadnn.training.lbfgs import LBFGS
 from portadnn.training.recipe import Plan, Recipe, dropout_rates
 from portadnn.training.stops import TrainingInterrupted
 from portadnn.training.streams import Batches
-from portadnn.training.fit import fit
 from portadnn.training.weights import normalized
 
 
@@ -244,6 +244,13 @@ class BasePortaDNN(BaseEstimator):
             test_size=self.validation_fraction,
             stratify=self._strata(y),
         )
+        strata = self._strata(y)
+        left_out: Any = () if strata is None else np.setdiff1d(strata, strata[held_back])
+        if len(left_out):
+            raise InputError(
+                f"validation_fraction {self.validation_fraction:g} leaves no sample of class "
+                f"{left_out[0]!r} for validation. Take a larger share, or more samples"
+            )
         if len(held_back) < 2:
             raise InputError(
                 f"validation_fraction {self.validation_fraction:g} of {len(y)} samples is "

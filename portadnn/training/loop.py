@@ -76,15 +76,31 @@ class Loop:
         Raises
         ------
         DivergenceError, TrainingInterrupted
-            With the parameters to keep.
+            With the parameters to keep, likewise.
         """
-        callbacks = check_callbacks(self.callbacks)
         state = TrainingState(
             self.network,
             self.plan.epochs,
             self.plan.batches.steps_per_epoch,
             validates=self.validation is not None,
         )
+        try:
+            last = self._run(parameters, state)
+        except (DivergenceError, TrainingInterrupted) as error:
+            error.parameters = self._kept_or(error.parameters, state)
+            raise
+        return self._kept_or(last, state)
+
+    def _kept_or(self, last: Parameters, state: TrainingState) -> Parameters:
+        if state.kept is None:
+            return last
+        return {name: self.backend.asarray(np.array(p)) for name, p in state.kept.items()}
+
+    def _run(self, parameters: Parameters, state: TrainingState) -> Parameters:
+        callbacks = check_callbacks(self.callbacks)
+        if self.space is not None:
+            entered = self.space.enter(parameters)
+            parameters = {name: self.backend.asarray(p) for name, p in entered.items()}
         state._to_host = self._to_host
         state.moved_to(parameters)
         tracker = self.plan.schedule.tracker()
@@ -118,17 +134,11 @@ class Loop:
             raise TrainingInterrupted(state.steps_done, self._leave(state._device)) from None
         finally:
             notify(callbacks, "on_train_end", state)
-        if state.kept is not None:
-            return {name: self.backend.asarray(np.array(p)) for name, p in state.kept.items()}
         return parameters
 
     def _descend(self, parameters: Parameters, progress: TrainingState, after: After) -> Parameters:
         """Make the steps, and return the last parameters."""
-        if self.space is not None:
-            entered = self.space.enter(parameters)
-            parameters = {name: self.backend.asarray(p) for name, p in entered.items()}
         last = parameters
-        progress.moved_to(parameters)
         for last, costs in self._chunks(parameters, progress):
             if after(last, costs):
                 break

@@ -13,7 +13,7 @@ from portadnn.errors import InputError
 from portadnn.network.choice import check_number, check_whole
 from portadnn.network.optimizers import GradientDescent, Optimizer, as_optimizer
 from portadnn.network.spec import Network
-from portadnn.training.schedules import Constant, Schedule, as_schedule
+from portadnn.training.schedules import Constant, Cosine, Schedule, as_schedule
 from portadnn.training.streams import Batches, check_seed, dropout_mask, place_of
 
 
@@ -145,6 +145,17 @@ class Plan:
         object.__setattr__(self, "epochs", epochs)
         object.__setattr__(self, "schedule", as_schedule(self.schedule))
         check_seed(self.batches.seed)
+        decay = self.recipe.optimizer.weight_decay
+        if rate * decay >= 1:
+            raise InputError(
+                f"weight_decay is {decay:g} and the learning rate {rate:g}: every step multiplies "
+                f"W by 1 - rate weight_decay, so expected a product below 1"
+            )
+        if isinstance(self.schedule, Cosine) and self.schedule.warmup >= epochs:
+            raise InputError(
+                f"the warm-up of the schedule is {self.schedule.warmup:g} epochs of {epochs}: "
+                f"expected fewer"
+            )
 
     @property
     def steps(self) -> int:

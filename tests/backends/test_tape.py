@@ -1,0 +1,186 @@
+"""A recorded step gives the bits of the plain loop, whatever the step is made of."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portadnn.backends import get_backend, tape
+from portadnn.backends.base import Backend
+from portadnn.network.initializers import initialize_parameters_deep
+from portadnn.network.spec import Network
+from portadnn.training.recipe import Plan, Recipe
+from portadnn.training.step import make_step, observed_step, train_step
+from portadnn.training.streams import Batches
+
+RECIPES = {
+    "gradient descent": Recipe(),
+    "momentum": Recipe("momentum:weight_decay=0.1", l2=0.05, clip_norm=0.5, dropout=(0.5, 0.2)),
+    "nesterov": Recipe("nesterov", l1=0.01),
+    "rmsprop": Recipe("rmsprop", dropout=(0.0, 0.5)),
+    "adam": Recipe("adam", l2=0.1, l1=0.1, clip_norm=0.1, dropout=(0.5, 0.0)),
+    "adamw": Recipe("adamw"),
+}
+DIMS, M = (9, 7, 6, 3), 20
+
+
+def same(ours, theirs):
+    found, expected = tape._flatten(ours), tape._flatten(theirs)
+    assert found[1] == expected[1]
+    for x, y in zip(found[0], expected[0], strict=True):
+        assert x.dtype == y.dtype
+        np.testing.assert_array_equal(x, y)
+
+
+def problem(recipe, head, batch_size, dtype, step, weighted=True):
+    """Everything that ``repeat`` takes, for 7 steps."""
+    backend = get_backend("numpy", dtype=dtype)
+    rng = np.random.default_rng(0)
+    X = np.asarray(rng.standard_normal((M, DIMS[0])), dtype).T
+    Y = np.eye(3, dtype=dtype)[:, rng.integers(0, 3, M)]
+    network = Network(DIMS, ("relu", "tanh"), head)
+    plan = Plan(0.1, 7, Batches(M, batch_size, drop_last=True), recipe, "exponential:0.9")
+    parameters = {n: p.astype(dtype) for n, p in initialize_parameters_deep(DIMS, rng=rng).items()}
+    state = parameters, recipe.optimizer.init(parameters)
+    shared = (X, Y, rng.random((1, M)).astype(dtype)) if weighted else (X, Y)
+    inputs = plan.inputs(0, 7, network, backend)
+    made = make_step(network, backend.xp, step, recipe)
+    if step is observed_step:
+        first = {name: x[0] for name, x in inputs.items()}
+        (_, seen), _ = made((state, {}), first, *shared)
+        state = state, {name: np.zeros_like(x) for name, x in seen.items()}
+    return backend, made, state, inputs, shared
+
+
+@pytest.mark.parametrize("block", [tape.BLOCK, 5])
+@pytest.mark.parametrize("batch_size", [None, 8])
+@pytest.mark.parametrize("head", ["sigmoid", "softmax", "identity"])
+@pytest.mark.parametrize("step", [train_step, observed_step])
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_training_has_the_bits_of_the_plain_loop(
+    recipe, step, head, batch_size, block, dtype, monkeypatch
+):
+    monkeypatch.setattr(tape, "BLOCK", block)
+    monkeypatch.setattr(tape, "FEWEST_BLOCKS", 1)
+    backend, made, *given = problem(recipe, head, batch_size, dtype, step)
+    found = tape.repeat(made, *given)
+    assert found is not None
+    same(found, Backend.repeat(backend, made, *given))
+
+
+def test_what_goes_in_is_left_alone_and_what_comes_out_belongs_to_the_caller():
+    _, made, state, inputs, shared = problem(RECIPES["adam"], "softmax", 8, "float64",
+                                                   train_step)  # fmt: skip
+    before = [x.copy() for x in tape._flatten((state, inputs, shared))[0]]
+    first = tape.repeat(made, state, inputs, shared)
+    kept = [x.copy() for x in tape._flatten(first)[0]]
+    tape.repeat(made, first[0], inputs, shared)
+    for x, y in zip(tape._flatten((state, inputs, shared))[0], before, strict=True):
+        np.testing.assert_array_equal(x, y)
+    for x, y in zip(tape._flatten(first)[0], kept, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_other_data_of_the_same_shapes_are_not_mixed_up():
+    backend, made, state, inputs, (X, Y) = problem(Recipe(), "softmax", None, "float64", train_step,
+                                                   weighted=False)  # fmt: skip
+    tape.repeat(made, state, inputs, (X, Y))
+    other = X + 1, np.roll(Y, 1, axis=1)
+    same(
+        tape.repeat(made, state, inputs, other), Backend.repeat(backend, made, state, inputs, other)
+    )
+
+
+def test_outputs_between_the_first_and_the_last_may_be_left_out():
+    _, made, *given = problem(Recipe(), "sigmoid", None, "float32", train_step)
+    (state, costs), (quiet, some) = tape.repeat(made, *given), tape.repeat(made, *given, False)
+    same(quiet, state)
+    np.testing.assert_array_equal(some[[0, -1]], costs[[0, -1]])
+    assert np.isnan(some[1:-1]).all()
+
+
+def test_nothing_of_the_data_is_kept(monkeypatch):
+    monkeypatch.setattr(tape, "_TAPES", type(tape._TAPES)())
+    _, made, *given = problem(Recipe("adam"), "softmax", 8, "float64", train_step)
+    tape.repeat(made, *given)
+    (recorded,) = tape._TAPES.values()
+    for like in recorded.recording.likes:
+        assert like.base.base.nbytes <= 8  # one entry, for its dtype
+
+
+def test_states_that_change_places():
+    def swap(state, rate):
+        x, y, z = state
+        return (y, x, z), (np.sum(x * rate), y[0, 1], z)
+
+    def turn(state, rate):
+        x, y, z = state
+        return (y, z, x * rate), x
+
+    state = tuple(np.arange(6.0).reshape(2, 3) + 10 * i for i in range(3))
+    rates = np.linspace(1, 2, 5).reshape(5, 1, 1)
+    backend = get_backend("numpy", dtype="float64")
+    for step in (swap, turn):
+        found = tape.repeat(step, state, rates, ())
+        same(found, Backend.repeat(backend, step, state, rates))
+
+
+def looks(state, rate):
+    return (state * 2 if state[0, 0] > 0 else state), rate
+
+
+def takes_out(state, rate):
+    return np.asarray(state) * rate, rate
+
+
+def sorts(state, rate):
+    return np.sort(state) * rate, rate
+
+
+@pytest.mark.parametrize("step", [looks, takes_out, sorts])
+def test_what_cannot_be_recorded_runs_as_it_is(step):
+    backend = get_backend("numpy", dtype="float64")
+    state, rates = np.asarray([[1.0, -2.0]]), np.ones((3, 1, 1))
+    assert tape.repeat(step, state, rates, ()) is None
+    same(backend.repeat(step, state, rates), Backend.repeat(backend, step, state, rates))
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_any_mix_of_calls_has_the_same_bits(data):
+    """Random programs of the calls that steps make, some in place on what they made."""
+    shape = data.draw(st.sampled_from([(3, 4), (1, 4), (40, 30)]))
+    choices = st.lists(
+        st.tuples(st.integers(0, 9), st.integers(0, 50), st.integers(0, 50)),
+        min_size=1,
+        max_size=14,
+    )
+    program = data.draw(choices)
+
+    def step(state, inputs):
+        x, y = state
+        values = [x, y, inputs["r"] * x]
+        for kind, i, j in program:
+            a, b = values[i % len(values)], values[j % len(values)]
+            values.append(
+                [
+                    lambda a, b: a + b,
+                    lambda a, b: np.multiply(a, b),
+                    lambda a, b: np.maximum(a, 0.0) - 1.0,
+                    lambda a, b: np.where(a > 0, b, 0.0),
+                    lambda a, b: np.divide(a, 3),
+                    lambda a, b: a * np.sum(b, axis=1, keepdims=True),
+                    lambda a, b: np.exp(-np.abs(a)),
+                    lambda a, b: (a.T + b.T).T,
+                    lambda a, b: np.concatenate([a[:, 1:], b[:, :1]], axis=1),
+                    lambda a, b: np.tanh(a),
+                ][kind](a, b)
+            )
+            values[-1] += 0.5
+        return (np.tanh(values[-1]), np.tanh(values[-2])), np.sum(values[-1])
+
+    rng = np.random.default_rng(0)
+    state = rng.standard_normal(shape), rng.standard_normal(shape)
+    inputs = {"r": rng.random((3, 1, 1))}
+    found = tape.repeat(step, state, inputs, ())
+    same(found, Backend.repeat(get_backend("numpy", dtype="float64"), step, state, inputs))
