@@ -71,7 +71,9 @@ class TrainingState:
     record: EpochRecord | None = None
     stopped: str | None = None
     _device: dict[str, Any] = field(default_factory=dict, repr=False)
-    _to_host: Callable[[dict[str, Any]], dict[str, np.ndarray]] = field(default=dict, repr=False)
+    _to_host: Callable[[dict[str, Any]], dict[str, np.ndarray]] = field(
+        default=lambda arrays: {name: np.array(x) for name, x in arrays.items()}, repr=False
+    )
     _host: dict[str, np.ndarray] | None = field(default=None, repr=False)
     _kept: dict[str, np.ndarray] | None = field(default=None, repr=False)
 
