@@ -1,0 +1,84 @@
+"""The workers, from the side of the program that gives the orders."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+BENCH = Path(__file__).resolve().parents[1]
+STOCK = "@stock"  # after an entrant's name: with the BLAS kernel that NumPy picks by itself
+
+
+class Failed(Exception):
+    """A worker could not do what it was told."""
+
+
+class Worker:
+    """A child process with one entrant."""
+
+    def __init__(self, name, threads):
+        self.name = name
+        entrant, _, stock = name.partition("@")
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join([str(BENCH), str(BENCH.parents[1])]),
+            "CONTEST_CORES": ",".join(map(str, cores()[:threads])),
+        }
+        for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            environment[variable] = str(threads)
+        environment.pop("OPENBLAS_CORETYPE", None)
+        if not stock and (kernel := fastest_kernel()):
+            environment["OPENBLAS_CORETYPE"] = kernel
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "contest.worker", entrant],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+
+    def ask(self, command, *arguments):
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps([command, *arguments]), file=self.process.stdin, flush=True)
+        line = self.process.stdout.readline()
+        if not line:
+            raise Failed(f"the process ended with {self.process.wait()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise Failed(answer["error"])
+        return answer
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+
+def cores():
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+@functools.cache
+def fastest_kernel():
+    """What the command-line program would set OPENBLAS_CORETYPE to, or None."""
+    code = "from portadnn.backends import fastest_coretype as f; print(f() or '')"
+    path = {"PYTHONPATH": str(BENCH.parents[1])}
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | path, capture_output=True, text=True
+    )
+    if told.returncode == 0:
+        return told.stdout.strip() or None
+    info = Path("/proc/cpuinfo")
+    flags = set(info.read_text().partition("flags")[2].partition("\n")[0].split()) if (
+        info.exists()
+    ) else set()  # fmt: skip
+    return "SkylakeX" if {f"avx512{x}" for x in ("f", "dq", "bw", "vl", "cd")} <= flags else None
