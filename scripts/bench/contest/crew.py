@@ -15,7 +15,11 @@ STOCK = "@stock"  # after an entrant's name: with the BLAS kernel that NumPy pic
 
 
 class Failed(Exception):
-    """A worker could not do what it was told."""
+    """A worker could not do what it was told; it is ``absent`` where its library is."""
+
+    def __init__(self, text, absent=False):
+        super().__init__(text)
+        self.absent = absent
 
 
 class Worker:
@@ -25,7 +29,9 @@ class Worker:
         self.name = name
         entrant, _, stock = name.partition("@")
         environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join([str(BENCH), str(BENCH.parents[1])]),
+            "PYTHONPATH": os.pathsep.join(
+                [str(BENCH), str(BENCH.parents[1]), os.environ.get("PYTHONPATH", "")]
+            ),
             "CONTEST_CORES": ",".join(map(str, cores()[:threads])),
         }
         for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -46,7 +52,7 @@ class Worker:
             raise Failed(f"the process ended with {self.process.wait()}")
         answer = json.loads(line)
         if "error" in answer:
-            raise Failed(answer["error"])
+            raise Failed(answer["error"], answer["absent"])
         return answer
 
     def close(self):

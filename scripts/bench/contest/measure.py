@@ -19,6 +19,8 @@ class Result:
 
     name: str
     error: str = ""
+    absent: bool = False  # the error is that its library is not there
+    note: str = ""
     kernel: str = ""
     cost: float | None = None
     same_rule: bool = True
@@ -30,8 +32,11 @@ class Result:
     rate: list[float] = field(default_factory=list)  # GFLOP/s of a square product
 
 
-def measure(task, names, *, rounds, whole_rounds, seconds, threads):
-    """A result for every name; ``seconds`` is about how long a visit to an entrant takes."""
+def measure(task, names, *, rounds, whole_rounds, seconds, threads, products=True):
+    """A result for every name; ``seconds`` is about how long a visit to an entrant takes.
+
+    ``products`` has a matrix product timed beside every measurement.
+    """
     results = {name: Result(name) for name in names}
     workers = {}
 
@@ -42,7 +47,7 @@ def measure(task, names, *, rounds, whole_rounds, seconds, threads):
         try:
             return workers[name].ask(*order)
         except Failed as error:
-            results[name].error = str(error).splitlines()[0]
+            results[name].error, results[name].absent = str(error).splitlines()[0], error.absent
             return None
 
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
@@ -52,7 +57,8 @@ def measure(task, names, *, rounds, whole_rounds, seconds, threads):
             workers[name] = stack.enter_context(Worker(name, threads))
             if answer := ask(name, "connect"):
                 results[name].kernel = answer["kernel"]
-            ask(name, "open", saved)
+            if answer := ask(name, "open", saved):
+                results[name].note = answer["note"]
         for i in range(whole_rounds):
             for name in turned(names, i):
                 say(f"{task.title}: whole call {i + 1} of {whole_rounds}, {name}")
@@ -68,7 +74,7 @@ def measure(task, names, *, rounds, whole_rounds, seconds, threads):
         for i in range(rounds):
             say(f"{task.title}: round {i + 1} of {rounds}")
             for name in turned(names, i):
-                if answer := ask(name, "steady"):
+                if answer := ask(name, "steady", products):
                     results[name].step.append(answer["seconds"])
                     results[name].rate.append(answer["rate"])
     return list(results.values())
@@ -89,10 +95,10 @@ def median(values):
     return statistics.median(values) if values else None
 
 
-def disagreements(task, results):
-    """What is wrong with the costs, a line for each; the first that ran is the measure."""
+def faults(task, results):
+    """Who failed, and whose cost is wrong, a line for each; the first that ran is the measure."""
     ran = [r for r in results if r.cost is not None]
-    lines = []
+    lines = [f"{task.title}: {r.name}: {r.error}" for r in results if r.error and not r.absent]
     for result in ran[1:]:
         allowed = tolerance(task, result.same_rule and ran[0].same_rule)
         gap = relative_gap(result, ran[0])

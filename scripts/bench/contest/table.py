@@ -15,19 +15,14 @@ COLUMNS = (
 def results_table(task, results):
     """A row for every entrant; the first that ran is what the ratios are against."""
     ran = [r for r in results if r.step]
-    lines = [
-        f"### {task.title}: {list(task.dims)}, {task.m} examples ({task.source}), "
-        f"batch {task.batch or 'whole'}, {task.optimizer}, {task.dtype}, {task.steps} steps",
-        "",
-    ]
+    batch = f"batch {task.batch}" if task.batch else "full batch"
+    examples = f"{list(task.dims)}, {task.m} examples ({task.source}), {batch}"
+    lines = [f"### {task.title}: {examples}, {task.optimizer}, {task.steps} steps", ""]
     if ran:
         best = max(median(r.rate) for r in ran)
-        lines += [
-            f"{task.flops / 1e6:.4g} million operations of matrix products a step in the direct "
-            f"form; the best product {best:.0f} GFLOP/s; costs may lie "
-            f"{tolerance(task):.1e} apart.",
-            "",
-        ]
+        work = f"{task.flops / 1e6:.4g} million operations of matrix products in a direct step"
+        products = f"the best product {best:.0f} GFLOP/s"
+        lines += [f"{work}; {products}; costs may lie {tolerance(task):.1e} apart.", ""]
     reference = ran[0] if ran else None
     heads = [c.format(reference=reference and shown(reference.name)) for c in COLUMNS]
     lines += [row(heads), row(["---"] * len(heads))]
@@ -39,7 +34,8 @@ def results_table(task, results):
         paired = ratios(reference.step, result.step)
         direct = [task.flops / s / 1e9 for s in result.step]
         lines.append(row([
-            shown(result.name), result.kernel, time(median(result.whole)), time(result.first),
+            shown(result.name) + (f", {result.note}" if result.note else ""),
+            result.kernel, time(median(result.whole)), time(result.first),
             time(step), f"{median(paired):.3g} x", f"{min(paired):.3g} to {max(paired):.3g}",
             f"{median(direct):.3g}", f"{median(ratios(direct, result.rate)):.0%}",
             f"{median(direct) / best:.0%}", f"{result.peak / 2**20:.0f} MiB",

@@ -88,9 +88,7 @@ class Task:
 
 def make_task(title, dims, rows, labels, steps, **settings):
     dtype = settings.get("dtype", "float32")
-    weights = {
-        name: p.astype(dtype) for name, p in initialize_parameters_deep(dims, rng=1).items()
-    }
+    weights = {name: p.astype(dtype) for name, p in initialize_parameters_deep(dims, rng=1).items()}
     return Task(
         title, tuple(dims), len(rows), steps, **settings,
         rows=np.ascontiguousarray(rows, dtype=dtype), labels=np.asarray(labels, dtype=np.int64),

@@ -26,9 +26,10 @@ def main():
         try:
             answer = getattr(worker, command)(*arguments)
         except Exception as error:
-            if type(error).__name__ != "Unavailable":
+            absent = type(error).__name__ == "Unavailable"
+            if not absent:
                 traceback.print_exc()
-            answer = {"error": str(error) or type(error).__name__}
+            answer = {"error": str(error) or type(error).__name__, "absent": absent}
         print(json.dumps(answer), file=answers, flush=True)
 
 
@@ -50,7 +51,7 @@ class Worker:
         self.task = Task.load(folder)
         self.entrant = self.kind(self.task)
         self.multiply = None
-        return {}
+        return {"note": self.entrant.note}
 
     def whole(self):
         """The seconds of the whole call, and the cost of what it learnt."""
@@ -74,9 +75,9 @@ class Worker:
         self.timed(self.n)
         return {"first": first, "steps": self.n}
 
-    def steady(self):
+    def steady(self, products):
         """The seconds of a step, and the rate of a product in GFLOP/s beside it."""
-        rate = self.product_rate()
+        rate = self.product_rate() if products else None
         return {"seconds": self.timed(self.n) / self.n, "rate": rate}
 
     def timed(self, n):
