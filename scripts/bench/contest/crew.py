@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from portadnn.blas import VARIABLE, kernel_for, this_processor
 
 BENCH = Path(__file__).resolve().parents[1]
 STOCK = "@stock"  # after an entrant's name: with the BLAS kernel that NumPy picks by itself
@@ -30,15 +31,15 @@ class Worker:
         entrant, _, stock = name.partition("@")
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(
-                [str(BENCH), str(BENCH.parents[1]), os.environ.get("PYTHONPATH", "")]
+                filter(None, [str(BENCH), str(BENCH.parents[1]), os.environ.get("PYTHONPATH")])
             ),
             "CONTEST_CORES": ",".join(map(str, cores()[:threads])),
         }
         for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             environment[variable] = str(threads)
-        environment.pop("OPENBLAS_CORETYPE", None)
+        environment.pop(VARIABLE, None)
         if not stock and (kernel := fastest_kernel()):
-            environment["OPENBLAS_CORETYPE"] = kernel
+            environment[VARIABLE] = kernel
         self.process = subprocess.Popen(
             [sys.executable, "-m", "contest.worker", entrant],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
@@ -73,18 +74,6 @@ def cores():
     return list(range(os.cpu_count() or 1))
 
 
-@functools.cache
 def fastest_kernel():
-    """What the command-line program would set OPENBLAS_CORETYPE to, or None."""
-    code = "from portadnn.backends import fastest_coretype as f; print(f() or '')"
-    path = {"PYTHONPATH": str(BENCH.parents[1])}
-    told = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | path, capture_output=True, text=True
-    )
-    if told.returncode == 0:
-        return told.stdout.strip() or None
-    info = Path("/proc/cpuinfo")
-    flags = set(info.read_text().partition("flags")[2].partition("\n")[0].split()) if (
-        info.exists()
-    ) else set()  # fmt: skip
-    return "SkylakeX" if {f"avx512{x}" for x in ("f", "dq", "bw", "vl", "cd")} <= flags else None
+    """What the command-line program sets OPENBLAS_CORETYPE to here, or None."""
+    return kernel_for(this_processor())

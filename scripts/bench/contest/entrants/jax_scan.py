@@ -84,7 +84,10 @@ class JaxScan(Entrant):
         ]
         slots = ()
         if task.optimizer == "adam":
-            slots = (*(jax.tree.map(jnp.zeros_like, parameters) for _ in "vs"), jnp.float32(0))
+            slots = (
+                *(jax.tree.map(jnp.zeros_like, parameters) for _ in "vs"),
+                jnp.zeros((), task.dtype),
+            )
         self.state = (parameters, slots)
         self.done = 0
 
