@@ -19,6 +19,7 @@ ENTRANTS = {
     "sklearn": ("sklearn_mlp", "", "scikit-learn MLP"),
     "keras": ("keras_fit", "", "Keras"),
 }
+ON_NUMPY = ("textbook", "numpy", "numpy-direct", "sklearn")  # whose products are its BLAS's
 OURS = [name for name, (module, *_) in ENTRANTS.items() if module == "ours"]
 
 

@@ -21,7 +21,8 @@ def connect(argument):
 class Keras(Entrant):
     def __init__(self, task):
         super().__init__(task)
-        self.same_rule = task.optimizer == "sgd"  # Adam's epsilon is added elsewhere
+        # Adam's epsilon is added elsewhere, and every rate is a float32
+        self.same_rule = task.optimizer == "sgd" and task.dtype == "float32"
         self.unit = task.batches.steps_per_epoch
 
     def begin(self):
