@@ -33,9 +33,10 @@ def results_table(task, results):
         step = median(result.step)
         paired = ratios(reference.step, result.step)
         direct = [task.flops / s / 1e9 for s in result.step]
+        name = shown(result.name) + (f", {result.note}" if result.note else "")
+        kernel = result.kernel if result.name.partition("@")[0] in ON_NUMPY else ""
         lines.append(row([
-            shown(result.name) + (f", {result.note}" if result.note else ""),
-            result.kernel if result.name.partition("@")[0] in ON_NUMPY else "", time(median(result.whole)), time(result.first),
+            name, kernel, time(median(result.whole)), time(result.first),
             time(step), f"{median(paired):.3g} x", f"{min(paired):.3g} to {max(paired):.3g}",
             f"{median(direct):.3g}", f"{median(ratios(direct, result.rate)):.0%}",
             f"{median(direct) / best:.0%}", f"{result.peak / 2**20:.0f} MiB",
