@@ -45,7 +45,7 @@ def test_costs_that_disagree_are_named(contest):
     task = tasks.tasks_of("c", quick=True)[0]
     right, wrong = measure.Result("numpy", cost=0.5), measure.Result("sklearn", cost=0.501)
     (line,) = measure.faults(task, [right, wrong])
-    assert line.startswith("c, sgd: sklearn ends at a cost of 0.501")
+    assert line.startswith("c, sgd: sklearn has a cost of 0.501")
     assert measure.faults(task, [right, measure.Result("jax", cost=0.5)]) == []
 
 

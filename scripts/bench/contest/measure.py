@@ -22,7 +22,8 @@ class Result:
     absent: bool = False  # the error is that its library is not there
     note: str = ""
     kernel: str = ""
-    cost: float | None = None
+    cost: float | None = None  # after the steps at which costs are compared
+    final: float | None = None  # after the whole call
     same_rule: bool = True
     peak: int = 0  # bytes of the first whole call, above the idle process
     whole: list[float] = field(default_factory=list)  # seconds
@@ -66,8 +67,11 @@ def measure(task, names, *, rounds, whole_rounds, seconds, threads, products=Tru
                     result = results[name]
                     result.whole.append(answer["seconds"])
                     result.peak = result.peak or answer["peak"]
-                    result.cost, result.same_rule = answer["cost"], answer["same_rule"]
+                    result.cost = result.final = answer["cost"]
+                    result.same_rule = answer["same_rule"]
         for name in names:
+            if whole_rounds and task.compared < task.steps and (answer := ask(name, "early")):
+                results[name].cost = answer["cost"]
             say(f"{task.title}: warming {name}")
             if answer := ask(name, "warm", seconds):
                 results[name].first, results[name].burst = answer["first"], answer["steps"]
@@ -104,7 +108,7 @@ def faults(task, results):
         gap = relative_gap(result, ran[0])
         if not gap <= allowed:
             lines.append(
-                f"{task.title}: {result.name} ends at a cost of {result.cost:.17g}, "
+                f"{task.title}: {result.name} has a cost of {result.cost:.17g}, "
                 f"{ran[0].name} at {ran[0].cost:.17g}: {gap:.1e} apart, allowed {allowed:.1e}"
             )
     return lines

@@ -34,7 +34,7 @@ def tolerance(task, same_rule=True):
     """
     if not same_rule:
         return 1e-2
-    walk = 8 * np.finfo(task.dtype).eps / 2 * math.sqrt(task.steps * max(*task.dims, task.m))
+    walk = 8 * np.finfo(task.dtype).eps / 2 * math.sqrt(task.compared * max(*task.dims, task.m))
     if task.optimizer == "adam":
         return max(walk, 1e-3)
     return min(walk, 1e-12) if task.dtype == "float64" else walk

@@ -8,7 +8,7 @@ from contest.referee import tolerance
 
 COLUMNS = (
     "program", "BLAS kernel", "whole call", "first", "a step", "against {reference}", "spread",
-    "GFLOP/s", "of its own product", "of the best product", "peak", "cost", "apart",
+    "GFLOP/s", "of its own product", "of the best product", "peak", "final cost", "apart",
 )  # fmt: skip
 
 
@@ -22,7 +22,8 @@ def results_table(task, results):
         best = max(median(r.rate) for r in ran)
         work = f"{task.flops / 1e6:.4g} million operations of matrix products in a direct step"
         products = f"the best product {best:.0f} GFLOP/s"
-        lines += [f"{work}; {products}; costs may lie {tolerance(task):.1e} apart.", ""]
+        apart = f"after {task.compared} steps costs may lie {tolerance(task):.1e} apart"
+        lines += [f"{work}; {products}; {apart}.", ""]
     reference = ran[0] if ran else None
     heads = [c.format(reference=reference and shown(reference.name)) for c in COLUMNS]
     lines += [row(heads), row(["---"] * len(heads))]
@@ -40,7 +41,7 @@ def results_table(task, results):
             time(step), f"{median(paired):.3g} x", f"{min(paired):.3g} to {max(paired):.3g}",
             f"{median(direct):.3g}", f"{median(ratios(direct, result.rate)):.0%}",
             f"{median(direct) / best:.0%}", f"{result.peak / 2**20:.0f} MiB",
-            f"{result.cost:.10g}", f"{relative_gap(result, reference):.0e}",
+            f"{result.final:.10g}", f"{relative_gap(result, reference):.0e}",
         ]))  # fmt: skip
     return "\n".join(lines)
 

@@ -64,6 +64,14 @@ class Worker:
         return {"seconds": seconds, "peak": peak, "cost": cost_of(self.task, weights),
                 "same_rule": self.entrant.same_rule}  # fmt: skip
 
+    def early(self):
+        """The cost after the steps at which costs are compared."""
+        from contest.referee import cost_of
+
+        self.entrant.begin()
+        self.entrant.advance(self.task.compared)
+        return {"cost": cost_of(self.task, self.entrant.weights())}
+
     def warm(self, seconds):
         """Make ready for ``steady``, whose calls shall take about so many seconds."""
         entrant, n = self.entrant, self.entrant.unit
