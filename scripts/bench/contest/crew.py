@@ -1,0 +1,79 @@
+"""The workers, from the side of the program that gives the orders."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from portadnn.blas import VARIABLE, kernel_for, this_processor
+
+BENCH = Path(__file__).resolve().parents[1]
+STOCK = "@stock"  # after an entrant's name: with the BLAS kernel that NumPy picks by itself
+
+
+class Failed(Exception):
+    """A worker could not do what it was told; it is ``absent`` where its library is."""
+
+    def __init__(self, text, absent=False):
+        super().__init__(text)
+        self.absent = absent
+
+
+class Worker:
+    """A child process with one entrant."""
+
+    def __init__(self, name, threads):
+        self.name = name
+        entrant, _, stock = name.partition("@")
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(
+                filter(None, [str(BENCH), str(BENCH.parents[1]), os.environ.get("PYTHONPATH")])
+            ),
+            "CONTEST_CORES": ",".join(map(str, cores()[:threads])),
+        }
+        for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            environment[variable] = str(threads)
+        environment.pop(VARIABLE, None)
+        if not stock and (kernel := fastest_kernel()):
+            environment[VARIABLE] = kernel
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "contest.worker", entrant],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+
+    def ask(self, command, *arguments):
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps([command, *arguments]), file=self.process.stdin, flush=True)
+        line = self.process.stdout.readline()
+        if not line:
+            raise Failed(f"the process ended with {self.process.wait()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise Failed(answer["error"], answer["absent"])
+        return answer
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+
+def cores():
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def fastest_kernel():
+    """What the command-line program sets OPENBLAS_CORETYPE to here, or None."""
+    return kernel_for(this_processor())

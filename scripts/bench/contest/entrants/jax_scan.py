@@ -1,0 +1,114 @@
+"""JAX: value_and_grad of a cost, a jitted scan over the steps, buffers donated."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from contest.entrants import Entrant, Unavailable
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+
+
+def connect(argument):
+    try:
+        import jax  # noqa: F401
+    except ImportError as error:
+        raise Unavailable("JAX is not installed") from error
+    return JaxScan
+
+
+def make_run(task):
+    """``run(state, X, Y, order, n)``: the state after n steps, or after those of ``order``."""
+    import jax
+    import jax.numpy as jnp
+
+    def cost(parameters, X, Y):
+        A = X
+        for W, b in parameters[:-1]:
+            A = jax.nn.relu(A @ W + b)
+        W, b = parameters[-1]
+        Z = A @ W + b
+        if task.binary:
+            return jnp.mean(jax.nn.softplus(Z) - Y * Z)
+        return -jnp.mean(jnp.sum(Y * jax.nn.log_softmax(Z), axis=1))
+
+    def sgd(parameters, grads, slots):
+        return jax.tree.map(lambda p, g: p - task.rate * g, parameters, grads), slots
+
+    def adam(parameters, grads, slots):
+        v, s, t = slots
+        t = t + 1
+        v = jax.tree.map(lambda v, g: BETA1 * v + (1 - BETA1) * g, v, grads)
+        s = jax.tree.map(lambda s, g: BETA2 * s + (1 - BETA2) * g * g, s, grads)
+        c1, c2 = 1 / (1 - BETA1**t), 1 / (1 - BETA2**t)
+        parameters = jax.tree.map(
+            lambda p, v, s: p - task.rate * (v * c1) / (jnp.sqrt(s * c2) + EPSILON),
+            parameters, v, s,
+        )  # fmt: skip
+        return parameters, (v, s, t)
+
+    update = {"sgd": sgd, "adam": adam}[task.optimizer]
+
+    @functools.partial(jax.jit, static_argnames="n", donate_argnums=0)
+    def run(state, X, Y, order, n):
+        def step(state, batch):
+            parameters, slots = state
+            x, y = (X, Y) if batch is None else (X[batch], Y[batch])
+            value, grads = jax.value_and_grad(cost)(parameters, x, y)
+            return update(parameters, grads, slots), value
+
+        return jax.lax.scan(step, state, order, length=n)
+
+    return run
+
+
+class JaxScan(Entrant):
+    def __init__(self, task):
+        import jax
+
+        super().__init__(task)
+        jax.config.update("jax_enable_x64", task.dtype == "float64")
+        self.run = make_run(task)
+
+    def begin(self):
+        import jax
+        import jax.numpy as jnp
+
+        task = self.task
+        self.X, self.Y = jnp.asarray(task.rows), jnp.asarray(task.targets())
+        parameters = [
+            (jnp.asarray(task.weights[f"W{l}"].T), jnp.asarray(task.weights[f"b{l}"][:, 0]))
+            for l in range(1, task.L + 1)
+        ]
+        slots = ()
+        if task.optimizer == "adam":
+            slots = (
+                *(jax.tree.map(jnp.zeros_like, parameters) for _ in "vs"),
+                jnp.zeros((), task.dtype),
+            )
+        self.state = (parameters, slots)
+        self.done = 0
+
+    def advance(self, n):
+        import jax
+
+        order = None if self.task.batch is None else self.task.order(self.done, n)
+        self.state, costs = self.run(self.state, self.X, self.Y, order, n)
+        jax.block_until_ready((self.state, costs))
+        self.done += n
+
+    def weights(self):
+        found = {}
+        for l, (W, b) in enumerate(self.state[0], start=1):
+            found[f"W{l}"], found[f"b{l}"] = np.asarray(W).T, np.asarray(b)[:, None]
+        return found
+
+    @staticmethod
+    def product(A, B):
+        import jax
+        import jax.numpy as jnp
+
+        A, B, multiply = jnp.asarray(A), jnp.asarray(B), jax.jit(jnp.matmul)
+        return lambda: multiply(A, B).block_until_ready()

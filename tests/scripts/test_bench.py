@@ -1,0 +1,64 @@
+"""The benchmark runs, and says so where costs disagree."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCH = Path(__file__).parent.parent.parent / "scripts" / "bench"
+
+
+@pytest.fixture
+def contest(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+    from contest import measure, tasks
+
+    yield measure, tasks
+    for name in [name for name in sys.modules if name.partition(".")[0] == "contest"]:
+        del sys.modules[name]
+
+
+def test_quick_peers(tmp_path):
+    found = tmp_path / "found.json"
+    done = subprocess.run(
+        [sys.executable, BENCH / "peers.py", "--quick", "--workload", "a", "--threads", "1",
+         "--entrants", "textbook,numpy,numpy-direct", "--json", found],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all ran, and all costs agree" in done.stdout
+    for title in ("textbook NumPy", "portadnn numpy", "portadnn numpy, direct form"):
+        assert sum(line.startswith(f"| {title}") for line in done.stdout.splitlines()) >= 2
+    report = json.loads(found.read_text())
+    assert [task["task"] for task in report["tasks"]] == ["a, float64", "a, float32"]
+    for task in report["tasks"]:
+        costs = [result["cost"] for result in task["results"]]
+        np.testing.assert_allclose(costs, costs[0], rtol=1e-12 if "64" in task["task"] else 1e-4)
+        assert all(len(result["step"]) == 2 for result in task["results"])
+
+
+def test_costs_that_disagree_are_named(contest):
+    measure, tasks = contest
+    task = tasks.tasks_of("c", quick=True)[0]
+    right, wrong = measure.Result("numpy", cost=0.5), measure.Result("sklearn", cost=0.501)
+    (line,) = measure.faults(task, [right, wrong])
+    assert line.startswith("c, sgd: sklearn has a cost of 0.501")
+    assert measure.faults(task, [right, measure.Result("jax", cost=0.5)]) == []
+
+
+def test_who_fails_is_named_and_who_is_absent_is_not(contest):
+    measure, tasks = contest
+    task = tasks.tasks_of("c", quick=True)[0]
+    failed = measure.Result("jax", error="out of memory")
+    absent = measure.Result("keras", error="Keras is not installed", absent=True)
+    assert measure.faults(task, [failed, absent]) == ["c, sgd: jax: out of memory"]
+
+
+def test_flops_are_those_of_the_direct_form(contest):
+    _, tasks = contest
+    task = tasks.tasks_of("d", quick=True)[0]
+    a, b, c = 784 * 2048, 2048 * 2048, 2048 * 10
+    assert task.flops == 2 * 1024 * (2 * a + 3 * b + 3 * c)
