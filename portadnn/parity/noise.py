@@ -61,8 +61,8 @@ def split_step(state, inputs, X, Y, S=None, gram=None, *, network, recipe, sampl
     """A training step whose gradients are added up from two halves of the batch."""
     parameters, slots = state
     if "batch" in inputs:
-        X, Y = (xp.take(x.T, inputs["batch"], axis=0).T for x in (X, Y))
-        S = None if S is None else xp.take(S.T, inputs["batch"], axis=0).T
+        X, Y = (xp.take(x, inputs["batch"], axis=0).T for x in (X, Y))
+        S = None if S is None else xp.take(S, inputs["batch"], axis=0).T
     m = X.shape[1]
     grads: dict = {}
     parts: list = []

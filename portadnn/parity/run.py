@@ -112,9 +112,12 @@ class Run:
     @property
     def shared(self) -> tuple[np.ndarray | None, ...]:
         """What every step reads, as the step takes it: X, Y, weights, and the Gram matrix."""
+        given = [self.X, self.Y] if self.weights is None else [self.X, self.Y, self.weights]
+        if self.batch_size is not None:  # a row for each example
+            given = [np.ascontiguousarray(x.T) for x in given]
         if self.gram is not None:
-            return self.X, self.Y, self.weights, self.gram
-        return (self.X, self.Y) if self.weights is None else (self.X, self.Y, self.weights)
+            return (*given, *[None] * (3 - len(given)), self.gram)
+        return tuple(given)
 
     @property
     def slots(self) -> dict[str, tuple[int, int]]:

@@ -106,14 +106,21 @@ def fit(
                 start
             )
         options |= {"on_costs": on_costs, "slots": slots}
-        if choose_form(first_layer, network, plan, started=bool(slots)) == "feature":
-            return Loop(network, backend, plan, tuple(given), **options).run(start)
-        W0, X = (np.asarray(backend.to_numpy(x)) for x in (start["W1"], given[0]))
-        space = SampleSpace.of(network, W0, X)
-        if held_back is not None:
-            seen = space.data(backend.to_numpy(held_back.X))
-            options["validation"] = replace(held_back, X=backend.asarray(seen))
-        shared = [backend.asarray(np.ascontiguousarray(space.H.T)).T, *given[1:]]
-        if plan.recipe.l2:
-            shared += [None] * (3 - len(shared)) + [backend.asarray(space.gram)]
-        return Loop(network, backend, plan, tuple(shared), **options, space=space).run(start)
+        shared: list[Any] = given
+        if choose_form(first_layer, network, plan, started=bool(slots)) == "sample":
+            W0, examples = (np.asarray(backend.to_numpy(x)) for x in (start["W1"], given[0]))
+            space = options["space"] = SampleSpace.of(network, W0, examples)
+            if held_back is not None:
+                seen = space.data(backend.to_numpy(held_back.X))
+                options["validation"] = replace(held_back, X=backend.asarray(seen))
+            shared = [backend.asarray(space.H), *given[1:]]
+        if plan.batches.batch_size is not None:
+            shared = [_rows(x, backend) for x in shared]
+        if "space" in options and plan.recipe.l2:
+            shared += [None] * (3 - len(shared)) + [backend.asarray(options["space"].gram)]
+        return Loop(network, backend, plan, tuple(shared), **options).run(start)
+
+
+def _rows(x: Any, backend: Backend) -> Any:
+    """Columns of examples as rows that lie in memory one after the other."""
+    return backend.asarray(np.ascontiguousarray(np.asarray(backend.to_numpy(x)).T))

@@ -24,6 +24,8 @@ def train_step(state, inputs, X, Y, S=None, gram=None, *, network, recipe=PLAIN,
         them; the dropout masks ``Dl`` (n_l, B).
     X : array, shape (n_x, m)
     Y : array, shape (n_L, m)
+        Where there are batches, X, Y and S have a row for each example, (m, n_x), so that one is
+        copied in one piece.
     S : array, shape (1, m), optional
         Weights of the examples, of mean 1; (n_L, m) for a weight for every output.
     gram : array, shape (n_1 + m, n_1 + m), optional
@@ -60,11 +62,10 @@ def step_tensors(
     parameters, slots = state
     tensors: dict = {}
     if "batch" in inputs:
-        # the data lie in memory example by example, so an example is copied in one piece
-        X, Y = (xp.take(x.T, inputs["batch"], axis=0).T for x in (X, Y))
+        X, Y = (xp.take(x, inputs["batch"], axis=0).T for x in (X, Y))  # rows become columns
         tensors |= {"X": X, "Y": Y}
         if S is not None:
-            S = tensors["S"] = xp.take(S.T, inputs["batch"], axis=0).T
+            S = tensors["S"] = xp.take(S, inputs["batch"], axis=0).T
     masks = {name: x for name, x in inputs.items() if name.startswith("D")}
     dropout = {"masks": masks, "dropout": recipe.dropout}
     AL, caches = L_model_forward(X, parameters, network=network, xp=xp, **dropout)

@@ -43,6 +43,8 @@ def problem(recipe, head, batch_size, dtype, step, weighted=True):
     parameters = {n: p.astype(dtype) for n, p in initialize_parameters_deep(DIMS, rng=rng).items()}
     state = parameters, recipe.optimizer.init(parameters)
     shared = (X, Y, rng.random((1, M)).astype(dtype)) if weighted else (X, Y)
+    if batch_size is not None:
+        shared = tuple(x.T for x in shared)  # a row for each example
     inputs = plan.inputs(0, 7, network, backend)
     made = make_step(network, backend.xp, step, recipe)
     if step is observed_step:

@@ -341,7 +341,9 @@ def test_every_kind_of_tensor_has_hypotheses():
     dims = (9, 6, 3, 1)
     recipe = Recipe(Adam(weight_decay=0.1), l2=0.1, clip_norm=0.1, dropout=(0.5, 0.0))
     record, _ = records(replace(make_run(dims), recipe=recipe, weights=np.ones((1, M))))
-    assert {kind_and_layer(tensor)[0] for tensor in record.tensors} == HYPOTHESES.keys()
+    sample, _ = records(make_run(dims, batch_size=8).in_sample_space("float32"))
+    tensors = {*record.tensors, *sample.tensors}
+    assert {kind_and_layer(tensor)[0] for tensor in tensors} == HYPOTHESES.keys()
 
 
 @pytest.mark.parametrize("head", ["sigmoid", "softmax", "identity"])

@@ -196,6 +196,8 @@ def test_calls_are_counted_in_the_order_of_the_step(run):
             mean = result / np.float32(m)
             penalty = record.get("penalty", 0) if tensor == "cost" else 0
             np.testing.assert_array_equal(record[tensor], mean + np.float32(penalty))
+        elif name == "take":
+            np.testing.assert_array_equal(record[tensor], result.T)  # rows become columns
         elif label != "cost" and (name, tensor) != ("where", f"A{NETWORK.L}"):
             np.testing.assert_array_equal(record[tensor], result)
         elif (name, tensor) == ("divide", "cost"):

@@ -274,7 +274,7 @@ def test_costs_are_of_the_steps_of_the_epoch_by_their_sizes(backend):
     steps = {}
     with backend.scope():
         Loop(
-            NETWORK, backend, plan, tuple(backend.asarray(x) for x in (X, Y, EXAMPLE_WEIGHTS)),
+            NETWORK, backend, plan, tuple(backend.asarray(x.T) for x in (X, Y, EXAMPLE_WEIGHTS)),
             callbacks=[history],
             on_costs=lambda start, costs: steps.update(enumerate(costs.tolist(), start)),
         ).run({n: backend.asarray(p) for n, p in

@@ -46,7 +46,8 @@ def problems(draw):
 
 def cost_and_gradients(network, recipe, parameters, inputs, *data):
     options = {"network": network, "recipe": recipe, "xp": np}
-    _, tensors = step_tensors((parameters, {}), inputs, *data, **options)
+    rows = [x if x is None else x.T for x in data]  # of which the step takes a batch
+    _, tensors = step_tensors((parameters, {}), inputs, *rows, **options)
     return tensors["cost"], final_gradients(parameters, tensors, recipe, np)[0]
 
 

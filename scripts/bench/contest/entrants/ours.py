@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
+
 from contest.entrants import Entrant, Unavailable
 from portadnn.backends import BackendUnavailableError, get_backend
 from portadnn.network.optimizers import as_optimizer
@@ -52,6 +54,9 @@ class Ours(Entrant):
             parameters = self.space.enter(parameters)
         with backend.scope():
             self.shared = (backend.asarray(X), backend.asarray(self.Y))
+            if self.plan.batches.batch_size is not None:  # a row for each example
+                rows = (np.ascontiguousarray(x.T) for x in (X, self.Y))
+                self.shared = tuple(backend.asarray(x) for x in rows)
             parameters = {name: backend.asarray(p) for name, p in parameters.items()}
             self.state = (parameters, self.plan.recipe.optimizer.init(parameters, xp=backend.xp))
         self.step = make_step(self.network, backend.xp, recipe=self.plan.recipe, sample=sample)
