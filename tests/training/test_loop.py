@@ -295,8 +295,8 @@ def test_jax_compiles_once_for_each_shape(require, monkeypatch):
         traces.append(inputs["batch"].shape if "batch" in inputs else data[0].shape)
         return counted(state, inputs, *data, **options)
 
-    def make_step(network, xp, recipe):
-        return functools.partial(train_step, network=network, recipe=recipe, xp=xp)
+    def make_step(network, xp, **options):
+        return functools.partial(train_step, network=network, xp=xp, **options)
 
     monkeypatch.setattr("portadnn.training.loop.make_step", functools.cache(make_step))
 
