@@ -24,251 +24,15 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from portadnn.backends.recording import Call, Recording, Slot, Stand, Untraceable
+from portadnn.backends.trees import flatten, unflatten
 
 LARGEST_CACHE = 32  # recordings, which hold no arrays
 BLOCK = 2**14  # entries, so that the operands of a run of calls fit a cache of 1 MiB
 FEWEST_BLOCKS = 2
-_BITS = {4: np.int32, 8: np.int64}
-
 
 Program: TypeAlias = list[tuple[Callable[..., Any], tuple[Any, ...]]]
-
-
-class Untraceable(TypeError):
-    """The step does what cannot be recorded: it looks at values, or calls what makes no array."""
-
-
-@dataclass(eq=False)
-class Call:
-    """One call of the step, whose last argument is ``out``; a ``Slot`` stands for an array."""
-
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    out: int
-    elementwise: bool
-
-    def reads(self) -> list[int]:
-        """The slots of its operands."""
-        return [x.number for x in self.arguments if isinstance(x, Slot)]
-
-
-@dataclass(frozen=True)
-class Slot:
-    """An operand by its number."""
-
-    number: int
-
-
-class Stand(NDArrayOperatorsMixin):
-    """What the step sees of an array while it is recorded."""
-
-    __array_priority__ = 1e6
-
-    def __init__(self, recording: Recording, number: int, value: np.ndarray) -> None:
-        self.recording, self.number, self.value = recording, number, value
-
-    shape = property(lambda self: self.value.shape)
-    dtype = property(lambda self: self.value.dtype)
-    ndim = property(lambda self: self.value.ndim)
-    size = property(lambda self: self.value.size)
-    device = "cpu"
-
-    @property
-    def T(self) -> Stand:
-        return self.recording.view(self, lambda x: x.T)
-
-    mT = T
-
-    def __getitem__(self, key: Any) -> Stand:
-        parts = key if isinstance(key, tuple) else (key,)
-        if not all(isinstance(part, slice | int | type(...) | None) for part in parts):
-            raise Untraceable(f"index {key!r}")
-        if ... not in parts:
-            parts = (*parts, ...)  # so that a single entry is a view as well
-        return self.recording.view(self, lambda x: x[parts])
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
-        out = keywords.pop("out", (None,))
-        if method != "__call__" or ufunc.nout != 1 or keywords:
-            raise Untraceable(f"{ufunc.__name__}.{method}")
-        function = _maximum if ufunc is np.maximum else ufunc
-        return self.recording.call(function, inputs, ufunc.signature is None, out[0])
-
-    def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:
-        function, args = _with_out(function, args, keywords)
-        return self.recording.call(function, args, function is _masked)
-
-    def __array__(self, *args: Any, **keywords: Any) -> Any:
-        raise Untraceable("the step takes an array out")
-
-    def __bool__(self) -> bool:
-        raise Untraceable("the step looks at a value")
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-def _where(condition: Any, x: Any, y: Any, out: np.ndarray) -> None:
-    np.copyto(out, y)
-    np.copyto(out, x, where=condition)
-
-
-def _masked(condition: Any, x: Any, out: np.ndarray) -> None:
-    # the bits of x times 0 or 1: np.where branches on every entry, 15 times slower
-    bits = _BITS[out.dtype.itemsize]
-    np.multiply(x.view(bits), condition, out=out.view(bits))
-
-
-def _maximum(x: Any, y: Any, out: np.ndarray) -> None:
-    np.maximum(x, y, out=out)  # alone of all, it takes no third argument
-
-
-def _take(x: Any, indices: Any, axis: int, out: np.ndarray) -> None:
-    np.take(x, indices, axis, out, "clip")  # any other mode copies once more
-
-
-def _concat(axis: int, *arrays: Any) -> None:
-    np.concatenate(arrays[:-1], axis=axis, out=arrays[-1])
-
-
-def _filled(x: Any, value: Any, out: np.ndarray) -> None:
-    out[...] = value
-
-
-def _sum(x: Any, axis: Any, keepdims: bool, out: np.ndarray) -> None:
-    np.add.reduce(x, axis, out=out, keepdims=keepdims)
-
-
-def _max(x: Any, axis: Any, keepdims: bool, out: np.ndarray) -> None:
-    np.maximum.reduce(x, axis, out=out, keepdims=keepdims)
-
-
-def _with_out(function: Any, args: Any, keywords: Any) -> tuple[Any, tuple[Any, ...]]:
-    """The same call as a function whose last argument is where it writes."""
-    known = {name: x for name, x in keywords.items() if x is not None and name != "device"}
-    axis, keepdims = known.pop("axis", None), known.pop("keepdims", False)
-    if known:
-        raise Untraceable(f"{function.__name__} with {', '.join(known)}")
-    if function is np.where and len(args) == 3:
-        condition, x, y = args
-        stands = isinstance(condition, Stand) and isinstance(x, Stand)
-        if stands and isinstance(y, float) and y == 0 and x.dtype.kind == "f":
-            return (_masked, (condition, x)) if condition.shape == x.shape else (_where, args)
-        return _where, args
-    if function in (np.sum, np.max) and len(args) == 1:
-        return _sum if function is np.sum else _max, (args[0], axis, keepdims)
-    if function is np.take and len(args) == 2:
-        return _take, (*args, axis)
-    if function is np.concatenate and len(args) == 1:
-        return _concat, (axis or 0, *args[0])
-    if function in (np.zeros_like, np.ones_like) and len(args) == 1:
-        return _filled, (args[0], 0.0 if function is np.zeros_like else 1.0)
-    if function is np.full_like and len(args) == 2:
-        return _filled, args
-    raise Untraceable(function.__name__)
-
-
-@dataclass(eq=False)
-class Recording:
-    """The calls of a step, and what its arrays look like.
-
-    ``likes`` has an array without memory for every slot; ``views`` how a slot is made of another;
-    ``kept`` the slots that are read after the calls.
-    """
-
-    likes: list[np.ndarray] = field(default_factory=list)
-    views: dict[int, tuple[int, Callable[..., Any]]] = field(default_factory=dict)
-    calls: list[Call] = field(default_factory=list)
-    kept: set[int] = field(default_factory=set)
-
-    def stand(self, value: np.ndarray) -> Stand:
-        """A stand-in for an array."""
-        self.likes.append(value)
-        return Stand(self, len(self.likes) - 1, value)
-
-    def view(self, x: Stand, function: Callable[..., Any]) -> Stand:
-        """A stand-in for a part of another array."""
-        made = self.stand(function(x.value))
-        self.views[made.number] = x.number, function
-        return made
-
-    def call(
-        self, function: Any, args: Any, elementwise: bool, target: Stand | None = None
-    ) -> Stand:
-        """Make the call now, and note it."""
-        values = [x.value if isinstance(x, Stand) else x for x in args]
-        if target is None:
-            target = self.stand(_result_of(function, values))
-        floats = target.value.dtype if target.value.dtype.kind == "f" else None
-        if elementwise:  # a Python number has the dtype of the array that it meets
-            met = floats or next(x.dtype for x in values if isinstance(x, np.ndarray))
-            values = [x if isinstance(x, np.ndarray) else np.asarray(x, met) for x in values]
-        function(*values, target.value)
-        operands = tuple(
-            Slot(x.number) if isinstance(x, Stand) else value
-            for x, value in zip(args, values, strict=True)
-        )
-        self.calls.append(Call(function, operands, target.number, elementwise))
-        return target
-
-    def root(self, number: int) -> int:
-        """The slot whose memory a slot is a view of."""
-        while number in self.views:
-            number = self.views[number][0]
-        return number
-
-
-def _result_of(function: Any, values: list[Any]) -> np.ndarray:
-    """An array like the one that the call makes by itself, in the same order of memory."""
-    if function is _where:
-        return np.empty_like(np.where(*values))
-    if function is _take:
-        return np.empty_like(np.take(*values))
-    if function is _concat:
-        return np.empty_like(np.concatenate(values[1:], axis=values[0]))
-    if function is _filled:
-        return np.empty_like(values[0])
-    if function is _masked:
-        condition, x = values
-        return np.empty_like(np.where(condition, x, 0.0))
-    if function is _maximum:
-        return np.empty_like(np.maximum(*values))
-    if function in (_sum, _max):
-        x, axis, keepdims = values
-        made = np.add.reduce if function is _sum else np.maximum.reduce
-        return np.empty_like(np.asarray(made(x, axis, keepdims=keepdims)))
-    return np.empty_like(np.asarray(function(*values)))
-
-
-# ----------------------------------------------------------------- trees of arrays
-
-
-def _flatten(tree: Any) -> tuple[list[Any], Any]:
-    """The leaves of dicts and tuples, and their structure."""
-    if isinstance(tree, dict):
-        parts = [_flatten(x) for x in tree.values()]
-        return [leaf for leaves, _ in parts for leaf in leaves], (
-            tuple(tree),
-            tuple(structure for _, structure in parts),
-        )
-    if isinstance(tree, tuple):
-        parts = [_flatten(x) for x in tree]
-        return [leaf for leaves, _ in parts for leaf in leaves], (
-            len(tree),
-            tuple(structure for _, structure in parts),
-        )
-    return [tree], None
-
-
-def _unflatten(structure: Any, leaves: Any) -> Any:
-    if structure is None:
-        return next(leaves)
-    names, structures = structure
-    parts = [_unflatten(part, leaves) for part in structures]
-    return tuple(parts) if isinstance(names, int) else dict(zip(names, parts, strict=True))
-
-
-# ----------------------------------------------------------------- recording and repeating
 
 
 @dataclass(eq=False)
@@ -332,7 +96,11 @@ class Tape:
                 like = recording.likes[out]
                 kind = like.shape, like.dtype, like.strides
                 old = home.get(out, -1)
-                same = old >= 0 and recording.likes[old].strides == like.strides
+                same = old >= 0 and kind == (
+                    recording.likes[old].shape,
+                    recording.likes[old].dtype,
+                    recording.likes[old].strides,
+                )
                 done = last_read.get(old, -1) < i or (
                     old in dying and call.elementwise and self._only_whole(call, old)
                 )
@@ -355,9 +123,9 @@ class Tape:
     def repeat(self, state: Any, inputs: Any, shared: Any, every_output: bool) -> tuple[Any, Any]:
         """Run the step once per leading index of ``inputs``."""
         likes = self.recording.likes
-        given, stacked = _flatten(state)[0], _flatten(inputs)[0]
+        given, stacked = flatten(state)[0], flatten(inputs)[0]
         n = len(stacked[0])
-        arrays: dict[int, Any] = dict(zip(self.shared, _flatten(shared)[0], strict=True))
+        arrays: dict[int, Any] = dict(zip(self.shared, flatten(shared)[0], strict=True))
         for number, x in zip(self.state, given, strict=True):
             arrays[number] = np.empty_like(likes[number])
             arrays[number][...] = x
@@ -399,7 +167,7 @@ class Tape:
                 target[...] = value
         states, outputs = self.structures
         new = iter([arrays[number] for number in self.state])
-        return _unflatten(states, new), _unflatten(outputs, iter(kept))
+        return unflatten(states, new), unflatten(outputs, iter(kept))
 
     def _moves(self, array: Callable[[int], Any]) -> list[tuple[np.ndarray, np.ndarray]]:
         """What is to be copied to where the next step expects its state, none over another."""
@@ -491,9 +259,11 @@ def repeat(
     step: Any, state: Any, inputs: Any, shared: tuple[Any, ...], every_output: bool = True
 ) -> tuple[Any, Any] | None:
     """As ``Backend.repeat``, by a tape; None where the step cannot be recorded."""
-    parts = [_flatten(tree) for tree in (state, inputs, shared)]
-    kinds = tuple(
-        None if x is None else (x.shape, x.dtype, x.strides) for leaves, _ in parts for x in leaves
+    parts = [flatten(tree) for tree in (state, inputs, shared)]
+    kinds = tuple(  # of inputs those of one step: a recording serves any number of them
+        None if x is None else (x.shape[skip:], x.dtype, x.strides[skip:])
+        for (leaves, _), skip in zip(parts, (0, 1, 0), strict=True)
+        for x in leaves
     )
     structures = tuple(structure for _, structure in parts)
     key = step, kinds, structures
@@ -513,17 +283,17 @@ def _record(step: Any, state: Any, inputs: Any, shared: Any) -> Tape | None:
 
     groups, trees = [], []
     for tree in (state, inputs, shared):
-        leaves, structure = _flatten(tree)
+        leaves, structure = flatten(tree)
         if tree is inputs:
             leaves = [x[0] for x in leaves]
         groups.append(stands(leaves))
-        trees.append(_unflatten(structure, iter(groups[-1])))
+        trees.append(unflatten(structure, iter(groups[-1])))
     try:
         new_state, outputs = step(trees[0], trees[1], *trees[2])
     except Untraceable:
         return None
-    (new, structure), (made, output_structure) = _flatten(new_state), _flatten(outputs)
-    if not all(isinstance(x, Stand) for x in (*new, *made)) or structure != _flatten(state)[1]:
+    (new, structure), (made, output_structure) = flatten(new_state), flatten(outputs)
+    if not all(isinstance(x, Stand) for x in (*new, *made)) or structure != flatten(state)[1]:
         return None
     recording.likes = [_without_memory(x) for x in recording.likes]
     given, inputs_, data = ([-1 if x is None else x.number for x in group] for group in groups)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from portadnn.backends import get_backend, tape
 from portadnn.backends.base import Backend
+from portadnn.backends.trees import flatten
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
 from portadnn.training.recipe import Plan, Recipe
@@ -25,7 +26,7 @@ DIMS, M = (9, 7, 6, 3), 20
 
 
 def same(ours, theirs):
-    found, expected = tape._flatten(ours), tape._flatten(theirs)
+    found, expected = flatten(ours), flatten(theirs)
     assert found[1] == expected[1]
     for x, y in zip(found[0], expected[0], strict=True):
         assert x.dtype == y.dtype
@@ -73,13 +74,13 @@ def test_training_has_the_bits_of_the_plain_loop(
 def test_what_goes_in_is_left_alone_and_what_comes_out_belongs_to_the_caller():
     _, made, state, inputs, shared = problem(RECIPES["adam"], "softmax", 8, "float64",
                                                    train_step)  # fmt: skip
-    before = [x.copy() for x in tape._flatten((state, inputs, shared))[0]]
+    before = [x.copy() for x in flatten((state, inputs, shared))[0]]
     first = tape.repeat(made, state, inputs, shared)
-    kept = [x.copy() for x in tape._flatten(first)[0]]
+    kept = [x.copy() for x in flatten(first)[0]]
     tape.repeat(made, first[0], inputs, shared)
-    for x, y in zip(tape._flatten((state, inputs, shared))[0], before, strict=True):
+    for x, y in zip(flatten((state, inputs, shared))[0], before, strict=True):
         np.testing.assert_array_equal(x, y)
-    for x, y in zip(tape._flatten(first)[0], kept, strict=True):
+    for x, y in zip(flatten(first)[0], kept, strict=True):
         np.testing.assert_array_equal(x, y)
 
 
@@ -125,6 +126,14 @@ def test_states_that_change_places():
     for step in (swap, turn):
         found = tape.repeat(step, state, rates, ())
         same(found, Backend.repeat(backend, step, state, rates))
+
+
+def test_one_recording_serves_any_number_of_steps(monkeypatch):
+    monkeypatch.setattr(tape, "_TAPES", type(tape._TAPES)())
+    _, made, state, inputs, shared = problem(Recipe("adam"), "softmax", 8, "float64", train_step)
+    for n in (1, 2, 7):
+        tape.repeat(made, state, {name: x[:n] for name, x in inputs.items()}, shared)
+    assert len(tape._TAPES) == 1
 
 
 def looks(state, rate):
