@@ -118,7 +118,9 @@ def fit(
             shared = [_rows(x, backend) for x in shared]
         if "space" in options and plan.recipe.l2:
             shared += [None] * (3 - len(shared)) + [backend.asarray(options["space"].gram)]
-        return Loop(network, backend, plan, tuple(shared), **options).run(start)
+        loop = Loop(network, backend, plan, tuple(shared), **options)
+        del given, shared  # what the loop does not need is not kept
+        return loop.run(start)
 
 
 def _rows(x: Any, backend: Backend) -> Any:
