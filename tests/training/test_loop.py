@@ -104,14 +104,14 @@ RUNS = {
         for rule in OPTIMIZERS
     },
     "labels": ("sigmoid", "relu", Recipe("momentum", l2=0.01, l1=0.003), "exponential", None),
-    "numbers": ("identity", "tanh", Recipe("nesterov", clip_norm=0.5), "cosine:warmup=3", None),
+    "numbers": ("identity", "tanh", Recipe("nesterov", clip_norm=0.5), "cosine:warmup=0.5", None),
     "dropout": ("softmax", "relu", Recipe(dropout=(0.5, 0.2)), "step:5", EXAMPLE_WEIGHTS),
     "outputs": ("sigmoid", "tanh", Recipe("adam", dropout=(0.0, 0.5)), "constant", OUTPUT_WEIGHTS),
     "everything": (
         "identity",
         "tanh",
         Recipe("adamw", l2=0.01, l1=0.01, clip_norm=0.3, dropout=(0.2, 0.4)),
-        "cosine:warmup=3,final=0.1",
+        "cosine:warmup=0.5,final=0.1",
         OUTPUT_WEIGHTS,
     ),
 }
