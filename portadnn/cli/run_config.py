@@ -107,9 +107,9 @@ class RunConfig:
             What "auto" took.
         """
         from portadnn.network.initializers import as_initializer
+        from portadnn.training.fit import usual_report_every
         from portadnn.training.lbfgs import LBFGS
         from portadnn.training.schedules import as_schedule
-        from portadnn.training.train import REPORT_EVERY
 
         defaults: dict[str, Any] = DIGITS_DEFAULTS if self.data == DIGITS else FILE_DEFAULTS
         solver = self.solver()
@@ -123,8 +123,7 @@ class RunConfig:
             rate = solver.usual_rate(defaults["learning_rate"])
         every = self.report_every
         if every is None:
-            epoch_is_step = self.batch_size is None and not isinstance(solver, LBFGS)
-            every = REPORT_EVERY if epoch_is_step else 1
+            every = usual_report_every(self.batch_size, solver)
         layers = read.layers(defaults["layers"], "") if self.layers is None else self.layers
         data = _absolute("data", self.data)
         test = data if self.test == AUTO else _absolute("test", self.test)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import reprlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
-from portadnn.cli.options import parse_layers
+from portadnn.cli.options import Dtype, parse_layers
 from portadnn.errors import InputError, unknown_name
 
-DTYPES = ("float32", "float64")
+DTYPES = get_args(Dtype)
 
 
 def text(value: Any, what: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from portadnn.cli.run_config import RunConfig
     from portadnn.data.dataset import Dataset
     from portadnn.data.models import Model
-    from portadnn.training.state import EpochRecord, TrainingState
+    from portadnn.training.callbacks import History
+    from portadnn.training.state import TrainingState
 
 NOTHING_TYPED = RunOptions()
 EXIT_CODES = {"done": 0, "diverged": EXIT_DIVERGED, "interrupted": EXIT_INTERRUPTED}
@@ -74,6 +75,7 @@ def train(
         print_line,
         table_text,
     )
+    from portadnn.training.callbacks import History
     from portadnn.training.inference import evaluate, predict
     from portadnn.training.train import network_for
 
@@ -96,9 +98,9 @@ def train(
         say(table_text(network_table(network)))
 
     with run_directory(out, overwrite) as directory:
-        watch = _Watch(begin)
+        watch, reports = _Watch(begin), History()
         bar = not quiet and sys.stderr.isatty()
-        callbacks = _callbacks(log, tensorboard, watch, bar=bar)
+        callbacks = _callbacks(log, tensorboard, watch, reports, bar=bar)
         started = time.perf_counter()
         model, status, steps = _train(run, examples, backend, callbacks)
         seconds = time.perf_counter() - started
@@ -116,9 +118,9 @@ def train(
             "environment": _environment(backend),
             "network": network_json(network),
             "config": run.values(),
-            "history": [row._asdict() for row in watch.rows],
+            "history": [row._asdict() for row in reports.rows],
         }
-        files = write_run(directory, model, run, record, watch.rows)
+        files = write_run(directory, model, run, record, reports.rows)
         scores = {name: evaluate(model, part) for name, part in examples.items()}
         shown = examples.get("test", learnt)
         files |= write_figures(directory, model, shown, predict(model, shown))
@@ -138,19 +140,14 @@ def train(
 
 @dataclass(eq=False)
 class _Watch:
-    """Calls ``begin`` once everything has been checked, and keeps the state and its reports."""
+    """Calls ``begin`` once everything has been checked, and keeps the state."""
 
     begin: Callable[[], None]
     state: TrainingState | None = None
-    rows: list[EpochRecord] = field(default_factory=list)
 
     def on_train_begin(self, state: TrainingState) -> None:
         self.state = state
         self.begin()
-
-    def on_epoch_end(self, state: TrainingState) -> None:
-        assert state.record is not None
-        self.rows.append(state.record)
 
 
 def _backend(run: RunConfig) -> tuple[Backend, str]:
@@ -190,7 +187,7 @@ def _load(run: RunConfig) -> dict[str, Dataset]:
 
 
 def _callbacks(
-    log: Path | None, tensorboard: Path | None, watch: _Watch, *, bar: bool
+    log: Path | None, tensorboard: Path | None, watch: _Watch, reports: History, *, bar: bool
 ) -> list[Any]:
     """Those that may fail first, so that nothing is said of a run that does not begin."""
     from portadnn.training.callbacks import CSVLog, ProgressBar, TensorBoard
@@ -199,6 +196,7 @@ def _callbacks(
         *([] if log is None else [CSVLog(log)]),
         *([] if tensorboard is None else [TensorBoard(tensorboard)]),
         watch,
+        reports,
         *([ProgressBar()] if bar else []),
     ]
 

@@ -20,6 +20,12 @@ from portadnn.training.validation import Validation
 REPORT_EVERY = 100  # epochs between two reports where an epoch is one step
 
 
+def usual_report_every(batch_size: int | None, solver: Any) -> int:
+    """Epochs between two reports: 1, or more where an epoch is one step of an optimizer."""
+    epoch_is_step = batch_size is None and not isinstance(solver, LBFGS)
+    return REPORT_EVERY if epoch_is_step else 1
+
+
 def fit(
     parameters: Mapping[str, Any],
     X: Any,
@@ -77,8 +83,7 @@ def fit(
     if not isinstance(solver, LBFGS | None):
         raise TypeError(f"solver is {solver!r}: expected LBFGS or None. Give it to the recipe")
     if report_every is None:
-        epoch_is_step = plan.batches.batch_size is None and solver is None
-        report_every = REPORT_EVERY if epoch_is_step else 1
+        report_every = usual_report_every(plan.batches.batch_size, solver)
     plan.recipe.check(network)
     network.check(parameters)
     with backend.scope():
