@@ -11,6 +11,7 @@ import numpy as np
 from array_api_compat import to_device
 
 from portadnn.backends.registry import library_of
+from portadnn.backends.trees import flatten, unflatten
 from portadnn.errors import InputError
 
 DTYPES = ("float32", "float64")
@@ -145,11 +146,14 @@ class Backend:
         outputs
             Of all steps, stacked along a new leading axis.
         """
+        stacked, structure = flatten(inputs)
         collected = []
         for i in range(leading_length(inputs)):
-            state, outputs = self._settle(step(state, _index(inputs, i), *shared))
-            collected.append(outputs)
-        return state, _stack(self.xp, collected)
+            given = unflatten(structure, iter([x[i, ...] for x in stacked]))
+            state, outputs = self._settle(step(state, given, *shared))
+            collected.append(flatten(outputs))
+        leaves = zip(*(made for made, _ in collected), strict=True)
+        return state, unflatten(collected[0][1], iter([self.xp.stack(x) for x in leaves]))
 
     def _settle(self, result: Any) -> Any:
         """The result of a step, computed: lazy libraries override this."""
@@ -223,23 +227,4 @@ def check_device(name: str, device: str, allowed: tuple[str, ...]) -> None:
 
 def leading_length(tree: Any) -> int:
     """The leading length of the arrays of ``tree``."""
-    while isinstance(tree, tuple | dict):
-        tree = next(iter(tree.values() if isinstance(tree, dict) else tree))
-    return tree.shape[0]
-
-
-def _index(tree: Any, i: int) -> Any:
-    if isinstance(tree, dict):
-        return {key: _index(value, i) for key, value in tree.items()}
-    if isinstance(tree, tuple):
-        return tuple(_index(value, i) for value in tree)
-    return tree[i, ...]
-
-
-def _stack(xp: Any, trees: list[Any]) -> Any:
-    first = trees[0]
-    if isinstance(first, dict):
-        return {key: _stack(xp, [tree[key] for tree in trees]) for key in first}
-    if isinstance(first, tuple):
-        return tuple(_stack(xp, list(values)) for values in zip(*trees, strict=True))
-    return xp.stack(trees)
+    return flatten(tree)[0][0].shape[0]

@@ -51,6 +51,7 @@ class Tape:
     def __post_init__(self) -> None:
         self._order_calls()
         self._place_in_buffers()
+        self.lasting = set(self._needed(self.new_state))  # the calls that the next step needs
 
     def _needed(self, results: Iterable[int]) -> list[Call]:
         """The calls that make ``results``, in order."""
@@ -149,8 +150,7 @@ class Tape:
         whole = _program(calls, self.recording)
         quiet = whole
         if not every_output and n > 2:
-            needed = self._needed(self.new_state)
-            quiet = _program([c for c in calls if c[0] in needed], self.recording)
+            quiet = _program([c for c in calls if c[0] in self.lasting], self.recording)
         kept = [np.empty((n, *likes[number].shape), likes[number].dtype) for number in self.outputs]
         ends = [(rows, array(number)) for rows, number in zip(kept, self.outputs, strict=True)]
         moves = self._moves(array)

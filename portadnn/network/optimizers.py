@@ -113,7 +113,7 @@ class Optimizer:
     @classmethod
     def usual_rate(cls, plain: float) -> float:
         """The rate to try first where ``plain`` is that of gradient descent."""
-        return plain
+        return plain if cls.linear else ADAPTIVE_RATE
 
     def init(self, parameters, *, xp=None):
         """The state before the first step: zeros."""
@@ -241,10 +241,6 @@ class RMSProp(Optimizer):
     slots: ClassVar[tuple[str, ...]] = ("s",)
     linear: ClassVar[bool] = False
 
-    @classmethod
-    def usual_rate(cls, plain: float) -> float:
-        return ADAPTIVE_RATE
-
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check("rho", 0.0, 1.0, high_open=True)
@@ -266,10 +262,6 @@ class Adam(Optimizer):
     name: ClassVar[str] = "adam"
     slots: ClassVar[tuple[str, ...]] = ("v", "s")
     linear: ClassVar[bool] = False
-
-    @classmethod
-    def usual_rate(cls, plain: float) -> float:
-        return ADAPTIVE_RATE
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,7 +10,7 @@ from portadnn.backends import Backend
 from portadnn.network.model import L_model_backward, L_model_forward, compute_cost_with_logits
 from portadnn.parity.run import Run, final_parameters
 from portadnn.training.sample_space import sample_gradient
-from portadnn.training.step import final_gradients
+from portadnn.training.step import batch_of, final_gradients
 
 
 def noise_floor(run: Run, backend: Backend) -> dict[str, float | None]:
@@ -61,8 +61,7 @@ def split_step(state, inputs, X, Y, S=None, gram=None, *, network, recipe, sampl
     """A training step whose gradients are added up from two halves of the batch."""
     parameters, slots = state
     if "batch" in inputs:
-        X, Y = (xp.take(x, inputs["batch"], axis=0).T for x in (X, Y))
-        S = None if S is None else xp.take(S, inputs["batch"], axis=0).T
+        X, Y, S = batch_of(inputs, X, Y, S, xp=xp)
     m = X.shape[1]
     grads: dict = {}
     parts: list = []

@@ -62,16 +62,14 @@ def step_tensors(
     parameters, slots = state
     tensors: dict = {}
     if "batch" in inputs:
-        X, Y = (xp.take(x, inputs["batch"], axis=0).T for x in (X, Y))  # rows become columns
-        tensors |= {"X": X, "Y": Y}
-        if S is not None:
-            S = tensors["S"] = xp.take(S, inputs["batch"], axis=0).T
+        X, Y, S = batch_of(inputs, X, Y, S, xp=xp)
+        tensors |= {"X": X, "Y": Y} | ({} if S is None else {"S": S})
     masks = {name: x for name, x in inputs.items() if name.startswith("D")}
     dropout = {"masks": masks, "dropout": recipe.dropout}
     AL, caches = L_model_forward(X, parameters, network=network, xp=xp, **dropout)
     ZL = caches[-1][1]
     cost = compute_cost_with_logits(ZL, Y, network=network, weights=S, xp=xp)
-    if recipe.l2 or recipe.l1:
+    if recipe.penalized:
         tensors["penalty"] = penalty(parameters, l2=recipe.l2, l1=recipe.l1, gram=gram, xp=xp)
         cost = cost + tensors["penalty"]
     tensors["cost"] = cost
@@ -101,11 +99,16 @@ def step_tensors(
     return state, tensors | made
 
 
+def batch_of(inputs, *rows, xp):
+    """The columns of a batch, from arrays of a row for each example; None stays None."""
+    return (None if x is None else xp.take(x, inputs["batch"], axis=0).T for x in rows)
+
+
 def final_gradients(parameters, grads, recipe, xp):
     """What the optimizer is given, and the tensors on the way there: penalty, then clipping."""
     made: dict = {}
     gradients = {f"d{name}": grads[f"d{name}"] for name in parameters}
-    if recipe.l2 or recipe.l1:
+    if recipe.penalized:
         for name in (name for name in parameters if name.startswith("W")):
             made[f"r{name}"] = gradients[f"d{name}"] = penalized_gradient(
                 parameters[name], gradients[f"d{name}"], l2=recipe.l2, l1=recipe.l1, xp=xp
