@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -105,6 +105,11 @@ class Backend:
 
     def synchronize(self, *arrays: Any) -> None:
         """Wait until ``arrays``, or all work of the device, is done."""
+
+    def all_finite(self, arrays: Iterable[Any]) -> bool:
+        """Whether every entry of ``arrays`` is a finite number."""
+        xp = self.xp
+        return all(bool(xp.all(xp.isfinite(x))) for x in arrays)
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         """A context in which this backend computes; ``train`` and every check run inside it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -46,7 +47,7 @@ class NumpyBackend(Backend):
         *,
         every_output: bool = True,
     ) -> tuple[Any, Any]:
-        found = tape.repeat(step, state, inputs, shared, every_output)
+        found = tape.repeat(step, state, inputs, shared, every_output, blas_threads)
         return super().repeat(step, state, inputs, shared) if found is None else found
 
     @staticmethod
@@ -69,10 +70,22 @@ def describe_blas() -> str:
 
 def blas_pool() -> dict[str, Any] | None:
     """What threadpoolctl knows of NumPy's BLAS, or None."""
-    from threadpoolctl import threadpool_info
+    library = _blas()
+    return None if library is None else library.info()
+
+
+def blas_threads() -> int:
+    """How many threads NumPy's matrix products run on now; 1 where that is not known."""
+    library = _blas()
+    return 1 if library is None else library.num_threads
+
+
+@functools.lru_cache(maxsize=1)
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController
 
     np.matmul(np.ones((2, 2)), np.ones((2, 2)))  # the library is loaded by now
-    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    found = [x for x in ThreadpoolController().lib_controllers if x.user_api == "blas"]
     # other packages bring libraries of their own; NumPy's lies beside NumPy
-    numpys = [pool for pool in pools if "numpy" in pool["filepath"]] or pools
+    numpys = [x for x in found if "numpy" in x.filepath] or found
     return numpys[0] if numpys else None

@@ -8,7 +8,8 @@ and in which order, is the step's own; the bits are the same.
 Three things are done to the list of calls. Those whose results nobody reads are left out; a buffer
 is used again once its last reader is done, and a state is updated in place where it may be; long
 runs of elementwise calls go over their arrays a block at a time, so that a block stays in the
-processor's cache from the first call to the last.
+processor's cache from the first call to the last, and over large ones on as many threads as the
+matrix products have.
 
 References
 ----------
@@ -17,22 +18,18 @@ Frostig, Johnson and Leary, Compiling machine learning programs via high-level t
 
 from __future__ import annotations
 
-import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
+from portadnn.backends.program import Team
 from portadnn.backends.recording import Call, Recording, Slot, Stand, Untraceable
 from portadnn.backends.trees import flatten, unflatten
 
 LARGEST_CACHE = 32  # recordings, which hold no arrays
-BLOCK = 2**14  # entries, so that the operands of a run of calls fit a cache of 1 MiB
-FEWEST_BLOCKS = 2
-
-Program: TypeAlias = list[tuple[Callable[..., Any], tuple[Any, ...]]]
 
 
 @dataclass(eq=False)
@@ -69,8 +66,27 @@ class Tape:
         recording, given = self.recording, {*self.inputs}
         calls = self._needed((*self.new_state, *self.outputs))
         first = [c for c in calls if recording.likes[c.out].size == 1 and given >= {*c.reads()}]
-        recording.calls = first + [c for c in calls if c not in first]
+        recording.calls = first + self._sunk([c for c in calls if c not in first])
         recording.kept = {recording.root(n) for n in (*self.new_state, *self.outputs)}
+
+    def _sunk(self, calls: list[Call]) -> list[Call]:
+        """Elementwise calls right before the first one that reads them, to make one run with it."""
+        root, likes = self.recording.root, self.recording.likes
+        reads = {call: {root(n) for n in call.reads()} for call in calls}
+        following: list[Call] = []  # the last first
+        for call in reversed(calls):
+            out, at = root(call.out), len(following)
+            for i in reversed(range(len(following))) if call.elementwise else ():
+                later = following[i]
+                written = root(later.out)
+                if out in reads[later] or out == written:
+                    if later.elementwise and likes[later.out].shape == likes[call.out].shape:
+                        at = i + 1
+                    break
+                if written in reads[call]:
+                    break
+            following.insert(at, call)
+        return following[::-1]
 
     def _place_in_buffers(self) -> None:
         """Give every written slot a buffer, named by the first slot that had it."""
@@ -121,7 +137,9 @@ class Tape:
         """Whether a call reads a slot as it is, not through a view: then it may overwrite it."""
         return all(n == slot for n in call.reads() if self.recording.root(n) == slot)
 
-    def repeat(self, state: Any, inputs: Any, shared: Any, every_output: bool) -> tuple[Any, Any]:
+    def repeat(
+        self, state: Any, inputs: Any, shared: Any, every_output: bool, threads: Callable[[], int]
+    ) -> tuple[Any, Any]:
         """Run the step once per leading index of ``inputs``."""
         likes = self.recording.likes
         given, stacked = flatten(state)[0], flatten(inputs)[0]
@@ -147,24 +165,25 @@ class Tape:
         for call in self.recording.calls:
             operands = [array(x.number) if isinstance(x, Slot) else x for x in call.arguments]
             calls.append((call, operands, array(call.out)))
-        whole = _program(calls, self.recording)
-        quiet = whole
-        if not every_output and n > 2:
-            quiet = _program([c for c in calls if c[0] in self.lasting], self.recording)
         kept = [np.empty((n, *likes[number].shape), likes[number].dtype) for number in self.outputs]
         ends = [(rows, array(number)) for rows, number in zip(kept, self.outputs, strict=True)]
         moves = self._moves(array)
         starts = [(arrays[number], rows) for number, rows in zip(self.inputs, stacked, strict=True)]
-        for i in range(n):
-            for target, rows in starts:
-                target[...] = rows[i]
-            recorded = every_output or i in (0, n - 1)
-            for function, arguments in whole if recorded else quiet:
-                function(*arguments)
-            for rows, value in ends:
-                rows[i] = value if recorded else np.nan
-            for target, value in moves:
-                target[...] = value
+        with Team(threads) as team:
+            whole = quiet = team.program(calls, self.recording)
+            if not every_output and n > 2:
+                lasting = [c for c in calls if c[0] in self.lasting]
+                quiet = team.program(lasting, self.recording)
+            for i in range(n):
+                for target, rows in starts:
+                    target[...] = rows[i]
+                recorded = every_output or i in (0, n - 1)
+                for function, arguments in whole if recorded else quiet:
+                    function(*arguments)
+                for rows, value in ends:
+                    rows[i] = value if recorded else np.nan
+                for target, value in moves:
+                    target[...] = value
         states, outputs = self.structures
         new = iter([arrays[number] for number in self.state])
         return unflatten(states, new), unflatten(outputs, iter(kept))
@@ -197,68 +216,21 @@ class Tape:
         return ordered
 
 
-def _program(calls: list[Any], recording: Recording) -> Program:
-    """The calls as what is to be called, runs of elementwise ones a block at a time."""
-    program: Program = []
-    users: dict[int, int] = {}
-    for call, _, _ in calls:
-        for n in {recording.root(n) for n in (*call.reads(), call.out)}:
-            users[n] = users.get(n, 0) + 1
-    for (size, _), group in itertools.groupby(calls, key=_run_key):
-        run = list(group)
-        if size < FEWEST_BLOCKS * BLOCK or len(run) < 2:
-            program += [(call.function, (*operands, out)) for call, operands, out in run]
-            continue
-        inside: dict[int, int] = {}
-        for call, _, _ in run:
-            for n in {*call.reads(), call.out}:
-                inside[n] = inside.get(n, 0) + 1
-        made = {call.out for call, _, _ in run}
-        # what begins and ends in the run needs the room of one block
-        room = {
-            n: np.empty(BLOCK, recording.likes[n].dtype)
-            for n in made
-            if inside[n] == users[n] and n not in recording.kept
-        }
-        for start in range(0, size, BLOCK):
-            part = slice(start, min(start + BLOCK, size))
-            for call, operands, out in run:
-                numbers = [x.number if isinstance(x, Slot) else None for x in call.arguments]
-                parts = tuple(
-                    _part(x, n, part, room) for x, n in zip(operands, numbers, strict=True)
-                )
-                program.append((call.function, (*parts, _part(out, call.out, part, room))))
-    return program
-
-
-def _part(x: Any, number: int | None, part: slice, room: dict[int, np.ndarray]) -> Any:
-    """An operand's block."""
-    if number in room:
-        return room[number][: part.stop - part.start]
-    if not isinstance(x, np.ndarray):
-        return x
-    return x.reshape(-1)[part] if x.size > 1 else x.reshape(())
-
-
-def _run_key(item: Any) -> tuple[int, Any]:
-    """Calls of one key may be made a block at a time: elementwise ones on arrays of one layout."""
-    call, operands, out = item
-    alike = call.elementwise and all(
-        not isinstance(x, np.ndarray)
-        or x.size == 1
-        or (x.shape == out.shape and x.flags.c_contiguous)
-        for x in (*operands, out)
-    )
-    return (out.size, out.shape) if alike and out.size > 1 else (0, id(call))
-
-
 _TAPES: OrderedDict[Any, Tape | None] = OrderedDict()
 
 
 def repeat(
-    step: Any, state: Any, inputs: Any, shared: tuple[Any, ...], every_output: bool = True
+    step: Any,
+    state: Any,
+    inputs: Any,
+    shared: tuple[Any, ...],
+    every_output: bool = True,
+    threads: Callable[[], int] = lambda: 1,
 ) -> tuple[Any, Any] | None:
-    """As ``Backend.repeat``, by a tape; None where the step cannot be recorded."""
+    """As ``Backend.repeat``, by a tape; None where the step cannot be recorded.
+
+    ``threads`` says how many may do elementwise work; it is asked where there is enough of it.
+    """
     parts = [flatten(tree) for tree in (state, inputs, shared)]
     kinds = tuple(  # of inputs those of one step: a recording serves any number of them
         None if x is None else (x.shape[skip:], x.dtype, x.strides[skip:])
@@ -272,7 +244,7 @@ def repeat(
         if len(_TAPES) > LARGEST_CACHE:
             _TAPES.popitem(last=False)
     tape = _TAPES[key]
-    return None if tape is None else tape.repeat(state, inputs, shared, every_output)
+    return None if tape is None else tape.repeat(state, inputs, shared, every_output, threads)
 
 
 def _record(step: Any, state: Any, inputs: Any, shared: Any) -> Tape | None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from portadnn.backends import Backend
+from portadnn.backends import Backend, get_backend
+from portadnn.backends.base import to_host
 from portadnn.network.spec import Network
 from portadnn.training.checks import check_data
 from portadnn.training.lbfgs import LBFGS, LBFGSLoop
@@ -87,47 +88,45 @@ def fit(
     plan.recipe.check(network)
     network.check(parameters)
     with backend.scope():
-        given = [backend.asarray(x) for x in (X, Y, *(() if weights is None else (weights,)))]
-        check_data(*given, network=network, backend=backend)
+        shared = _checked((X, Y) if weights is None else (X, Y, weights), network, backend)
         held_back = None
         if validation is not None:
-            held_back = Validation(*(backend.asarray(x) for x in validation))
-            check_data(
-                held_back.X,
-                held_back.Y,
-                held_back.S,
-                network=network,
-                backend=backend,
-                what="validation ",
-            )
-        options: dict[str, Any] = {
-            "report_every": report_every,
-            "validation": held_back,
-            "callbacks": callbacks,
-        }
+            held_back = Validation(*_checked(validation, network, backend, "validation "))
+        options: dict[str, Any] = {"report_every": report_every, "callbacks": callbacks}
         start = {name: backend.asarray(parameters[name]) for name in network.shapes}
+        if solver is None:
+            options |= {"on_costs": on_costs, "slots": slots}
+            if choose_form(first_layer, network, plan, started=bool(slots)) == "sample":
+                W0, examples = (np.asarray(to_host(x)) for x in (start["W1"], shared[0]))
+                space = options["space"] = SampleSpace.of(network, W0, examples)
+                shared[0] = space.H
+                if held_back is not None:
+                    held_back = replace(held_back, X=space.data(np.asarray(to_host(held_back.X))))
+            if plan.batches.batch_size is not None:  # a row for each example, in one piece
+                shared = [np.ascontiguousarray(np.asarray(to_host(x)).T) for x in shared]
+            if "space" in options and plan.recipe.l2:
+                shared += [None] * (3 - len(shared)) + [space.gram]
+        if held_back is not None:
+            scored = (held_back.X, held_back.Y, held_back.S)
+            options["validation"] = Validation(*_on(backend, scored))
+        data = tuple(_on(backend, shared))
+        del shared, held_back  # what the loop does not need is not kept
         if solver is not None:
-            return LBFGSLoop(network, backend, plan, tuple(given), **options, solver=solver).run(
-                start
-            )
-        options |= {"on_costs": on_costs, "slots": slots}
-        shared: list[Any] = given
-        if choose_form(first_layer, network, plan, started=bool(slots)) == "sample":
-            W0, examples = (np.asarray(backend.to_numpy(x)) for x in (start["W1"], given[0]))
-            space = options["space"] = SampleSpace.of(network, W0, examples)
-            if held_back is not None:
-                seen = space.data(backend.to_numpy(held_back.X))
-                options["validation"] = replace(held_back, X=backend.asarray(seen))
-            shared = [backend.asarray(space.H), *given[1:]]
-        if plan.batches.batch_size is not None:
-            shared = [_rows(x, backend) for x in shared]
-        if "space" in options and plan.recipe.l2:
-            shared += [None] * (3 - len(shared)) + [backend.asarray(options["space"].gram)]
-        loop = Loop(network, backend, plan, tuple(shared), **options)
-        del given, shared  # what the loop does not need is not kept
-        return loop.run(start)
+            return LBFGSLoop(network, backend, plan, data, **options, solver=solver).run(start)
+        return Loop(network, backend, plan, data, **options).run(start)
 
 
-def _rows(x: Any, backend: Backend) -> Any:
-    """Columns of examples as rows that lie in memory one after the other."""
-    return backend.asarray(np.ascontiguousarray(np.asarray(backend.to_numpy(x)).T))
+def _checked(data: Iterable[Any], network: Network, backend: Backend, what: str = "") -> list[Any]:
+    """``data`` in the dtype of the run, checked where it lies, on the backend or on the host."""
+    data = list(data)
+    if not all(x is None or backend.owns(x) for x in data):
+        holder = get_backend("numpy", dtype=backend.dtype_name)
+    else:
+        holder = backend
+    ready = _on(holder, data)
+    check_data(*ready, network=network, backend=holder, what=what)
+    return ready
+
+
+def _on(backend: Backend, arrays: Iterable[Any]) -> list[Any]:
+    return [None if x is None else backend.asarray(x) for x in arrays]

@@ -178,7 +178,7 @@ class Loop:
                 every_output=self.plan.batches.steps_per_epoch > 1,  # for the mean of the epoch
             )
             costs = backend.to_numpy(chunk_costs)
-            if not (np.isfinite(costs[[0, -1]]).all() and _all_finite(after[0], backend)):
+            if not (np.isfinite(costs[[0, -1]]).all() and backend.all_finite(after[0].values())):
                 raise self._locate(step, state, done, n)
             now = time.perf_counter()
             state, done = after, done + n
@@ -243,13 +243,8 @@ class Loop:
         while True:
             after, costs = self.backend.repeat(step, state, self._inputs(iteration, 1), self.shared)
             cost = float(self.backend.to_numpy(costs)[0])
-            finite = math.isfinite(cost) and _all_finite(after[0], self.backend)
+            finite = math.isfinite(cost) and self.backend.all_finite(after[0].values())
             if not finite or iteration == done + n - 1:
                 rate = self.plan.rate(iteration, self._factor)
                 return DivergenceError(iteration, cost, rate, self._leave(state[0]))
             state, iteration = after, iteration + 1
-
-
-def _all_finite(parameters: dict[str, Any], backend: Backend) -> bool:
-    xp = backend.xp
-    return all(bool(xp.all(xp.isfinite(p))) for p in parameters.values())
