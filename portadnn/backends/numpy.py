@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +46,7 @@ class NumpyBackend(Backend):
         *,
         every_output: bool = True,
     ) -> tuple[Any, Any]:
-        found = tape.repeat(step, state, inputs, shared, every_output, blas_threads)
+        found = tape.repeat(step, state, inputs, shared, every_output)
         return super().repeat(step, state, inputs, shared) if found is None else found
 
     @staticmethod
@@ -70,22 +69,10 @@ def describe_blas() -> str:
 
 def blas_pool() -> dict[str, Any] | None:
     """What threadpoolctl knows of NumPy's BLAS, or None."""
-    library = _blas()
-    return None if library is None else library.info()
-
-
-def blas_threads() -> int:
-    """How many threads NumPy's matrix products run on now; 1 where that is not known."""
-    library = _blas()
-    return 1 if library is None else library.num_threads
-
-
-@functools.lru_cache(maxsize=1)
-def _blas() -> Any:
-    from threadpoolctl import ThreadpoolController
+    from threadpoolctl import threadpool_info
 
     np.matmul(np.ones((2, 2)), np.ones((2, 2)))  # the library is loaded by now
-    found = [x for x in ThreadpoolController().lib_controllers if x.user_api == "blas"]
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     # other packages bring libraries of their own; NumPy's lies beside NumPy
-    numpys = [x for x in found if "numpy" in x.filepath] or found
+    numpys = [pool for pool in pools if "numpy" in pool["filepath"]] or pools
     return numpys[0] if numpys else None

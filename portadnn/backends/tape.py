@@ -8,8 +8,7 @@ and in which order, is the step's own; the bits are the same.
 Three things are done to the list of calls. Those whose results nobody reads are left out; a buffer
 is used again once its last reader is done, and a state is updated in place where it may be; long
 runs of elementwise calls go over their arrays a block at a time, so that a block stays in the
-processor's cache from the first call to the last, and over large ones on as many threads as the
-matrix products have.
+processor's cache from the first call to the last.
 
 References
 ----------
@@ -25,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from portadnn.backends.program import Team
+from portadnn.backends.program import program_of
 from portadnn.backends.recording import Call, Recording, Slot, Stand, Untraceable
 from portadnn.backends.trees import flatten, unflatten
 
@@ -137,9 +136,7 @@ class Tape:
         """Whether a call reads a slot as it is, not through a view: then it may overwrite it."""
         return all(n == slot for n in call.reads() if self.recording.root(n) == slot)
 
-    def repeat(
-        self, state: Any, inputs: Any, shared: Any, every_output: bool, threads: Callable[[], int]
-    ) -> tuple[Any, Any]:
+    def repeat(self, state: Any, inputs: Any, shared: Any, every_output: bool) -> tuple[Any, Any]:
         """Run the step once per leading index of ``inputs``."""
         likes = self.recording.likes
         given, stacked = flatten(state)[0], flatten(inputs)[0]
@@ -169,21 +166,20 @@ class Tape:
         ends = [(rows, array(number)) for rows, number in zip(kept, self.outputs, strict=True)]
         moves = self._moves(array)
         starts = [(arrays[number], rows) for number, rows in zip(self.inputs, stacked, strict=True)]
-        with Team(threads) as team:
-            whole = quiet = team.program(calls, self.recording)
-            if not every_output and n > 2:
-                lasting = [c for c in calls if c[0] in self.lasting]
-                quiet = team.program(lasting, self.recording)
-            for i in range(n):
-                for target, rows in starts:
-                    target[...] = rows[i]
-                recorded = every_output or i in (0, n - 1)
-                for function, arguments in whole if recorded else quiet:
-                    function(*arguments)
-                for rows, value in ends:
-                    rows[i] = value if recorded else np.nan
-                for target, value in moves:
-                    target[...] = value
+        whole = quiet = program_of(calls, self.recording)
+        if not every_output and n > 2:
+            lasting = [c for c in calls if c[0] in self.lasting]
+            quiet = program_of(lasting, self.recording)
+        for i in range(n):
+            for target, rows in starts:
+                target[...] = rows[i]
+            recorded = every_output or i in (0, n - 1)
+            for function, arguments in whole if recorded else quiet:
+                function(*arguments)
+            for rows, value in ends:
+                rows[i] = value if recorded else np.nan
+            for target, value in moves:
+                target[...] = value
         states, outputs = self.structures
         new = iter([arrays[number] for number in self.state])
         return unflatten(states, new), unflatten(outputs, iter(kept))
@@ -225,12 +221,8 @@ def repeat(
     inputs: Any,
     shared: tuple[Any, ...],
     every_output: bool = True,
-    threads: Callable[[], int] = lambda: 1,
 ) -> tuple[Any, Any] | None:
-    """As ``Backend.repeat``, by a tape; None where the step cannot be recorded.
-
-    ``threads`` says how many may do elementwise work; it is asked where there is enough of it.
-    """
+    """As ``Backend.repeat``, by a tape; None where the step cannot be recorded."""
     parts = [flatten(tree) for tree in (state, inputs, shared)]
     kinds = tuple(  # of inputs those of one step: a recording serves any number of them
         None if x is None else (x.shape[skip:], x.dtype, x.strides[skip:])
@@ -244,7 +236,7 @@ def repeat(
         if len(_TAPES) > LARGEST_CACHE:
             _TAPES.popitem(last=False)
     tape = _TAPES[key]
-    return None if tape is None else tape.repeat(state, inputs, shared, every_output, threads)
+    return None if tape is None else tape.repeat(state, inputs, shared, every_output)
 
 
 def _record(step: Any, state: Any, inputs: Any, shared: Any) -> Tape | None:

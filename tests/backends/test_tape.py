@@ -55,18 +55,18 @@ def problem(recipe, head, batch_size, dtype, step, weighted=True):
     return backend, made, state, inputs, shared
 
 
-@pytest.mark.parametrize("block_bytes", [program.BLOCK_BYTES, 40])
+@pytest.mark.parametrize("block", [program.BLOCK, 5])
 @pytest.mark.parametrize("batch_size", [None, 8])
 @pytest.mark.parametrize("head", ["sigmoid", "softmax", "identity"])
 @pytest.mark.parametrize("step", [train_step, observed_step])
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_training_has_the_bits_of_the_plain_loop(
-    recipe, step, head, batch_size, block_bytes, dtype, monkeypatch
+    recipe, step, head, batch_size, block, dtype, monkeypatch
 ):
-    monkeypatch.setattr(program, "BLOCK_BYTES", block_bytes)
-    monkeypatch.setattr(program, "SMALLEST_SHARE", block_bytes)
+    monkeypatch.setattr(program, "BLOCK", block)
+    monkeypatch.setattr(program, "FEWEST_BLOCKS", 1)
     backend, made, *given = problem(recipe, head, batch_size, dtype, step)
-    found = tape.repeat(made, *given, threads=lambda: 3)
+    found = tape.repeat(made, *given)
     assert found is not None
     same(found, Backend.repeat(backend, made, *given))
 
