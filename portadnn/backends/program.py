@@ -28,16 +28,7 @@ def program_of(calls: list[Any], recording: Recording) -> Program:
         if size < FEWEST_BLOCKS * BLOCK or len(run) < 2:
             program += [(call.function, (*operands, out)) for call, operands, out in run]
             continue
-        inside: dict[int, int] = {}
-        for call, _, _ in run:
-            for n in {*call.reads(), call.out}:
-                inside[n] = inside.get(n, 0) + 1
-        # what begins and ends in the run needs the room of one block
-        room = {
-            n: np.empty(BLOCK, recording.likes[n].dtype)
-            for n in {call.out for call, _, _ in run}
-            if inside[n] == users[n] and n not in recording.kept
-        }
+        room = _rooms(run, users, recording)
         for start in range(0, size, BLOCK):
             block = slice(start, min(start + BLOCK, size))
             for call, operands, out in run:
@@ -47,6 +38,28 @@ def program_of(calls: list[Any], recording: Recording) -> Program:
                 )
                 program.append((call.function, (*parts, _part(out, call.out, block, room))))
     return program
+
+
+def _rooms(run: list[Any], users: dict[int, int], recording: Recording) -> dict[int, np.ndarray]:
+    """What begins and ends in the run needs the room of one block, and leaves it to others."""
+    inside: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for i, (call, _, _) in enumerate(run):
+        for n in {*call.reads(), call.out}:
+            inside[n] = inside.get(n, 0) + 1
+            last[n] = i
+    rooms: dict[int, np.ndarray] = {}
+    free: dict[Any, list[np.ndarray]] = {}
+    for i, (call, _, _) in enumerate(run):
+        out = call.out
+        if out not in rooms and inside[out] == users[out] and out not in recording.kept:
+            dtype = recording.likes[out].dtype
+            waiting = free.get(dtype)
+            rooms[out] = waiting.pop() if waiting else np.empty(BLOCK, dtype)
+        for n in {*call.reads(), out}:
+            if n in rooms and last[n] == i:
+                free.setdefault(rooms[n].dtype, []).append(rooms[n])
+    return rooms
 
 
 def _part(x: Any, number: int | None, block: slice, room: dict[int, np.ndarray]) -> Any:

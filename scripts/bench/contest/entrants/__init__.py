@@ -15,6 +15,8 @@ ENTRANTS = {
     "torch-eager": ("pytorch", "eager", "PyTorch eager"),
     "torch-fused": ("pytorch", "fused", "PyTorch eager, fused optimizer"),
     "torch-compile": ("pytorch", "compile", "PyTorch compiled"),
+    "torch-cuda": ("pytorch", "cuda", "PyTorch eager on the GPU"),
+    "torch-graph": ("pytorch", "graph", "PyTorch, a CUDA graph of the step"),
     "jax-scan": ("jax_scan", "", "JAX jit + scan"),
     "sklearn": ("sklearn_mlp", "", "scikit-learn MLP"),
     "keras": ("keras_fit", "", "Keras"),
