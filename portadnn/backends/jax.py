@@ -63,7 +63,9 @@ class JaxBackend(Backend):
         import jax
 
         stack = contextlib.ExitStack()
-        stack.enter_context(jax.enable_x64(self.dtype_name == "float64"))
+        # reproducible arithmetic carries float32 in float64
+        wide = self.dtype_name == "float64" or self.arithmetic == "reproducible"
+        stack.enter_context(jax.enable_x64(wide))
         # on some GPUs JAX's default is TF32, which has 10 bits where float32 has 23
         stack.enter_context(jax.default_matmul_precision("float32"))
         stack.enter_context(jax.default_device(self.device))

@@ -159,8 +159,8 @@ class Recording:
     kept: set[int] = field(default_factory=set)
 
     def stand(self, value: np.ndarray) -> Stand:
-        """A stand-in for an array."""
-        self.likes.append(value)
+        """A stand-in for an array, which lives as long as the step holds the stand-in."""
+        self.likes.append(_without_memory(value))
         return Stand(self, len(self.likes) - 1, value)
 
     def view(self, x: Stand, function: Callable[..., Any]) -> Stand:
@@ -215,3 +215,8 @@ def _result_of(function: Any, values: list[Any]) -> np.ndarray:
         made = np.add.reduce if function is _sum else np.maximum.reduce
         return np.empty_like(np.asarray(made(x, axis, keepdims=keepdims)))
     return np.empty_like(np.asarray(function(*values)))
+
+
+def _without_memory(x: np.ndarray) -> np.ndarray:
+    """An array of the same shape, dtype and strides that holds a single entry."""
+    return np.lib.stride_tricks.as_strided(np.empty(1, x.dtype), x.shape, x.strides)

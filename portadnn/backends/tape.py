@@ -17,6 +17,7 @@ Frostig, Johnson and Leary, Compiling machine learning programs via high-level t
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -152,12 +153,8 @@ class Tape:
         for number, buffer in self.place.items():
             arrays[number] = arrays[buffer]
 
-        def array(number: int) -> Any:
-            if number not in arrays:
-                of, function = self.recording.views[number]
-                arrays[number] = function(array(of))
-            return arrays[number]
-
+        # not one that calls itself: a cycle of references would keep the buffers
+        array = functools.partial(_array, arrays, self.recording.views)
         calls = []
         for call in self.recording.calls:
             operands = [array(x.number) if isinstance(x, Slot) else x for x in call.arguments]
@@ -212,6 +209,14 @@ class Tape:
         return ordered
 
 
+def _array(arrays: dict[int, Any], views: dict[int, Any], number: int) -> Any:
+    """The array of a slot, which may be a view of another."""
+    if number not in arrays:
+        of, function = views[number]
+        arrays[number] = function(_array(arrays, views, of))
+    return arrays[number]
+
+
 _TAPES: OrderedDict[Any, Tape | None] = OrderedDict()
 
 
@@ -259,7 +264,6 @@ def _record(step: Any, state: Any, inputs: Any, shared: Any) -> Tape | None:
     (new, structure), (made, output_structure) = flatten(new_state), flatten(outputs)
     if not all(isinstance(x, Stand) for x in (*new, *made)) or structure != flatten(state)[1]:
         return None
-    recording.likes = [_without_memory(x) for x in recording.likes]
     given, inputs_, data = ([-1 if x is None else x.number for x in group] for group in groups)
     return Tape(
         recording,
@@ -270,8 +274,3 @@ def _record(step: Any, state: Any, inputs: Any, shared: Any) -> Tape | None:
         [x.number for x in made],
         (structure, output_structure),
     )
-
-
-def _without_memory(x: np.ndarray) -> np.ndarray:
-    """An array of the same shape, dtype and strides that holds a single entry."""
-    return np.lib.stride_tricks.as_strided(np.empty(1, x.dtype), x.shape, x.strides)

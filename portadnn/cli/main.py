@@ -11,6 +11,7 @@ import portadnn
 from portadnn.blas import set_kernel
 from portadnn.cli.backends import backends
 from portadnn.cli.evaluate import evaluate
+from portadnn.cli.fingerprint import fingerprint
 from portadnn.cli.options import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 from portadnn.cli.output import discard_stdout
 from portadnn.cli.parity import parity
@@ -27,7 +28,7 @@ app = App(
     result_action="return_value",
 )
 app.command(parity)
-for _command in (train, evaluate, predict, summary, backends):  # each imports what it needs inside
+for _command in (train, evaluate, predict, summary, fingerprint, backends):  # each imports what it needs inside
     app.command(_command)
 
 

@@ -1,5 +1,8 @@
 """A recorded step gives the bits of the plain loop, whatever the step is made of."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -100,6 +103,27 @@ def test_outputs_between_the_first_and_the_last_may_be_left_out():
     same(quiet, state)
     np.testing.assert_array_equal(some[[0, -1]], costs[[0, -1]])
     assert np.isnan(some[1:-1]).all()
+
+
+def test_buffers_are_freed_without_the_garbage_collector(monkeypatch):
+    _, made, *given = problem(Recipe("adam"), "softmax", 8, "float64", train_step)
+    made_here = []
+
+    def noted(like):
+        made_here.append(weakref.ref(buffer := np.ones_like(like)))
+        return buffer
+
+    tape.repeat(made, *given)
+    monkeypatch.setattr(tape.np, "empty_like", noted)
+    gc.disable()
+    try:
+        (parameters, slots), _ = tape.repeat(made, *given)
+        alive = [ref() for ref in made_here if ref() is not None]
+    finally:
+        gc.enable()
+    assert made_here
+    returned = {id(x) for x in (*parameters.values(), *slots.values())}
+    assert {id(x) for x in alive} <= returned
 
 
 def test_nothing_of_the_data_is_kept(monkeypatch):
