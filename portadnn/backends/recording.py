@@ -57,6 +57,12 @@ class Stand(NDArrayOperatorsMixin):
 
     mT = T
 
+    def astype(self, dtype: Any, *, copy: bool = True) -> Stand:
+        if self.dtype == dtype and not copy:
+            return self
+        target = self.recording.stand(np.empty_like(self.value, dtype=dtype))
+        return self.recording.call(_cast, (self,), True, target)
+
     def __getitem__(self, key: Any) -> Stand:
         parts = key if isinstance(key, tuple) else (key,)
         if not all(isinstance(part, slice | int | type(...) | None) for part in parts):
@@ -74,7 +80,7 @@ class Stand(NDArrayOperatorsMixin):
 
     def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:
         function, args = _with_out(function, args, keywords)
-        return self.recording.call(function, args, function is _masked)
+        return self.recording.call(function, args, function in (_masked, np.rint))
 
     def __array__(self, *args: Any, **keywords: Any) -> Any:
         raise Untraceable("the step takes an array out")
@@ -98,6 +104,10 @@ def _masked(condition: Any, x: Any, out: np.ndarray) -> None:
 
 def _maximum(x: Any, y: Any, out: np.ndarray) -> None:
     np.maximum(x, y, out=out)  # alone of all, it takes no third argument
+
+
+def _cast(x: Any, out: np.ndarray) -> None:
+    np.copyto(out, x)
 
 
 def _take(x: Any, indices: Any, axis: int, out: np.ndarray) -> None:
@@ -134,6 +144,8 @@ def _with_out(function: Any, args: Any, keywords: Any) -> tuple[Any, tuple[Any, 
         return _where, args
     if function in (np.sum, np.max) and len(args) == 1:
         return _sum if function is np.sum else _max, (args[0], axis, keepdims)
+    if function is np.round and len(args) == 1:
+        return np.rint, args
     if function is np.take and len(args) == 2:
         return _take, (*args, axis)
     if function is np.concatenate and len(args) == 1:
