@@ -1,0 +1,1 @@
+"""Reproducible arithmetic: the same bits on every library and device."""
