@@ -16,7 +16,7 @@ from typing import Any
 
 from array_api_compat import is_jax_namespace
 
-from portadnn.arithmetic import elementary, products
+from portadnn.arithmetic import elementary, products, roots
 from portadnn.arithmetic.guards import guarded
 from portadnn.arithmetic.splitting import Slices, cut
 from portadnn.errors import InputError
@@ -106,8 +106,9 @@ class Reproducible:
         return self.guards.divide(x1, x2)
 
     def sqrt(self, x, /):
-        """The root, rounded once."""
-        return self.guards.sqrt(x)
+        """The root, rounded once, see ``roots.py``."""
+        self._needs_float64()
+        return roots.sqrt(x, xp=self.guards)
 
     def square(self, x, /):
         """``x * x``, rounded once."""

@@ -25,7 +25,7 @@ d < 2^-20 for that and for what is of higher order in u,
 
 Where the entries of the row and of the column that are not zero span at most 2^20,
 mu_i <= 2^20 abs(a_ik) for each of them, and the sum is ``bound(n) u abs(A) abs(B)``, with
-``bound(n) <= n`` for every n: no worse as the a-priori bound of an ordinary product.
+``bound(n) <= n`` for every n: no worse than the a-priori bound of an ordinary product.
 Beyond that span, ``abs(error_ij) <= (blocks + 4) u n mu_i nu_j`` still.
 
 float32, two slices and four products: a float32 has 24 bits, so with a span of 2^20 nothing is
@@ -34,9 +34,9 @@ most ``2^-(2 w) mu`` of an entry is dropped, w >= 22.
 
 Domain. Entries are normal numbers or 0, and the result is as promised where it is a normal number
 or 0: subnormal numbers are flushed to zero by some devices. Nothing overflows or underflows before
-the result itself does. Rows (columns) whose largest entry is below 2^-990 have the absolute
-accuracy of rows with 2^-990 there, and an entry below 2^-1022 counts where its row's largest is
-below 2^-940. **Not finite**: a row with a NaN gives NaN; with an infinity it gives that infinity
+the result itself does. Rows (columns) whose largest entry is below 2^-970 have the absolute
+accuracy of rows with 2^-970 there, and an entry below 2^-1022 counts where its row's largest is
+below 2^-920. **Not finite**: a row with a NaN gives NaN; with an infinity it gives that infinity
 where IEEE 754 does, or NaN: the other operand's entries below 2^-(w+1) of their column's largest
 count as 0 there, and ``inf * 0`` is NaN. Other rows are not touched by it. The result is never -0
 for n > 8, and a NaN's sign and payload are the library's.

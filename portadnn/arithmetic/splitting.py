@@ -13,9 +13,10 @@ Two slices of w_1 and w_2 bits have products of integers below 2^(w_1 + w_2). If
 and w_1 + w_2 + log2(n) <= 53, every partial sum, in whatever order, is an integer that float64
 holds: the sum is **exact**, by any BLAS, on any number of threads.
 
-The unit comes from the largest entry, mu = max abs(a_k): L is the power of two with
-L <= sqrt(mu 2^(2-w)) < 2 L, so abs(a_k) / U < 2^w. The root keeps L and U far from the ends of the
-exponent range for every mu, so nothing overflows or underflows on the way. What is dropped is
+The unit comes from the largest entry, mu = max abs(a_k), rounded to 26 bits: L is the power of two
+with L <= sqrt(mu 2^(2-w)) < 2 L, so abs(a_k) / U < 2^w, or 2^w itself. The root keeps L and U far
+from the ends of the exponent range for every mu, so nothing overflows or underflows on the way.
+With U <= (1 + 2^-26) mu 2^(2-w), what is dropped is, but for that factor,
 
     abs(a - slices) <= U e^2 / 2 <= 2^-(3w+1) mu   (three slices),   2^-(2w) mu   (two).
 
@@ -38,8 +39,8 @@ BLOCK = 512  # the longest sum of products; longer ones are cut into blocks
 LONGEST = 2**31  # the longest sum
 
 # mu is kept inside, so that zeros, and infinities, have a unit: below, accuracy is absolute
-SMALLEST, LARGEST = 2.0**-990, 2.0**1023 * (2 - 2.0**-52)
-_SUCCESSOR = 2.0**-53 * (1 + 2.0**-52)  # v + v * this is the number after v
+SMALLEST, LARGEST = 2.0**-970, 2.0**1023 * (2 - 2.0**-52)
+SUCCESSOR = 2.0**-53 * (1 + 2.0**-52)  # v + v * this is the number after v
 
 # (stack, L): the integers (float64) side by side along the free axis, and the root of the unit
 Slices = tuple[Any, Any]
@@ -93,9 +94,13 @@ def cut(x: Any, axis: int, *, xp: Any) -> Slices:
     w = widths(x.shape[axis])[0 if axis == 1 else 1]
     mu = xp.max(xp.abs(x), axis=axis, keepdims=True)
     mu = xp.minimum(xp.maximum(mu, SMALLEST), LARGEST)
-    v = xp.sqrt(xp.multiply(mu, 2.0 ** (2 - w)))
-    spacing = (v + xp.multiply(v, _SUCCESSOR)) - v  # 2^-52 of the power of two that is <= v
-    L = xp.multiply(spacing, 2.0**52)
+    mu = xp.multiply(mu, 2.0 ** (-18 - w))
+    # 26 bits of mu, and a little more: a root near a power of two is on a known side of it, although
+    # not every library rounds its roots rightly
+    big = xp.multiply(mu, 2.0**27 + 1)
+    v = xp.multiply(xp.sqrt(big - (big - mu)), 1 + 2.0**-30)
+    spacing = (v + xp.multiply(v, SUCCESSOR)) - v  # 2^-52 of the power of two that is <= v
+    L = xp.multiply(spacing, 2.0**62)
     inverse = xp.divide(1.0, L)
     q = xp.multiply(x, xp.multiply(inverse, inverse))
     parts = []
