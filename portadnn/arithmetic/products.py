@@ -5,7 +5,8 @@ operation is rounded as IEEE 754 says, so the bits are the same, and the error i
 ``n u abs(A) abs(B)`` with u = 2^-53 (Jeannerod and Rump 2013).
 
 **More terms**: the operands are cut into slices of integers (``splitting.py``); all products of
-slices, P_pq = A_p B_q, come from the library's own matmul and are exact, whatever its order. They are added by Horner's rule, first over q and then over p,
+slices, P_pq = A_p B_q, come from the library's own matmul and are exact, whatever its order. They
+are added by Horner's rule, first over q and then over p,
 
     C = U_A U_B sum_p e_A^(p-1) (sum_q e_B^(q-1) P_pq).
 
@@ -38,8 +39,8 @@ the result itself does. Rows (columns) whose largest entry is below 2^-970 have 
 accuracy of rows with 2^-970 there, and an entry below 2^-1022 counts where its row's largest is
 below 2^-920. **Not finite**: a row with a NaN gives NaN; with an infinity it gives that infinity
 where IEEE 754 does, or NaN: the other operand's entries below 2^-(w+1) of their column's largest
-count as 0 there, and ``inf * 0`` is NaN. Other rows are not touched by it. The result is never -0
-for n > 8, and a NaN's sign and payload are the library's.
+(all finite ones, where that is infinite) count as 0 there, and ``inf * 0`` is NaN. Other rows are
+not touched by it. The result is never -0 for n > 8; a NaN's sign and payload are the library's.
 
 References
 ----------
@@ -102,6 +103,7 @@ def matmul(x: Any, y: Any, *, xp: Any, cut: Cut) -> Any:
         If the ranks, shapes or dtypes are others.
     """
     _check_product(x, y)
+    count(x.dtype, xp)
     A, B = (x[None, :] if x.ndim == 1 else x), (y[:, None] if y.ndim == 1 else y)
     C = _few(A, B, xp) if A.shape[1] <= FEW else _sliced(A, B, xp, cut)  # (m, p), float64
     if C.dtype != x.dtype:

@@ -95,17 +95,17 @@ def cut(x: Any, axis: int, *, xp: Any) -> Slices:
     mu = xp.max(xp.abs(x), axis=axis, keepdims=True)
     mu = xp.minimum(xp.maximum(mu, SMALLEST), LARGEST)
     mu = xp.multiply(mu, 2.0 ** (-18 - w))
-    # 26 bits of mu, and a little more: a root near a power of two is on a known side of it, although
-    # not every library rounds its roots rightly
+    # 26 bits of mu, and a little more: then the root is on a known side of every power of two,
+    # although not every library rounds its roots rightly
     big = xp.multiply(mu, 2.0**27 + 1)
     v = xp.multiply(xp.sqrt(big - (big - mu)), 1 + 2.0**-30)
     spacing = (v + xp.multiply(v, SUCCESSOR)) - v  # 2^-52 of the power of two that is <= v
     L = xp.multiply(spacing, 2.0**62)
     inverse = xp.divide(1.0, L)
-    q = xp.multiply(x, xp.multiply(inverse, inverse))
-    parts = []
-    for i in range(slices):
+    rest = xp.multiply(x, xp.multiply(inverse, inverse))
+    parts = [xp.round(rest)]
+    for _ in range(slices - 1):
         # operators, not xp.multiply: a product with a power of two needs no guard
-        rest = q if i == 0 else (rest - parts[-1]) * 2.0 ** (w + 1)
+        rest = (rest - parts[-1]) * 2.0 ** (w + 1)
         parts.append(xp.round(rest))
     return xp.concat(parts, axis=1 - axis), L
