@@ -46,6 +46,10 @@ class Guarded:
                 f"a division by the literal {y!r} is compiled into a product: multiply by its "
                 f"reciprocal"
             )
+        if not isinstance(x, int | float):
+            # a quotient by a row or column is compiled into a product with its reciprocals: this
+            # divisor has an entry of its own for every entry of x
+            y = self.raw.where(x == x, y, float("nan"))
         return self._kept(self.raw.divide(x, y))
 
     def sqrt(self, x, /):

@@ -19,6 +19,8 @@ REWRITTEN = {
     "(a 0.1) 0.3": lambda f, x, y, z: f.multiply(f.multiply(x, 0.1), 0.3),
     "(a / b) / c": lambda f, x, y, z: f.divide(f.divide(x, y), z),
     "a / (b / c)": lambda f, x, y, z: f.divide(x, f.divide(y, z)),
+    "a / row": lambda f, x, y, z: f.divide(x.reshape(50, 100), y[:100].reshape(1, 100)),
+    "a / column": lambda f, x, y, z: f.divide(x.reshape(50, 100), y[:50].reshape(50, 1)),
     "a / sqrt(b)": lambda f, x, y, z: f.divide(x, f.sqrt(y)),
 }
 
