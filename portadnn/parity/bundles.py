@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import h5py
 import numpy as np
 
+from portadnn.arithmetic.digest import digest
 from portadnn.backends import Backend
 from portadnn.data.digest import digest
 from portadnn.data.files import atomic_path, open_hdf5, read_array

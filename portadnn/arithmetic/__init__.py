@@ -1,0 +1,6 @@
+"""Reproducible arithmetic: the same bits on every library, BLAS, thread count and device."""
+
+from portadnn.arithmetic.digest import digest
+from portadnn.arithmetic.namespace import Reproducible, reproducible
+
+__all__ = ["Reproducible", "digest", "reproducible"]
