@@ -69,7 +69,7 @@ class Stand(NDArrayOperatorsMixin):
         out = keywords.pop("out", (None,))
         if method != "__call__" or ufunc.nout != 1 or keywords:
             raise Untraceable(f"{ufunc.__name__}.{method}")
-        function = _maximum if ufunc is np.maximum else ufunc
+        function = _EXTREMA.get(ufunc, ufunc)
         return self.recording.call(function, inputs, ufunc.signature is None, out[0])
 
     def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:
@@ -97,7 +97,14 @@ def _masked(condition: Any, x: Any, out: np.ndarray) -> None:
 
 
 def _maximum(x: Any, y: Any, out: np.ndarray) -> None:
-    np.maximum(x, y, out=out)  # alone of all, it takes no third argument
+    np.maximum(x, y, out=out)  # alone of all, it and np.minimum take no third argument
+
+
+def _minimum(x: Any, y: Any, out: np.ndarray) -> None:
+    np.minimum(x, y, out=out)
+
+
+_EXTREMA: dict[Any, Callable[..., Any]] = {np.maximum: _maximum, np.minimum: _minimum}
 
 
 def _take(x: Any, indices: Any, axis: int, out: np.ndarray) -> None:
@@ -210,6 +217,8 @@ def _result_of(function: Any, values: list[Any]) -> np.ndarray:
         return np.empty_like(np.where(condition, x, 0.0))
     if function is _maximum:
         return np.empty_like(np.maximum(*values))
+    if function is _minimum:
+        return np.empty_like(np.minimum(*values))
     if function in (_sum, _max):
         x, axis, keepdims = values
         made = np.add.reduce if function is _sum else np.maximum.reduce
