@@ -1,6 +1,5 @@
 """Reproducible arithmetic: the same bits on every library, BLAS, thread count and device."""
 
-from portadnn.arithmetic.digest import digest
 from portadnn.arithmetic.namespace import Reproducible, reproducible
 
-__all__ = ["Reproducible", "digest", "reproducible"]
+__all__ = ["Reproducible", "reproducible"]

@@ -227,7 +227,7 @@ def _result_of(function: Any, values: list[Any]) -> np.ndarray:
     if function is _masked:
         condition, x = values
         return np.empty_like(np.where(condition, x, 0.0))
-    if function is _maximum or function is _minimum:
+    if function in (_maximum, _minimum):
         return np.empty_like(np.maximum(*values))
     if function in (_sum, _max):
         x, axis, keepdims = values

@@ -11,7 +11,6 @@ from typing import Any
 import h5py
 import numpy as np
 
-from portadnn.arithmetic.digest import digest
 from portadnn.backends import Backend
 from portadnn.data.digest import digest
 from portadnn.data.files import atomic_path, open_hdf5, read_array

@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from portadnn.arithmetic.digest import digest
+from portadnn.data.digest import digest
 
 ARRAYS = {"W1": np.arange(6.0).reshape(2, 3), "b1": np.zeros((2, 1))}
 
