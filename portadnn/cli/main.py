@@ -28,7 +28,14 @@ app = App(
     result_action="return_value",
 )
 app.command(parity)
-for _command in (train, evaluate, predict, summary, fingerprint, backends):  # each imports what it needs inside
+for _command in (
+    train,
+    evaluate,
+    predict,
+    summary,
+    fingerprint,
+    backends,
+):  # each imports what it needs inside
     app.command(_command)
 
 
