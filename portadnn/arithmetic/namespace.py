@@ -248,6 +248,11 @@ def reproducible(xp: Any) -> Reproducible:
     return xp if isinstance(xp, Reproducible) else Reproducible(xp)
 
 
+def for_one_step(xp: Any, known: Iterable[tuple[Any, int, Slices | tuple[()]]] = ()) -> Any:
+    """``xp``, remembering slices if it is reproducible, see ``Reproducible.remembering``."""
+    return xp.remembering(known) if isinstance(xp, Reproducible) else xp
+
+
 def _axes(axis, x):
     """The axes over which is summed, as a set of numbers >= 0."""
     if x.ndim not in (1, 2):

@@ -98,7 +98,8 @@ def fit(
             options |= {"on_costs": on_costs, "slots": slots}
             if choose_form(first_layer, network, plan, started=bool(slots)) == "sample":
                 W0, examples = (np.asarray(to_host(x)) for x in (start["W1"], shared[0]))
-                space = options["space"] = SampleSpace.of(network, W0, examples)
+                product = _product_on_host(backend)
+                space = options["space"] = SampleSpace.of(network, W0, examples, product)
                 shared[0] = space.H
                 if held_back is not None:
                     held_back = replace(held_back, X=space.data(np.asarray(to_host(held_back.X))))
@@ -110,6 +111,8 @@ def fit(
             scored = (held_back.X, held_back.Y, held_back.S)
             options["validation"] = Validation(*_on(backend, scored))
         data = tuple(_on(backend, shared))
+        if backend.arithmetic == "reproducible" and plan.batches.batch_size is None:
+            data = _with_slices(data, backend)
         del shared, held_back  # what the loop does not need is not kept
         if solver is not None:
             return LBFGSLoop(network, backend, plan, data, **options, solver=solver).run(start)
@@ -126,6 +129,20 @@ def _checked(data: Iterable[Any], network: Network, backend: Backend, what: str 
     ready = _on(holder, data)
     check_data(*ready, network=network, backend=holder, what=what)
     return ready
+
+
+def _product_on_host(backend: Backend) -> Callable[..., np.ndarray]:
+    if backend.arithmetic == "fast":
+        return np.matmul
+    return get_backend("numpy", arithmetic=backend.arithmetic).xp.matmul
+
+
+def _with_slices(data: tuple[Any, ...], backend: Backend) -> tuple[Any, ...]:
+    """X, Y, S and gram, with the slices of X and gram, which no step needs to cut."""
+    X, Y, S, gram = [*data, None, None][:4]
+    operands = {"X": X} if gram is None else {"X": X, "gram": gram}
+    slices = {name: backend.xp.slices_of(x, axis=0) for name, x in operands.items()}
+    return X, Y, S, gram, slices
 
 
 def _on(backend: Backend, arrays: Iterable[Any]) -> list[Any]:
