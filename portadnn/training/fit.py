@@ -28,6 +28,28 @@ def usual_report_every(batch_size: int | None, solver: Any) -> int:
 
 
 def fit(
+    parameters: Mapping[str, Any], X: Any, Y: Any, *, backend: Backend, **settings: Any
+) -> dict[str, Any]:
+    """Train any network on arrays: what ``train`` and the estimators are made of.
+
+    All that it takes is for ``make_loop``.
+
+    Returns
+    -------
+    parameters : dict
+        On the backend.
+
+    Raises
+    ------
+    InputError, TypeError, DivergenceError, TrainingInterrupted
+        As for ``train``.
+    """
+    with backend.scope():
+        loop, start = make_loop(parameters, X, Y, backend=backend, **settings)
+        return loop.run(start)
+
+
+def make_loop(
     parameters: Mapping[str, Any],
     X: Any,
     Y: Any,
@@ -43,8 +65,10 @@ def fit(
     slots: dict[str, Any] | None = None,
     first_layer: str = "auto",
     on_costs: Callable[[int, np.ndarray], None] | None = None,
-) -> dict[str, Any]:
-    """Train any network on arrays: what ``train`` and the estimators are made of.
+) -> tuple[Loop, dict[str, Any]]:
+    """What ``fit`` runs: everything checked, the first layer's form chosen, the data in place.
+
+    It is made, and run, inside the backend's scope.
 
     Parameters
     ----------
@@ -73,13 +97,14 @@ def fit(
 
     Returns
     -------
+    loop : Loop
     parameters : dict
-        On the backend.
+        The initial ones on the backend, for its ``run``.
 
     Raises
     ------
-    InputError, TypeError, DivergenceError, TrainingInterrupted
-        As for ``train``.
+    InputError, TypeError
+        If anything given cannot be used.
     """
     if not isinstance(solver, LBFGS | None):
         raise TypeError(f"solver is {solver!r}: expected LBFGS or None. Give it to the recipe")
@@ -87,36 +112,34 @@ def fit(
         report_every = usual_report_every(plan.batches.batch_size, solver)
     plan.recipe.check(network)
     network.check(parameters)
-    with backend.scope():
-        shared = _checked((X, Y) if weights is None else (X, Y, weights), network, backend)
-        held_back = None
-        if validation is not None:
-            held_back = Validation(*_checked(validation, network, backend, "validation "))
-        options: dict[str, Any] = {"report_every": report_every, "callbacks": callbacks}
-        start = {name: backend.asarray(parameters[name]) for name in network.shapes}
-        if solver is None:
-            options |= {"on_costs": on_costs, "slots": slots}
-            if choose_form(first_layer, network, plan, started=bool(slots)) == "sample":
-                W0, examples = (np.asarray(to_host(x)) for x in (start["W1"], shared[0]))
-                product = _product_on_host(backend)
-                space = options["space"] = SampleSpace.of(network, W0, examples, product)
-                shared[0] = space.H
-                if held_back is not None:
-                    held_back = replace(held_back, X=space.data(np.asarray(to_host(held_back.X))))
-            if plan.batches.batch_size is not None:  # a row for each example, in one piece
-                shared = [np.ascontiguousarray(np.asarray(to_host(x)).T) for x in shared]
-            if "space" in options and plan.recipe.l2:
-                shared += [None] * (3 - len(shared)) + [space.gram]
-        if held_back is not None:
-            scored = (held_back.X, held_back.Y, held_back.S)
-            options["validation"] = Validation(*_on(backend, scored))
-        data = tuple(_on(backend, shared))
-        if backend.arithmetic == "reproducible" and plan.batches.batch_size is None:
-            data = _with_slices(data, backend)
-        del shared, held_back  # what the loop does not need is not kept
-        if solver is not None:
-            return LBFGSLoop(network, backend, plan, data, **options, solver=solver).run(start)
-        return Loop(network, backend, plan, data, **options).run(start)
+    shared = _checked((X, Y) if weights is None else (X, Y, weights), network, backend)
+    held_back = None
+    if validation is not None:
+        held_back = Validation(*_checked(validation, network, backend, "validation "))
+    options: dict[str, Any] = {"report_every": report_every, "callbacks": callbacks}
+    start = {name: backend.asarray(parameters[name]) for name in network.shapes}
+    if solver is None:
+        options |= {"on_costs": on_costs, "slots": slots}
+        if choose_form(first_layer, network, plan, started=bool(slots)) == "sample":
+            W0, examples = (np.asarray(to_host(x)) for x in (start["W1"], shared[0]))
+            product = _product_on_host(backend)
+            space = options["space"] = SampleSpace.of(network, W0, examples, product)
+            shared[0] = space.H
+            if held_back is not None:
+                held_back = replace(held_back, X=space.data(np.asarray(to_host(held_back.X))))
+        if plan.batches.batch_size is not None:  # a row for each example, in one piece
+            shared = [np.ascontiguousarray(np.asarray(to_host(x)).T) for x in shared]
+        if "space" in options and plan.recipe.l2:
+            shared += [None] * (3 - len(shared)) + [space.gram]
+    if held_back is not None:
+        scored = (held_back.X, held_back.Y, held_back.S)
+        options["validation"] = Validation(*_on(backend, scored))
+    data = tuple(_on(backend, shared))
+    if backend.arithmetic == "reproducible" and plan.batches.batch_size is None:
+        data = _with_slices(data, backend)
+    if solver is not None:
+        return LBFGSLoop(network, backend, plan, data, **options, solver=solver), start
+    return Loop(network, backend, plan, data, **options), start
 
 
 def _checked(data: Iterable[Any], network: Network, backend: Backend, what: str = "") -> list[Any]:

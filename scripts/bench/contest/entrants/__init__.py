@@ -10,6 +10,12 @@ ENTRANTS = {
     "numpy": ("ours", "numpy", "portadnn numpy"),
     "numpy-direct": ("ours", "numpy,feature", "portadnn numpy, direct form"),
     "jax": ("ours", "jax", "portadnn jax"),
+    "numpy-reproducible": (
+        "ours",
+        "numpy,auto,reproducible",
+        "portadnn numpy, reproducible arithmetic",
+    ),
+    "jax-reproducible": ("ours", "jax,auto,reproducible", "portadnn jax, reproducible arithmetic"),
     "torch": ("ours", "torch", "portadnn torch"),
     "cupy": ("ours", "cupy", "portadnn cupy"),
     "torch-eager": ("pytorch", "eager", "PyTorch eager"),
@@ -21,8 +27,15 @@ ENTRANTS = {
     "sklearn": ("sklearn_mlp", "", "scikit-learn MLP"),
     "keras": ("keras_fit", "", "Keras"),
 }
-ON_NUMPY = ("textbook", "numpy", "numpy-direct", "sklearn")  # whose products are its BLAS's
+ON_NUMPY = (
+    "textbook",
+    "numpy",
+    "numpy-direct",
+    "numpy-reproducible",
+    "sklearn",
+)  # whose products are its BLAS's
 OURS = [name for name, (module, *_) in ENTRANTS.items() if module == "ours"]
+REPRODUCIBLE = [name for name in ENTRANTS if name.endswith("-reproducible")]
 
 
 def entrant(name):
