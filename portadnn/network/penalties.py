@@ -71,4 +71,5 @@ def clipped(g, norm, clip_norm, *, xp=None):
 
 
 def _weights(parameters):
-    return {name: W for name, W in parameters.items() if name.startswith("W")}
+    # in an order of their own: jax.jit sorts a dict by its names
+    return {name: W for name, W in sorted(parameters.items()) if name.startswith("W")}

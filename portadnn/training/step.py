@@ -121,7 +121,8 @@ def final_gradients(parameters, grads, recipe, xp):
                 parameters[name], gradients[f"d{name}"], l2=recipe.l2, l1=recipe.l1, xp=xp
             )
     if recipe.clip_norm is not None:
-        norm = made["norm"] = global_norm(list(gradients.values()), xp=xp)
+        # in an order of their own: jax.jit sorts a dict by its names
+        norm = made["norm"] = global_norm([gradients[n] for n in sorted(gradients)], xp=xp)
         for name in parameters:
             made[f"g{name}"] = gradients[f"d{name}"] = clipped(
                 gradients[f"d{name}"], norm, recipe.clip_norm, xp=xp

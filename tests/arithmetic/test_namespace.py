@@ -206,11 +206,18 @@ def training(backend, recipe, head, batch_size):
     return step, state, plan.inputs(0, STEPS, network, backend), shared
 
 
-@pytest.mark.parametrize("batch_size", [None, 11])
-@pytest.mark.parametrize("head", ["sigmoid", "softmax", "identity"])
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+CASES = [
+    ("momentum", "sigmoid", None),
+    ("momentum", "softmax", 11),
+    ("adam", "identity", None),
+    ("adam", "softmax", 11),
+    ("rmsprop", "sigmoid", 11),
+]
+
+
+@pytest.mark.parametrize(("recipe", "head", "batch_size"), CASES)
 def test_training_has_the_same_bits_everywhere(backend, recipe, head, batch_size, dtype):
-    numpy = get_backend("numpy", dtype=dtype)
+    recipe, numpy = RECIPES[recipe], get_backend("numpy", dtype=dtype)
     with carried(numpy):
         expected = Backend.repeat(numpy, *training(numpy, recipe, head, batch_size))
     with carried(backend):
