@@ -135,7 +135,7 @@ def test_processes_with_other_kernels_threads_and_libraries_agree(backends_under
     loader.exec_module(fingerprints)
     chosen = {"NumPy, Nehalem, 1 thread", "NumPy, Haswell, 2 threads", "NumPy, SkylakeX, 1 thread"}
     for library, name in {
-        "torch": "PyTorch, 2 threads", "jax": "JAX, not jitted", "dask": "Dask, many chunks",
+        "torch": "PyTorch, 2 threads", "dask": "Dask, many chunks",
     }.items():  # fmt: skip
         chosen |= {name} if library in backends_under_test else set()
     expected = fingerprints.run("numpy", 3, {})
