@@ -7,6 +7,8 @@ import pytest
 
 from portadnn import plots
 from portadnn.constructions import unit_counts
+from portadnn.diagnostics import UnitCensus, layer_signals
+from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.training.state import EpochRecord
 
 
@@ -210,4 +212,35 @@ def test_errors_against_units():
     assert drawn(bounds) == ([1, 2, 4], [0.25, 0.0625, 0.015625])
     assert drawn(errors) == ([1, 2, 4], [0.2, 0.05, 0.01])
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    saved(figure)
+
+
+def test_signals_of_several_initialisers():
+    X, Y = np.random.default_rng(0).standard_normal((5, 4)), np.ones((1, 4))
+    signals = {
+        init: layer_signals(X, initialize_parameters_deep([5, 6, 6, 1], init=init, rng=0), Y=Y)
+        for init in ("he", "zeros")
+    }
+    figure = plots.layer_signals(signals)
+    z, a, dz, shares = figure.axes
+    measured, predicted, *nothing = z.lines
+    assert drawn(measured) == ([1, 2, 3], [row.z_square for row in signals["he"]])
+    assert drawn(predicted)[1] == [row.z_predicted for row in signals["he"]]
+    assert np.isnan([line.get_ydata() for line in nothing]).all()  # no place for 0
+    assert drawn(a.lines[0])[1] == [row.a_square for row in signals["he"]]
+    assert drawn(dz.lines[1])[1] == [row.dz_predicted for row in signals["he"]]
+    assert drawn(shares.lines[1]) == ([1, 2], [1.0, 1.0])
+    assert z.get_yscale() == a.get_yscale() == dz.get_yscale() == "log"
+    saved(figure)
+    without = {"he": layer_signals(X, initialize_parameters_deep([5, 6, 1], rng=0))}
+    assert len(plots.layer_signals(without).axes) == 3
+
+
+def test_lives_of_units():
+    figure = plots.unit_lives([UnitCensus(0, (0, 1)), UnitCensus(5, (2, 0))], [3, 4, 2, 1])
+    (axes,) = figure.axes
+    first, second = axes.lines
+    assert drawn(first) == ([0, 5], [0.0, 0.5])
+    assert drawn(second) == ([0, 5], [0.5, 0.0])
+    assert first.get_label() == "layer 1, 4 units"
     saved(figure)

@@ -1,6 +1,18 @@
 """What goes wrong in deep networks, measured: dying units, vanishing signals, wrong gradients."""
 
 from portadnn.diagnostics.lives import UnitCensus, UnitEvent, UnitLives
+from portadnn.diagnostics.signal import LayerSignal, layer_signals
+from portadnn.diagnostics.theory import activation_moments, normal_score
 from portadnn.diagnostics.units import LayerUnits, unit_activity
 
-__all__ = ["LayerUnits", "UnitCensus", "UnitEvent", "UnitLives", "unit_activity"]
+__all__ = [
+    "LayerSignal",
+    "LayerUnits",
+    "UnitCensus",
+    "UnitEvent",
+    "UnitLives",
+    "activation_moments",
+    "layer_signals",
+    "normal_score",
+    "unit_activity",
+]
