@@ -1,8 +1,8 @@
 """What becomes of variances from layer to layer, in theory.
 
 Weights of mean 0 and variance v, drawn independently, make of given inputs a unit's
-``z = sum_i w_i a_i``, of mean 0 and variance ``n_prev v E[a^2]``. Where z is symmetric about 0, ReLU
-halves its second moment: ``E[a^2] = Var(z) / 2``. So a layer multiplies the signal by
+``z = sum_i w_i a_i``, of mean 0 and variance ``n_prev v E[a^2]``. Where z is symmetric about 0,
+ReLU halves its second moment: ``E[a^2] = Var(z) / 2``. So a layer multiplies the signal by
 ``n_prev v / 2``: He's v = 2 / n_prev keeps it, LeCun's 1 / n_prev halves it. Backward,
 ``E[da_prev^2] = n_l v E[dz^2]``, and ReLU halves again.
 
