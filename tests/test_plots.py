@@ -227,11 +227,14 @@ def test_signals_of_several_initialisers():
     assert drawn(measured) == ([1, 2, 3], [row.z_square for row in signals["he"]])
     assert drawn(predicted)[1] == [row.z_predicted for row in signals["he"]]
     assert np.isnan([line.get_ydata() for line in nothing]).all()  # no place for 0
-    assert drawn(a.lines[0])[1] == [row.a_square for row in signals["he"]]
+    assert drawn(a.lines[0]) == ([1, 2], [row.a_square for row in signals["he"][:2]])
     assert drawn(dz.lines[1])[1] == [row.dz_predicted for row in signals["he"]]
     assert drawn(shares.lines[1]) == ([1, 2], [1.0, 1.0])
     assert z.get_yscale() == a.get_yscale() == dz.get_yscale() == "log"
     saved(figure)
+    only_zeros = plots.layer_signals({"zeros": signals["zeros"]})
+    assert only_zeros.axes[0].get_yscale() == "linear"
+    saved(only_zeros)
     without = {"he": layer_signals(X, initialize_parameters_deep([5, 6, 1], rng=0))}
     assert len(plots.layer_signals(without).axes) == 3
 

@@ -36,13 +36,17 @@ def layer_signals(signals: Mapping[str, Sequence[Any]], *, title: str = "") -> A
         layers = [row.layer for row in rows]
         mark = {"marker": "o", "markersize": 3} if len(rows) <= FEW_LAYERS else {}
         for axes, (measured, predicted, _) in zip(logs, panels, strict=True):
-            axes.plot(layers, _positive(rows, measured), color=f"C{i}", label=name, **mark)
-            axes.plot(layers, _positive(rows, predicted), color=f"C{i}", linestyle="--", alpha=0.6)
-        hidden = rows[:-1]
-        mean = [float(row.zero_share.mean()) for row in hidden]
-        shares.plot([row.layer for row in hidden], mean, color=f"C{i}", **mark)
+            # what the head makes of Z is not a signal that goes on
+            n = len(rows) - (measured == "a_square")
+            y, theory = _positive(rows, measured)[:n], _positive(rows, predicted)[:n]
+            axes.plot(layers[:n], y, color=f"C{i}", label=name, **mark)
+            axes.plot(layers[:n], theory, color=f"C{i}", linestyle="--", alpha=0.6)
+        mean = [float(row.zero_share.mean()) for row in rows[:-1]]
+        shares.plot(layers[:-1], mean, color=f"C{i}", **mark)
     for axes, (_, _, label) in zip(logs, panels, strict=True):
-        axes.set_yscale("log")
+        drawn = [y for line in axes.lines for y in line.get_ydata()]
+        if any(y > 0 for y in drawn):  # not so where all weights are 0
+            axes.set_yscale("log")
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
     shares.set_ylim(-0.03, 1.03)
