@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -253,4 +254,4 @@ def _rows(signals: Sequence[LayerSignal], units: Sequence[LayerUnits]) -> list[d
 
 
 def _short(x: float) -> str:
-    return "" if x != x else f"{x:.2g}"
+    return "" if math.isnan(x) else f"{x:.2g}"

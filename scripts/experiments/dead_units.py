@@ -35,7 +35,7 @@ def main():
 def row(rate, units, arguments):
     accuracies, lives, diverged = [], [], 0
     for seed in range(arguments.seeds):
-        accuracy, followed = run(rate, units, seed, arguments.epochs)
+        accuracy, followed = run_one(rate, units, seed, arguments.epochs)
         diverged += accuracy is None
         if accuracy is not None:
             accuracies.append(accuracy)
@@ -54,7 +54,7 @@ def row(rate, units, arguments):
     )
 
 
-def run(rate, units, seed, epochs):
+def run_one(rate, units, seed, epochs):
     """Test accuracy, None where the run diverged, and the lives of its units."""
     data, test = load_digits()
     lives = UnitLives(data.columns("float32"))

@@ -142,9 +142,10 @@ def test_weights_of_one_sign_are_not_those_of_the_theory():
     positive = {name: np.abs(p) for name, p in parameters.items()}
     layers = layer_signals(np.abs(X), positive, init="he")
     assert all(layer.zero_share.max() == 0 for layer in layers[:-1])  # nothing is cut
-    # the mean of a weight adds up over 100 inputs: about 2 / pi of 100 times the variance
+    # a weight's mean is sqrt(2 / pi) standard deviations: n^2 (2 / pi) (2 / n) = 127, and a little
+    # more for what A varies; over 100 inputs that is met within a fifth
     growth = [b.z_square / a.z_square for a, b in itertools.pairwise(layers)]
-    assert min(growth) > 50
+    np.testing.assert_allclose(growth[1:], 400 / math.pi, rtol=0.2)
 
 
 def test_overflow_and_saturation_are_counted():

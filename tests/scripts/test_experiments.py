@@ -44,3 +44,16 @@ def test_a_parity_that_is_wrong_counts_as_not_found(experiment):
     parameters, diverged = script.descend(right, 0.1, X, Y, 1)
     assert not diverged
     np.testing.assert_allclose(parameters["W1"], right["W1"], atol=1e-10)
+
+
+def test_dead_units(experiment, capsys):
+    script = experiment("dead_units")
+    assert script.run("--rates", "1,1e9", "--seeds", "1", "--epochs", "5") == 0
+    relu, leaky, too_fast, _ = capsys.readouterr().out.splitlines()[2:]
+    assert relu.startswith("| 1 | relu | 0.")
+    cells = [cell.strip() for cell in relu.split("|")]
+    accuracy, lives = script.run_one(1.0, "relu", 0, 5)
+    assert cells[3].startswith(f"{accuracy:.3f} ")
+    assert cells[4] == ", ".join(f"{n:.1f}" for n in lives.census[-1].dead)
+    assert "| 0.0, 0.0 | 0.0, 0.0 | 0.0, 0.0 |" in leaky
+    assert too_fast.startswith("| 1e+09 | relu | ")
