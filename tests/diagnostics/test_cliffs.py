@@ -62,6 +62,9 @@ def test_those_of_the_text():
     cliffs = {cliff.quantity: cliff for cliff in numerical_cliffs()}
     assert 709 < cliffs["sigmoid(-z)"].at < 710
     assert 36 < cliffs["probability of 0"].at < 37
+    # below the normal numbers, which NumPy keeps
+    first = cliffs["sigmoid(-z)"]
+    assert first.ours == pytest.approx(math.exp(-first.at), rel=1e-12, abs=0)  # 50 bits are left
     # found by halving: the number before is right
     at = cliffs["sigmoid(z)"].at
     assert np.isfinite(np.exp(np.nextafter(at, 0)))

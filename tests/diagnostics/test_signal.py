@@ -101,8 +101,22 @@ def test_gradient_norms_are_those_of_backward():
     # 1 * 3^2 * 2^2, and half of the units are on, in theory
     assert first.dz_predicted == 18.0
     assert second.z_predicted == 1 * 9 * 2 + 1  # E[a^2] = 4 / 2, and b^2
+    assert second.chi_square.tolist() == [1.0]  # (7 - 1)^2 / (3^2 * 2^2)
     without = layer_signals(X, parameters, network=network)
     assert without[0].dW_norm is without[0].dz_predicted is None
+
+
+def test_gradients_through_widths_that_differ():
+    """E[dA1^2] = n_2 v E[dZ2^2], over many draws of 20,000 units against 5 of the next layer."""
+    X, Y = np.ones((4, 1)), np.ones((5, 1))
+    network = Network((4, 20_000, 5), "relu", "identity")
+    parameters = initialize_parameters_deep(network.layer_dims, init="normal:0.3", rng=0)
+    first, last = layer_signals(X, parameters, Y=Y, network=network, init="normal:0.3")
+    assert first.dz_predicted == pytest.approx(5 * 0.09 * last.dz_square / 2, rel=1e-9)
+    # dZ1^2 is half the time 0, else chi-square: 5 is the ratio of its variance to its squared mean;
+    # 4.5 standard errors
+    error = 4.5 * math.sqrt(5 / 20_000)
+    assert first.dz_square == pytest.approx(first.dz_predicted, rel=error)
 
 
 def test_signals_on_every_backend(backend):
