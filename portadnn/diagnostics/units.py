@@ -107,11 +107,11 @@ def unit_activity(
             reached = xp.ones_like(caches[l][1])
         # sums of 0 and 1: above 0 where there is a way
         reached = xp.matmul(ways.T, reached) > 0
-        on = Z > 0
-        passes = on if activation == "relu" else xp.ones_like(on)
+        # what is not a number is no 0, so a unit that overflows is not taken for dead
+        passes = ~(Z <= 0) if activation == "relu" else xp.ones_like(Z, dtype=xp.bool)
         reached = xp.astype(reached & passes, X.dtype)
         fires, learns = xp.any(passes, axis=1), xp.any(reached > 0, axis=1)
-        active = xp.mean(xp.astype(on, X.dtype), axis=1)
+        active = xp.mean(xp.astype(Z > 0, X.dtype), axis=1)
         fires, learns, active = (np.array(to_host(x)) for x in (fires, learns, active))
         layers.append(LayerUnits(l, activation, active, ~fires, fires & ~learns))
     return layers[::-1]

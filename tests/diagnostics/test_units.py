@@ -100,6 +100,17 @@ def test_zero_weights_leave_every_unit_dead():
     assert layer.dead.all()  # ReLU'(0) = 0
 
 
+def test_a_unit_that_overflows_is_not_taken_for_dead():
+    parameters = {name: np.asarray(p) for name, p in PARAMETERS.items()}
+    parameters["W1"] = np.asarray([[np.inf], [-np.inf], [np.nan]])
+    X = np.asarray([[1.0, 2.0]])
+    with np.errstate(invalid="ignore"):
+        first, second = unit_activity(X, parameters)
+    assert first.dead.tolist() == [False, True, False]
+    assert second.dead.tolist() == [False, False]
+    assert first.active.tolist() == [1.0, 0.0, 0.0]
+
+
 def test_data_that_do_not_fit_are_refused():
     parameters = {name: np.asarray(p) for name, p in PARAMETERS.items()}
     with pytest.raises(InputError, match=r"X has shape \(2, 3\)"):
