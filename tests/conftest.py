@@ -6,6 +6,7 @@ backends: NumPy, array-api-strict on its CPU and its fake ``device1``, and CuPy 
 
 import contextlib
 import os
+import signal
 import warnings
 
 import array_api_strict
@@ -24,6 +25,10 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
 # the standard's optional parts stay off: the mathematics does without
 array_api_strict.set_array_api_strict_flags(data_dependent_shapes=False, boolean_indexing=False)
+
+# jobs that a shell starts in the background ignore Ctrl-C, which some tests send
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # examples are drawn from the test's name, so that a failure in CI is one everywhere
 hypothesis.settings.register_profile("portadnn", deadline=None, derandomize=True)

@@ -1,6 +1,6 @@
 """Array libraries and devices: the only rooms that know a library by name."""
 
-from portadnn.backends.base import DTYPES, Backend, BackendUnavailableError
+from portadnn.backends.base import ARITHMETICS, DTYPES, Backend, BackendUnavailableError
 from portadnn.backends.select import (
     BackendStatus,
     backend_of,
@@ -10,6 +10,7 @@ from portadnn.backends.select import (
 )
 
 __all__ = [
+    "ARITHMETICS",
     "DTYPES",
     "Backend",
     "BackendStatus",

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 from array_api_compat import to_device
 
+from portadnn.arithmetic import Reproducible, reproducible
 from portadnn.backends.registry import library_of
 from portadnn.backends.trees import flatten, unflatten
 from portadnn.errors import InputError
 
 DTYPES = ("float32", "float64")
+ARITHMETICS = ("fast", "reproducible")
 
 
 class BackendUnavailableError(RuntimeError):
@@ -48,7 +50,7 @@ class Backend:
     name : str
         What ``get_backend`` takes to make it again, for example "torch:cuda:0".
     xp : namespace
-        The library's array API namespace.
+        The library's array API namespace; in reproducible arithmetic, what wraps it.
     device
         In the library's own terms.
     dtype
@@ -82,6 +84,15 @@ class Backend:
         """ "float32" or "float64"."""
         return next(name for name in DTYPES if getattr(self.xp, name) == self.dtype)
 
+    @property
+    def arithmetic(self) -> str:
+        """ "fast", the library's own, or "reproducible", with the same bits on every backend."""
+        return ARITHMETICS[isinstance(self.xp, Reproducible)]
+
+    def reproducible(self) -> Backend:
+        """The same backend in reproducible arithmetic."""
+        return replace(self, xp=reproducible(self.xp))
+
     def asarray(self, x: Any, *, dtype: str | None = None) -> Any:
         """``x`` as an array of this backend, on its device.
 
@@ -105,6 +116,11 @@ class Backend:
 
     def synchronize(self, *arrays: Any) -> None:
         """Wait until ``arrays``, or all work of the device, is done."""
+
+    def all_finite(self, arrays: Iterable[Any]) -> bool:
+        """Whether every entry of ``arrays`` is a finite number."""
+        xp = self.xp
+        return all(bool(xp.all(xp.isfinite(x))) for x in arrays)
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         """A context in which this backend computes; ``train`` and every check run inside it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,9 @@ class JaxBackend(Backend):
         import jax
 
         stack = contextlib.ExitStack()
-        stack.enter_context(jax.enable_x64(self.dtype_name == "float64"))
+        # reproducible arithmetic carries float32 in float64
+        wide = self.dtype_name == "float64" or self.arithmetic == "reproducible"
+        stack.enter_context(jax.enable_x64(wide))
         # on some GPUs JAX's default is TF32, which has 10 bits where float32 has 23
         stack.enter_context(jax.default_matmul_precision("float32"))
         stack.enter_context(jax.default_device(self.device))
@@ -89,11 +91,27 @@ class JaxBackend(Backend):
             smallest //= 2
         capacity = max(smallest, 1 << (n - 1).bit_length())
         padding = capacity - n
-        inputs = jax.tree.map(
-            lambda x: jax.numpy.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1)), inputs
-        )
+        if padding:
+            inputs = jax.tree.map(lambda x: self._padded(x, padding), inputs)
         state, outputs = _compiled(step)(n, state, inputs, shared)
-        return state, jax.tree.map(lambda x: x[:n], outputs)
+        if padding:
+            outputs = jax.tree.map(lambda x: self._from_host(np.asarray(x)[:n]), outputs)
+        return state, outputs
+
+    def _padded(self, x: Any, rows: int) -> Any:
+        """``x`` and so many rows of zeros: on the host, or XLA would compile one for each n."""
+        host = np.asarray(x)
+        return self._from_host(np.concatenate([host, np.zeros((rows, *x.shape[1:]), x.dtype)]))
+
+    def _from_host(self, host: np.ndarray) -> Any:
+        import jax
+
+        # jnp.asarray would compile two programs for every shape; device_put may keep the memory
+        # that it is given (with may_alias=False as well), so it is given memory of its own
+        return jax.device_put(host.copy(), self.device)
+
+    def all_finite(self, arrays: Iterable[Any]) -> bool:
+        return bool(_finite()(tuple(arrays)))
 
     @staticmethod
     def owns(x: Any) -> bool:
@@ -135,6 +153,14 @@ def _compiled(step: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, 
         return jax.lax.fori_loop(0, n, body, (state, outputs))
 
     return jax.jit(loop)
+
+
+@functools.lru_cache(maxsize=1)
+def _finite() -> Callable[..., Any]:
+    import jax
+    import jax.numpy as jnp
+
+    return jax.jit(lambda arrays: jnp.stack([jnp.isfinite(x).all() for x in arrays]).all())
 
 
 def _import(name: str) -> Any:

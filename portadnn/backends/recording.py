@@ -57,6 +57,12 @@ class Stand(NDArrayOperatorsMixin):
 
     mT = T
 
+    def astype(self, dtype: Any, *, copy: bool = True) -> Stand:
+        if self.dtype == dtype and not copy:
+            return self
+        target = self.recording.stand(np.empty_like(self.value, dtype=dtype))
+        return self.recording.call(_cast, (self,), True, target)
+
     def __getitem__(self, key: Any) -> Stand:
         parts = key if isinstance(key, tuple) else (key,)
         if not all(isinstance(part, slice | int | type(...) | None) for part in parts):
@@ -69,12 +75,12 @@ class Stand(NDArrayOperatorsMixin):
         out = keywords.pop("out", (None,))
         if method != "__call__" or ufunc.nout != 1 or keywords:
             raise Untraceable(f"{ufunc.__name__}.{method}")
-        function = _maximum if ufunc is np.maximum else ufunc
+        function = _EXTREMA.get(ufunc, ufunc)
         return self.recording.call(function, inputs, ufunc.signature is None, out[0])
 
     def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:
         function, args = _with_out(function, args, keywords)
-        return self.recording.call(function, args, function is _masked)
+        return self.recording.call(function, args, function in (_masked, np.rint))
 
     def __array__(self, *args: Any, **keywords: Any) -> Any:
         raise Untraceable("the step takes an array out")
@@ -97,7 +103,18 @@ def _masked(condition: Any, x: Any, out: np.ndarray) -> None:
 
 
 def _maximum(x: Any, y: Any, out: np.ndarray) -> None:
-    np.maximum(x, y, out=out)  # alone of all, it takes no third argument
+    np.maximum(x, y, out=out)  # alone of all, these two take no third argument
+
+
+def _minimum(x: Any, y: Any, out: np.ndarray) -> None:
+    np.minimum(x, y, out=out)
+
+
+_EXTREMA: dict[Any, Callable[..., None]] = {np.maximum: _maximum, np.minimum: _minimum}
+
+
+def _cast(x: Any, out: np.ndarray) -> None:
+    np.copyto(out, x)
 
 
 def _take(x: Any, indices: Any, axis: int, out: np.ndarray) -> None:
@@ -134,6 +151,8 @@ def _with_out(function: Any, args: Any, keywords: Any) -> tuple[Any, tuple[Any, 
         return _where, args
     if function in (np.sum, np.max) and len(args) == 1:
         return _sum if function is np.sum else _max, (args[0], axis, keepdims)
+    if function is np.round and len(args) == 1:
+        return np.rint, args
     if function is np.take and len(args) == 2:
         return _take, (*args, axis)
     if function is np.concatenate and len(args) == 1:
@@ -159,8 +178,8 @@ class Recording:
     kept: set[int] = field(default_factory=set)
 
     def stand(self, value: np.ndarray) -> Stand:
-        """A stand-in for an array."""
-        self.likes.append(value)
+        """A stand-in for an array, which lives as long as the step holds the stand-in."""
+        self.likes.append(_without_memory(value))
         return Stand(self, len(self.likes) - 1, value)
 
     def view(self, x: Stand, function: Callable[..., Any]) -> Stand:
@@ -208,10 +227,15 @@ def _result_of(function: Any, values: list[Any]) -> np.ndarray:
     if function is _masked:
         condition, x = values
         return np.empty_like(np.where(condition, x, 0.0))
-    if function is _maximum:
+    if function in (_maximum, _minimum):
         return np.empty_like(np.maximum(*values))
     if function in (_sum, _max):
         x, axis, keepdims = values
         made = np.add.reduce if function is _sum else np.maximum.reduce
         return np.empty_like(np.asarray(made(x, axis, keepdims=keepdims)))
     return np.empty_like(np.asarray(function(*values)))
+
+
+def _without_memory(x: np.ndarray) -> np.ndarray:
+    """An array of the same shape, dtype and strides that holds a single entry."""
+    return np.lib.stride_tricks.as_strided(np.empty(1, x.dtype), x.shape, x.strides)

@@ -7,14 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from portadnn.backends import registry
-from portadnn.backends.base import DTYPES, Backend, BackendUnavailableError, LibraryReport
+from portadnn.backends.base import (
+    ARITHMETICS,
+    DTYPES,
+    Backend,
+    BackendUnavailableError,
+    LibraryReport,
+)
 from portadnn.backends.registry import CLASSES, library_of
 from portadnn.errors import InputError, unknown_name
 
 logger = logging.getLogger("portadnn")
 
 
-def get_backend(name: str | Backend = "auto", *, dtype: Any = None) -> Backend:
+def get_backend(
+    name: str | Backend = "auto", *, dtype: Any = None, arithmetic: str | None = None
+) -> Backend:
     """The backend of that name.
 
     Parameters
@@ -25,13 +33,17 @@ def get_backend(name: str | Backend = "auto", *, dtype: Any = None) -> Backend:
         default. "auto" takes CuPy where a GPU works, else NumPy, and logs which and why.
     dtype : {"float32", "float64"}, optional
         float32 where nothing is said.
+    arithmetic : {"fast", "reproducible"}, optional
+        The library's own, which is the default, or one that gives the same bits on every backend,
+        see ``portadnn.arithmetic``.
 
     Raises
     ------
     BackendUnavailableError
         If it cannot run here: the cause and the fix. It never falls back in silence.
     InputError
-        If the name, the device or the dtype is unknown, or a Backend is given with another dtype.
+        If the name, the device, the dtype or the arithmetic is unknown, or a Backend is given with
+        another dtype or arithmetic.
 
     Examples
     --------
@@ -44,7 +56,17 @@ def get_backend(name: str | Backend = "auto", *, dtype: Any = None) -> Backend:
                 f"dtype is {_dtype_name(dtype)}, but the backend given computes in "
                 f"{name.dtype_name}: expected the same, or the backend by its name"
             )
+        if arithmetic not in (None, name.arithmetic):
+            raise InputError(
+                f"arithmetic is {arithmetic!r}, but that of the backend given is "
+                f"{name.arithmetic}: expected the same, or the backend by its name"
+            )
         return name
+    arithmetic = "fast" if arithmetic is None else arithmetic
+    if arithmetic not in ARITHMETICS:
+        raise unknown_name("arithmetic", arithmetic, ARITHMETICS)
+    if arithmetic == "reproducible":
+        return get_backend(name, dtype=dtype).reproducible()
     dtype = "float32" if dtype is None else dtype
     if name == "auto":
         backend, reason = choose_backend(dtype=dtype)

@@ -17,22 +17,19 @@ Frostig, Johnson and Leary, Compiling machine learning programs via high-level t
 
 from __future__ import annotations
 
-import itertools
+import functools
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
+from portadnn.backends.program import program_of
 from portadnn.backends.recording import Call, Recording, Slot, Stand, Untraceable
 from portadnn.backends.trees import flatten, unflatten
 
 LARGEST_CACHE = 32  # recordings, which hold no arrays
-BLOCK = 2**14  # entries, so that the operands of a run of calls fit a cache of 1 MiB
-FEWEST_BLOCKS = 2
-
-Program: TypeAlias = list[tuple[Callable[..., Any], tuple[Any, ...]]]
 
 
 @dataclass(eq=False)
@@ -69,8 +66,27 @@ class Tape:
         recording, given = self.recording, {*self.inputs}
         calls = self._needed((*self.new_state, *self.outputs))
         first = [c for c in calls if recording.likes[c.out].size == 1 and given >= {*c.reads()}]
-        recording.calls = first + [c for c in calls if c not in first]
+        recording.calls = first + self._sunk([c for c in calls if c not in first])
         recording.kept = {recording.root(n) for n in (*self.new_state, *self.outputs)}
+
+    def _sunk(self, calls: list[Call]) -> list[Call]:
+        """Elementwise calls right before the first one that reads them, to make one run with it."""
+        root, likes = self.recording.root, self.recording.likes
+        reads = {call: {root(n) for n in call.reads()} for call in calls}
+        following: list[Call] = []  # the last first
+        for call in reversed(calls):
+            out, at = root(call.out), len(following)
+            for i in reversed(range(len(following))) if call.elementwise else ():
+                later = following[i]
+                written = root(later.out)
+                if out in reads[later] or out == written:
+                    if later.elementwise and likes[later.out].shape == likes[call.out].shape:
+                        at = i + 1
+                    break
+                if written in reads[call]:
+                    break
+            following.insert(at, call)
+        return following[::-1]
 
     def _place_in_buffers(self) -> None:
         """Give every written slot a buffer, named by the first slot that had it."""
@@ -137,24 +153,20 @@ class Tape:
         for number, buffer in self.place.items():
             arrays[number] = arrays[buffer]
 
-        def array(number: int) -> Any:
-            if number not in arrays:
-                of, function = self.recording.views[number]
-                arrays[number] = function(array(of))
-            return arrays[number]
-
+        # not one that calls itself: a cycle of references would keep the buffers
+        array = functools.partial(_array, arrays, self.recording.views)
         calls = []
         for call in self.recording.calls:
             operands = [array(x.number) if isinstance(x, Slot) else x for x in call.arguments]
             calls.append((call, operands, array(call.out)))
-        whole = _program(calls, self.recording)
-        quiet = whole
-        if not every_output and n > 2:
-            quiet = _program([c for c in calls if c[0] in self.lasting], self.recording)
         kept = [np.empty((n, *likes[number].shape), likes[number].dtype) for number in self.outputs]
         ends = [(rows, array(number)) for rows, number in zip(kept, self.outputs, strict=True)]
         moves = self._moves(array)
         starts = [(arrays[number], rows) for number, rows in zip(self.inputs, stacked, strict=True)]
+        whole = quiet = program_of(calls, self.recording)
+        if not every_output and n > 2:
+            lasting = [c for c in calls if c[0] in self.lasting]
+            quiet = program_of(lasting, self.recording)
         for i in range(n):
             for target, rows in starts:
                 target[...] = rows[i]
@@ -197,66 +209,23 @@ class Tape:
         return ordered
 
 
-def _program(calls: list[Any], recording: Recording) -> Program:
-    """The calls as what is to be called, runs of elementwise ones a block at a time."""
-    program: Program = []
-    users: dict[int, int] = {}
-    for call, _, _ in calls:
-        for n in {recording.root(n) for n in (*call.reads(), call.out)}:
-            users[n] = users.get(n, 0) + 1
-    for (size, _), group in itertools.groupby(calls, key=_run_key):
-        run = list(group)
-        if size < FEWEST_BLOCKS * BLOCK or len(run) < 2:
-            program += [(call.function, (*operands, out)) for call, operands, out in run]
-            continue
-        inside: dict[int, int] = {}
-        for call, _, _ in run:
-            for n in {*call.reads(), call.out}:
-                inside[n] = inside.get(n, 0) + 1
-        made = {call.out for call, _, _ in run}
-        # what begins and ends in the run needs the room of one block
-        room = {
-            n: np.empty(BLOCK, recording.likes[n].dtype)
-            for n in made
-            if inside[n] == users[n] and n not in recording.kept
-        }
-        for start in range(0, size, BLOCK):
-            part = slice(start, min(start + BLOCK, size))
-            for call, operands, out in run:
-                numbers = [x.number if isinstance(x, Slot) else None for x in call.arguments]
-                parts = tuple(
-                    _part(x, n, part, room) for x, n in zip(operands, numbers, strict=True)
-                )
-                program.append((call.function, (*parts, _part(out, call.out, part, room))))
-    return program
-
-
-def _part(x: Any, number: int | None, part: slice, room: dict[int, np.ndarray]) -> Any:
-    """An operand's block."""
-    if number in room:
-        return room[number][: part.stop - part.start]
-    if not isinstance(x, np.ndarray):
-        return x
-    return x.reshape(-1)[part] if x.size > 1 else x.reshape(())
-
-
-def _run_key(item: Any) -> tuple[int, Any]:
-    """Calls of one key may be made a block at a time: elementwise ones on arrays of one layout."""
-    call, operands, out = item
-    alike = call.elementwise and all(
-        not isinstance(x, np.ndarray)
-        or x.size == 1
-        or (x.shape == out.shape and x.flags.c_contiguous)
-        for x in (*operands, out)
-    )
-    return (out.size, out.shape) if alike and out.size > 1 else (0, id(call))
+def _array(arrays: dict[int, Any], views: dict[int, Any], number: int) -> Any:
+    """The array of a slot, which may be a view of another."""
+    if number not in arrays:
+        of, function = views[number]
+        arrays[number] = function(_array(arrays, views, of))
+    return arrays[number]
 
 
 _TAPES: OrderedDict[Any, Tape | None] = OrderedDict()
 
 
 def repeat(
-    step: Any, state: Any, inputs: Any, shared: tuple[Any, ...], every_output: bool = True
+    step: Any,
+    state: Any,
+    inputs: Any,
+    shared: tuple[Any, ...],
+    every_output: bool = True,
 ) -> tuple[Any, Any] | None:
     """As ``Backend.repeat``, by a tape; None where the step cannot be recorded."""
     parts = [flatten(tree) for tree in (state, inputs, shared)]
@@ -295,7 +264,6 @@ def _record(step: Any, state: Any, inputs: Any, shared: Any) -> Tape | None:
     (new, structure), (made, output_structure) = flatten(new_state), flatten(outputs)
     if not all(isinstance(x, Stand) for x in (*new, *made)) or structure != flatten(state)[1]:
         return None
-    recording.likes = [_without_memory(x) for x in recording.likes]
     given, inputs_, data = ([-1 if x is None else x.number for x in group] for group in groups)
     return Tape(
         recording,
@@ -306,8 +274,3 @@ def _record(step: Any, state: Any, inputs: Any, shared: Any) -> Tape | None:
         [x.number for x in made],
         (structure, output_structure),
     )
-
-
-def _without_memory(x: np.ndarray) -> np.ndarray:
-    """An array of the same shape, dtype and strides that holds a single entry."""
-    return np.lib.stride_tricks.as_strided(np.empty(1, x.dtype), x.shape, x.strides)

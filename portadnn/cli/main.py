@@ -11,6 +11,7 @@ import portadnn
 from portadnn.blas import set_kernel
 from portadnn.cli.backends import backends
 from portadnn.cli.evaluate import evaluate
+from portadnn.cli.fingerprint import fingerprint
 from portadnn.cli.gradcheck import gradcheck
 from portadnn.cli.inspect import inspect
 from portadnn.cli.options import EXIT_BAD_INPUT, EXIT_INTERRUPTED
@@ -30,7 +31,7 @@ app = App(
 )
 app.command(parity)
 # each imports what it needs inside
-for _command in (train, evaluate, predict, summary, inspect, gradcheck, backends):
+for _command in (train, evaluate, predict, summary, inspect, gradcheck, fingerprint, backends):
     app.command(_command)
 
 

@@ -67,6 +67,7 @@ class RunConfig:
     seed: int = field(default=3, metadata=_by(read.whole))
     backend: str = field(default=AUTO, metadata=_by(read.text))
     dtype: str = field(default="float32", metadata=_by(read.dtype))
+    arithmetic: str = field(default="fast", metadata=_by(read.text))
 
     def solver(self) -> Optimizer | LBFGS:
         """What the optimizer's text names."""

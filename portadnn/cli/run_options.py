@@ -79,6 +79,9 @@ class RunOptions:
         torch:cuda, jax:gpu); auto, the default, takes a working GPU through CuPy, else NumPy.
     dtype
         float32, the default, or float64: the precision of data, weights and arithmetic.
+    arithmetic
+        fast, the default, is the library's own; reproducible gives the same bits on every backend,
+        number of threads and device, and takes longer.
     """
 
     test: DataText = None
@@ -104,3 +107,4 @@ class RunOptions:
     seed: MachineText = None
     backend: MachineText = None
     dtype: MachineText = None
+    arithmetic: MachineText = None

@@ -75,6 +75,7 @@ def train(
         print_line,
         table_text,
     )
+    from portadnn.data.models import fingerprint
     from portadnn.training.callbacks import History
     from portadnn.training.inference import evaluate, predict
     from portadnn.training.train import network_for
@@ -93,7 +94,7 @@ def train(
     def begin() -> None:
         for part in examples.values():
             say(f"data: {part.source}, {len(part)} examples of {part.input_shape}")
-        say(f"backend: {backend_text}, {run.dtype}")
+        say(f"backend: {backend_text}, {run.dtype}, {run.arithmetic} arithmetic")
         say(f"descent: {_descent_text(run)}")
         say(table_text(network_table(network)))
 
@@ -120,6 +121,7 @@ def train(
             "config": run.values(),
             "history": [row._asdict() for row in reports.rows],
         }
+        record["fingerprint"] = fingerprint(model)
         files = write_run(directory, model, run, record, reports.rows)
         scores = {name: evaluate(model, part) for name, part in examples.items()}
         shown = examples.get("test", learnt)
@@ -132,6 +134,7 @@ def train(
             f"{epochs} epochs, {steps} steps in {seconds:.1f} s; model, "
             f"configuration, history and figures in {directory}"
         )
+        say(f"fingerprint: {record['fingerprint']}")
         if as_json:
             record |= {name: evaluation_json(score) for name, score in scores.items()}
             print_json(record | {"files": files})
@@ -155,10 +158,12 @@ def _backend(run: RunConfig) -> tuple[Backend, str]:
     from portadnn.backends import choose_backend, get_backend
 
     if run.backend == "auto":
-        backend, reason = choose_backend(dtype=run.dtype)
-        return backend, f"{backend.name} (auto: {reason})"
-    backend = get_backend(run.backend, dtype=run.dtype)
-    return backend, backend.name
+        chosen, reason = choose_backend(dtype=run.dtype)
+        name, text = chosen.name, f"{chosen.name} (auto: {reason})"
+    else:
+        name = text = run.backend
+    backend = get_backend(name, dtype=run.dtype, arithmetic=run.arithmetic)
+    return backend, text if name != run.backend else backend.name
 
 
 def _load(run: RunConfig) -> dict[str, Dataset]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
+from portadnn.data.digest import digest
 from portadnn.data.files import atomic_path, open_hdf5, read_array
 from portadnn.errors import InputError
 from portadnn.network.spec import Network
@@ -64,6 +65,14 @@ class Model:
     def dtype(self) -> str:
         """ "float32" or "float64"."""
         return self.parameters["W1"].dtype.name
+
+
+def fingerprint(model: Model) -> str:
+    """The SHA-256 of a model's weights: of equal fingerprints, every bit is equal.
+
+    See ``digest``, of the parameters by their names.
+    """
+    return digest(model.parameters)
 
 
 def save_model(model: Model, path: str | os.PathLike[str]) -> None:

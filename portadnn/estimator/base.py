@@ -99,6 +99,7 @@ class BasePortaDNN(BaseEstimator):
         init=None,
         backend=None,
         dtype=None,
+        arithmetic="fast",
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -128,6 +129,7 @@ class BasePortaDNN(BaseEstimator):
         self.init = init
         self.backend = backend
         self.dtype = dtype
+        self.arithmetic = arithmetic
 
     def _head(self) -> str:
         """The head for the targets that ``_targets`` saw."""
@@ -349,7 +351,8 @@ class BasePortaDNN(BaseEstimator):
             )
 
     def _backend(self, home: Backend) -> Backend:
-        return home if self.backend is None else get_backend(self.backend, dtype=home.dtype_name)
+        name = home.name if self.backend is None else self.backend
+        return get_backend(name, dtype=home.dtype_name, arithmetic=self.arithmetic)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -87,6 +87,8 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
         Where to compute, see ``get_backend``; None is where X lives.
     dtype : {"float32", "float64"}, optional
         To compute in; None is that of X, and float64 where X is not floating.
+    arithmetic : {"fast", "reproducible"}
+        The library's own, or one that gives the same bits on every backend.
 
     Attributes
     ----------
@@ -160,6 +162,7 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
         init=None,
         backend=None,
         dtype=None,
+        arithmetic="fast",
     ):
         super().__init__(
             hidden_layer_sizes,
@@ -190,6 +193,7 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
             init=init,
             backend=backend,
             dtype=dtype,
+            arithmetic=arithmetic,
         )
         self.class_weight = class_weight
 

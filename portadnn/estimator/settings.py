@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
-from portadnn.backends import DTYPES
+from portadnn.backends import ARITHMETICS, DTYPES
 from portadnn.errors import InputError
 from portadnn.network.initializers import Initializer, initialize_parameters_deep
 from portadnn.network.optimizers import (
@@ -62,6 +62,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "init": [None, str, Initializer, "array-like"],
     "backend": [None, str],
     "dtype": [None, StrOptions(set(DTYPES))],
+    "arithmetic": [StrOptions(set(ARITHMETICS))],
 }
 
 

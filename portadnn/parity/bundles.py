@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ import h5py
 import numpy as np
 
 from portadnn.backends import Backend
+from portadnn.data.digest import digest
 from portadnn.data.files import atomic_path, open_hdf5, read_array
 from portadnn.errors import InputError
 from portadnn.network.spec import Network
@@ -60,7 +60,7 @@ def step_digest(record: StepRecord) -> str:
 
     A changed sign, also of a zero, and a changed order of entries change it.
     """
-    return _digest(record.tensors)
+    return digest(record.tensors)
 
 
 def record_bundle(
@@ -146,7 +146,7 @@ def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
         for name, x in arrays.items():
             compression = "gzip" if x.size > 1000 else None
             file.create_dataset(name, data=x, compression=compression, shuffle=bool(compression))
-        file.attrs["sha256"] = _digest({"header": _text_array(text), **arrays})
+        file.attrs["sha256"] = digest({"header": _text_array(text), **arrays})
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -225,7 +225,7 @@ def _read(file: h5py.File) -> Bundle:
         if step_digest(record) != header["digests"][record.step]:
             raise InputError(f"step {step} is not the one that was recorded")
         records.append(record)
-    if _digest(used) != file.attrs.get("sha256"):
+    if digest(used) != file.attrs.get("sha256"):
         raise InputError("its contents are not those that were recorded")
     texts = {str(key): str(value) for key, value in header["environment"].items()}
     return Bundle(
@@ -295,16 +295,6 @@ def _tensor_names(run: Run) -> list[str]:
     """The names of a record's tensors."""
     made = (tensor for _, tensor in step_order(run))
     return [*run.declared(0, "float32"), *run.initial_state(), *made]
-
-
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    state = hashlib.sha256()
-    for name in sorted(arrays):
-        x = np.asarray(arrays[name])
-        little = x.astype(x.dtype.newbyteorder("<"), copy=False)
-        state.update(f"{name} {little.dtype.str} {little.shape}\n".encode())
-        state.update(little.tobytes())
-    return state.hexdigest()
 
 
 def _same_bits(x: np.ndarray, y: np.ndarray) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from portadnn.backends import Backend
+from portadnn.backends import Backend, get_backend
+from portadnn.backends.base import to_host
 from portadnn.network.spec import Network
 from portadnn.training.checks import check_data
 from portadnn.training.lbfgs import LBFGS, LBFGSLoop
@@ -27,6 +28,28 @@ def usual_report_every(batch_size: int | None, solver: Any) -> int:
 
 
 def fit(
+    parameters: Mapping[str, Any], X: Any, Y: Any, *, backend: Backend, **settings: Any
+) -> dict[str, Any]:
+    """Train any network on arrays: what ``train`` and the estimators are made of.
+
+    All that it takes is for ``make_loop``.
+
+    Returns
+    -------
+    parameters : dict
+        On the backend.
+
+    Raises
+    ------
+    InputError, TypeError, DivergenceError, TrainingInterrupted
+        As for ``train``.
+    """
+    with backend.scope():
+        loop, start = make_loop(parameters, X, Y, backend=backend, **settings)
+        return loop.run(start)
+
+
+def make_loop(
     parameters: Mapping[str, Any],
     X: Any,
     Y: Any,
@@ -42,8 +65,10 @@ def fit(
     slots: dict[str, Any] | None = None,
     first_layer: str = "auto",
     on_costs: Callable[[int, np.ndarray], None] | None = None,
-) -> dict[str, Any]:
-    """Train any network on arrays: what ``train`` and the estimators are made of.
+) -> tuple[Loop, dict[str, Any]]:
+    """What ``fit`` runs: everything checked, the first layer's form chosen, the data in place.
+
+    It is made, and run, inside the backend's scope.
 
     Parameters
     ----------
@@ -72,13 +97,14 @@ def fit(
 
     Returns
     -------
+    loop : Loop
     parameters : dict
-        On the backend.
+        The initial ones on the backend, for its ``run``.
 
     Raises
     ------
-    InputError, TypeError, DivergenceError, TrainingInterrupted
-        As for ``train``.
+    InputError, TypeError
+        If anything given cannot be used.
     """
     if not isinstance(solver, LBFGS | None):
         raise TypeError(f"solver is {solver!r}: expected LBFGS or None. Give it to the recipe")
@@ -86,48 +112,61 @@ def fit(
         report_every = usual_report_every(plan.batches.batch_size, solver)
     plan.recipe.check(network)
     network.check(parameters)
-    with backend.scope():
-        given = [backend.asarray(x) for x in (X, Y, *(() if weights is None else (weights,)))]
-        check_data(*given, network=network, backend=backend)
-        held_back = None
-        if validation is not None:
-            held_back = Validation(*(backend.asarray(x) for x in validation))
-            check_data(
-                held_back.X,
-                held_back.Y,
-                held_back.S,
-                network=network,
-                backend=backend,
-                what="validation ",
-            )
-        options: dict[str, Any] = {
-            "report_every": report_every,
-            "validation": held_back,
-            "callbacks": callbacks,
-        }
-        start = {name: backend.asarray(parameters[name]) for name in network.shapes}
-        if solver is not None:
-            return LBFGSLoop(network, backend, plan, tuple(given), **options, solver=solver).run(
-                start
-            )
+    shared = _checked((X, Y) if weights is None else (X, Y, weights), network, backend)
+    held_back = None
+    if validation is not None:
+        held_back = Validation(*_checked(validation, network, backend, "validation "))
+    options: dict[str, Any] = {"report_every": report_every, "callbacks": callbacks}
+    start = {name: backend.asarray(parameters[name]) for name in network.shapes}
+    if solver is None:
         options |= {"on_costs": on_costs, "slots": slots}
-        shared: list[Any] = given
         if choose_form(first_layer, network, plan, started=bool(slots)) == "sample":
-            W0, examples = (np.asarray(backend.to_numpy(x)) for x in (start["W1"], given[0]))
-            space = options["space"] = SampleSpace.of(network, W0, examples)
+            W0, examples = (np.asarray(to_host(x)) for x in (start["W1"], shared[0]))
+            product = _product_on_host(backend)
+            space = options["space"] = SampleSpace.of(network, W0, examples, product)
+            shared[0] = space.H
             if held_back is not None:
-                seen = space.data(backend.to_numpy(held_back.X))
-                options["validation"] = replace(held_back, X=backend.asarray(seen))
-            shared = [backend.asarray(space.H), *given[1:]]
-        if plan.batches.batch_size is not None:
-            shared = [_rows(x, backend) for x in shared]
+                held_back = replace(held_back, X=space.data(np.asarray(to_host(held_back.X))))
+        if plan.batches.batch_size is not None:  # a row for each example, in one piece
+            shared = [np.ascontiguousarray(np.asarray(to_host(x)).T) for x in shared]
         if "space" in options and plan.recipe.l2:
-            shared += [None] * (3 - len(shared)) + [backend.asarray(options["space"].gram)]
-        loop = Loop(network, backend, plan, tuple(shared), **options)
-        del given, shared  # what the loop does not need is not kept
-        return loop.run(start)
+            shared += [None] * (3 - len(shared)) + [space.gram]
+    if held_back is not None:
+        scored = (held_back.X, held_back.Y, held_back.S)
+        options["validation"] = Validation(*_on(backend, scored))
+    data = tuple(_on(backend, shared))
+    if backend.arithmetic == "reproducible" and plan.batches.batch_size is None:
+        data = _with_slices(data, backend)
+    if solver is not None:
+        return LBFGSLoop(network, backend, plan, data, **options, solver=solver), start
+    return Loop(network, backend, plan, data, **options), start
 
 
-def _rows(x: Any, backend: Backend) -> Any:
-    """Columns of examples as rows that lie in memory one after the other."""
-    return backend.asarray(np.ascontiguousarray(np.asarray(backend.to_numpy(x)).T))
+def _checked(data: Iterable[Any], network: Network, backend: Backend, what: str = "") -> list[Any]:
+    """``data`` in the dtype of the run, checked where it lies, on the backend or on the host."""
+    data = list(data)
+    if not all(x is None or backend.owns(x) for x in data):
+        holder = get_backend("numpy", dtype=backend.dtype_name)
+    else:
+        holder = backend
+    ready = _on(holder, data)
+    check_data(*ready, network=network, backend=holder, what=what)
+    return ready
+
+
+def _product_on_host(backend: Backend) -> Callable[..., np.ndarray]:
+    if backend.arithmetic == "fast":
+        return np.matmul
+    return get_backend("numpy", arithmetic=backend.arithmetic).xp.matmul
+
+
+def _with_slices(data: tuple[Any, ...], backend: Backend) -> tuple[Any, ...]:
+    """X, Y, S and gram, with the slices of X and gram, which no step needs to cut."""
+    X, Y, S, gram = [*data, None, None][:4]
+    operands = {"X": X} if gram is None else {"X": X, "gram": gram}
+    slices = {name: backend.xp.slices_of(x, axis=0) for name, x in operands.items()}
+    return X, Y, S, gram, slices
+
+
+def _on(backend: Backend, arrays: Iterable[Any]) -> list[Any]:
+    return [None if x is None else backend.asarray(x) for x in arrays]

@@ -86,6 +86,11 @@ class LBFGSLoop(Loop):
                     f"lbfgs minimises one fixed function: {what} cannot be had with it. Choose "
                     f"another optimizer, such as adam"
                 )
+        if self.backend.arithmetic == "reproducible":
+            raise InputError(
+                "lbfgs cannot be had in reproducible arithmetic: SciPy's minimiser computes with a "
+                "BLAS of its own. Choose another optimizer, such as adam"
+            )
         self.plan = replace(self.plan, learning_rate=1.0)  # what its reports shall say
         try:
             import scipy.optimize  # noqa: F401

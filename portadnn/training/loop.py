@@ -98,9 +98,7 @@ class Loop:
 
     def _run(self, parameters: Parameters, state: TrainingState) -> Parameters:
         callbacks = check_callbacks(self.callbacks)
-        if self.space is not None:
-            entered = self.space.enter(parameters)
-            parameters = {name: self.backend.asarray(p) for name, p in entered.items()}
+        parameters = self.entered(parameters)
         state._to_host = self._to_host
         state.moved_to(parameters)
         tracker = self.plan.schedule.tracker()
@@ -136,6 +134,20 @@ class Loop:
             notify(callbacks, "on_train_end", state)
         return parameters
 
+    def entered(self, parameters: Parameters) -> Parameters:
+        """Parameters of the network itself in the terms of the run's data."""
+        if self.space is None:
+            return parameters
+        inside = self.space.enter(parameters)
+        return {name: self.backend.asarray(p) for name, p in inside.items()}
+
+    def step_and_state(self, parameters: Parameters) -> tuple[Callable[..., Any], State]:
+        """The step that is repeated, and the state before the first; of parameters ``entered``."""
+        recipe, xp = self.plan.recipe, self.backend.xp
+        network = self.network if self.space is None else self.space.network
+        step = make_step(network, xp, recipe=recipe, sample=self.space is not None)
+        return step, (parameters, self.slots or recipe.optimizer.init(parameters, xp=xp))
+
     def _descend(self, parameters: Parameters, progress: TrainingState, after: After) -> Parameters:
         """Make the steps, and return the last parameters."""
         last = parameters
@@ -160,11 +172,8 @@ class Loop:
         self, parameters: dict[str, Any], progress: TrainingState
     ) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
         """Parameters after a chunk of steps, and the steps' costs; ``progress`` is kept up."""
-        recipe, backend = self.plan.recipe, self.backend
-        network = self.network if self.space is None else self.space.network
-        step = make_step(network, backend.xp, recipe=recipe, sample=self.space is not None)
-        slots = self.slots or recipe.optimizer.init(parameters, xp=backend.xp)
-        state: State = (parameters, slots)
+        backend = self.backend
+        step, state = self.step_and_state(parameters)
         started = time.perf_counter()
         done, chunk = 0, 1
         while done < self.plan.steps:
@@ -173,12 +182,12 @@ class Loop:
             after, chunk_costs = backend.repeat(
                 step,
                 state,
-                self._inputs(done, n),
+                self.inputs(done, n),
                 self.shared,
                 every_output=self.plan.batches.steps_per_epoch > 1,  # for the mean of the epoch
             )
             costs = backend.to_numpy(chunk_costs)
-            if not (np.isfinite(costs[[0, -1]]).all() and _all_finite(after[0], backend)):
+            if not (np.isfinite(costs[[0, -1]]).all() and backend.all_finite(after[0].values())):
                 raise self._locate(step, state, done, n)
             now = time.perf_counter()
             state, done = after, done + n
@@ -193,7 +202,8 @@ class Loop:
         if self.slots is not None:
             self.slots.update(self._leave(state[1]))
 
-    def _inputs(self, start: int, n: int) -> dict[str, Any]:
+    def inputs(self, start: int, n: int) -> dict[str, Any]:
+        """What changes from step to step, of n steps."""
         return self.plan.inputs(
             start,
             start + n,
@@ -241,15 +251,10 @@ class Loop:
         """Replay a chunk step by step, from the state it started from, to name the step."""
         iteration = done
         while True:
-            after, costs = self.backend.repeat(step, state, self._inputs(iteration, 1), self.shared)
+            after, costs = self.backend.repeat(step, state, self.inputs(iteration, 1), self.shared)
             cost = float(self.backend.to_numpy(costs)[0])
-            finite = math.isfinite(cost) and _all_finite(after[0], self.backend)
+            finite = math.isfinite(cost) and self.backend.all_finite(after[0].values())
             if not finite or iteration == done + n - 1:
                 rate = self.plan.rate(iteration, self._factor)
                 return DivergenceError(iteration, cost, rate, self._leave(state[0]))
             state, iteration = after, iteration + 1
-
-
-def _all_finite(parameters: dict[str, Any], backend: Backend) -> bool:
-    xp = backend.xp
-    return all(bool(xp.all(xp.isfinite(p))) for p in parameters.values())

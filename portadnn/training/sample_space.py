@@ -17,7 +17,7 @@ Schölkopf, Herbrich and Smola, A generalized representer theorem (2001).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,23 +45,32 @@ class SampleSpace:
         ``B B^T``; its last m columns are H. Computed in float64, so every backend gets the same.
     network : Network
         The same layers over n_1 + m inputs.
+    matmul : callable
+        For products on the host.
     """
 
     W0: np.ndarray
     X: np.ndarray
     gram: np.ndarray
     network: Network
+    matmul: Callable[..., np.ndarray]
 
     @classmethod
-    def of(cls, network: Network, W0: np.ndarray, X: np.ndarray) -> SampleSpace:
+    def of(
+        cls,
+        network: Network,
+        W0: np.ndarray,
+        X: np.ndarray,
+        matmul: Callable[..., np.ndarray] = np.matmul,
+    ) -> SampleSpace:
         """The sample space of data and initial weights."""
         n_1, m = W0.shape[0], X.shape[1]
         gram = np.zeros((n_1 + m, n_1 + m))
         for rows in _blocks(X.shape[0]):
             B = np.concatenate([W0[:, rows], X[rows].T], dtype=np.float64)
-            gram += B @ B.T
-        return cls(W0, X, gram, Network((n_1 + m, *network.layer_dims[1:]), network.activations,
-                                        network.head))  # fmt: skip
+            gram += matmul(B, B.T)
+        dims = n_1 + m, *network.layer_dims[1:]
+        return cls(W0, X, gram, Network(dims, network.activations, network.head), matmul)
 
     @property
     def H(self) -> np.ndarray:
@@ -73,7 +82,7 @@ class SampleSpace:
         found = np.zeros((len(self.gram), X.shape[1]))
         for rows in _blocks(X.shape[0]):
             B = np.concatenate([self.W0[:, rows], self.X[rows].T], dtype=np.float64)
-            found += B @ X[rows].astype(np.float64, copy=False)
+            found += self.matmul(B, X[rows].astype(np.float64, copy=False))
         return found
 
     def enter(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,7 +100,9 @@ class SampleSpace:
         wide = K.astype(np.float64, copy=False)
         W = np.empty_like(self.W0)
         for rows in _blocks(self.X.shape[0]):
-            W[:, rows] = wide[:, :n_1] @ self.W0[:, rows] + wide[:, n_1:] @ self.X[rows].T
+            old = self.matmul(wide[:, :n_1], self.W0[:, rows].astype(np.float64, copy=False))
+            new = self.matmul(wide[:, n_1:], self.X[rows].T.astype(np.float64, copy=False))
+            W[:, rows] = old + new
         return W
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 
+from portadnn.arithmetic import for_one_step
 from portadnn.network.model import L_model_backward, L_model_forward, compute_cost_with_logits
 from portadnn.network.penalties import clipped, global_norm, penalized_gradient, penalty
 from portadnn.training.recipe import PLAIN
 from portadnn.training.sample_space import sample_gradient
 
 
-def train_step(state, inputs, X, Y, S=None, gram=None, *, network, recipe=PLAIN, sample=False, xp):
+def train_step(
+    state, inputs, X, Y, S=None, gram=None, slices=None, *, network, recipe=PLAIN, sample=False, xp
+):
     """Forward, cost, backward, update.
 
     Parameters
@@ -30,6 +33,8 @@ def train_step(state, inputs, X, Y, S=None, gram=None, *, network, recipe=PLAIN,
         Weights of the examples, of mean 1; (n_L, m) for a weight for every output.
     gram : array, shape (n_1 + m, n_1 + m), optional
         In sample space with an l2 penalty.
+    slices : dict, optional
+        In reproducible arithmetic, those of ``X`` and ``gram`` as right operands.
     sample : bool
         Whether W1 and X are those of sample space, see ``sample_space.py``.
 
@@ -41,12 +46,12 @@ def train_step(state, inputs, X, Y, S=None, gram=None, *, network, recipe=PLAIN,
         Of the parameters that came in, with the penalty.
     """
     options = {"network": network, "recipe": recipe, "sample": sample, "xp": xp}
-    state, tensors = step_tensors(state, inputs, X, Y, S, gram, **options)
+    state, tensors = step_tensors(state, inputs, X, Y, S, gram, slices, **options)
     return state, tensors["cost"]
 
 
 def step_tensors(
-    state, inputs, X, Y, S=None, gram=None, *, network, recipe=PLAIN, sample=False, xp
+    state, inputs, X, Y, S=None, gram=None, slices=None, *, network, recipe=PLAIN, sample=False, xp
 ):
     """The same step with every tensor that it makes, by name.
 
@@ -61,6 +66,8 @@ def step_tensors(
     """
     parameters, slots = state
     tensors: dict = {}
+    given = {"X": X, "gram": gram}
+    xp = for_one_step(xp, [(given[name], 0, cut) for name, cut in (slices or {}).items()])
     if "batch" in inputs:
         X, Y, S = batch_of(inputs, X, Y, S, xp=xp)
         tensors |= {"X": X, "Y": Y} | ({} if S is None else {"S": S})
@@ -123,7 +130,7 @@ def final_gradients(parameters, grads, recipe, xp):
 
 
 def observed_step(
-    state, inputs, X, Y, S=None, gram=None, *, network, recipe=PLAIN, sample=False, xp
+    state, inputs, X, Y, S=None, gram=None, slices=None, *, network, recipe=PLAIN, sample=False, xp
 ):
     """The step for a run that is watched: the state carries the tensors of the step just made.
 
@@ -131,7 +138,7 @@ def observed_step(
     """
     (parameters, slots), _ = state
     options = {"network": network, "recipe": recipe, "sample": sample, "xp": xp}
-    updated, tensors = step_tensors((parameters, slots), inputs, X, Y, S, gram, **options)
+    updated, tensors = step_tensors((parameters, slots), inputs, X, Y, S, gram, slices, **options)
     given = {name: x for name, x in inputs.items() if name != "batch"}
     return (updated, {**parameters, **slots, **tensors, **given}), tensors["cost"]
 

@@ -45,6 +45,7 @@ def L_layer_model(
     plot_cost: bool = False,
     callbacks: Iterable[Any] = (),
     first_layer: str = "auto",
+    arithmetic: str | None = None,
 ) -> dict[str, Any]:
     """Train an L-layer network on the whole batch by gradient descent: ``train``'s plain case.
 
@@ -76,7 +77,8 @@ def L_layer_model(
     callbacks : iterable
         See ``TrainingState``; they are given a report every 100 iterations.
     first_layer : {"auto", "sample", "feature"}
-        As for ``train``.
+    arithmetic : {"fast", "reproducible"}, optional
+        Both as for ``train``.
 
     Returns
     -------
@@ -111,7 +113,7 @@ def L_layer_model(
             f"expected the same"
         )
     check_schedule(learning_rate, num_iterations, "iterations")
-    chosen = _backend_for(X, backend)
+    chosen = _backend_for(X, backend, arithmetic)
     recorded: list[tuple[int, float]] = [] if history is None else history
 
     def on_costs(start: int, costs: np.ndarray) -> None:
@@ -167,6 +169,7 @@ def train(
     rng: Rng = None,
     seed: int | None = None,
     backend: str | Backend = "auto",
+    arithmetic: str | None = None,
 ) -> Model:
     """Train a classifier of ``data``: the head follows the number of classes.
 
@@ -220,6 +223,9 @@ def train(
         Of shuffles, masks and splits. Default ``rng`` where that is an integer, else 3.
     backend : str or Backend
         Where to train; "auto" takes a working GPU, else NumPy, in float32.
+    arithmetic : {"fast", "reproducible"}, optional
+        The library's own, or one that gives the same bits on every backend; None is that of the
+        backend given, else "fast".
 
     Returns
     -------
@@ -281,7 +287,7 @@ def train(
         callbacks = (early_stopping, *callbacks)
     elif early_stopping is not None:
         callbacks = (EarlyStopping(patience=early_stopping), *callbacks)
-    chosen = get_backend(backend)
+    chosen = get_backend(backend, arithmetic=arithmetic)
 
     def as_model(parameters: dict[str, Any]) -> Model:
         host = {name: np.array(chosen.to_numpy(p)) for name, p in parameters.items()}
@@ -314,13 +320,13 @@ def _usual_rate(solver: Optimizer | LBFGS) -> float:
     return solver.usual_rate(LEARNING_RATE) if isinstance(solver, Optimizer) else 1.0
 
 
-def _backend_for(X: Any, backend: str | Backend | None) -> Backend:
+def _backend_for(X: Any, backend: str | Backend | None, arithmetic: str | None) -> Backend:
+    dtype = None
     if backend is None:
-        return backend_of(X)
-    if isinstance(backend, Backend):
-        return backend
-    dtype = str(getattr(X, "dtype", "")).rpartition(".")[2]
-    return get_backend(backend, dtype=dtype if dtype in DTYPES else None)
+        backend, dtype = backend_of(X).name, backend_of(X).dtype_name
+    elif not isinstance(backend, Backend):
+        dtype = str(getattr(X, "dtype", "")).rpartition(".")[2]
+    return get_backend(backend, dtype=dtype if dtype in DTYPES else None, arithmetic=arithmetic)
 
 
 def network_for(

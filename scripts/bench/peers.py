@@ -32,7 +32,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from contest.crew import STOCK, cores, fastest_kernel
-from contest.entrants import ENTRANTS, ON_NUMPY
+from contest.entrants import ENTRANTS, ON_NUMPY, REPRODUCIBLE
 from contest.measure import faults, measure
 from contest.table import results_table, verdicts, verdicts_table
 from contest.tasks import tasks_of
@@ -90,6 +90,7 @@ def names_for(workload, chosen):
         return chosen.split(",")
     only_a = ("textbook", "numpy-direct")
     names = [name for name in ENTRANTS if name not in only_a or workload == "a"]
+    names = [name for name in names if name not in REPRODUCIBLE]  # those are asked for by name
     # the first is what the table's ratios are against
     names.sort(key=lambda name: name not in ("textbook", "torch-eager"))
     if fastest_kernel() is None:

@@ -1,11 +1,14 @@
 """A recorded step gives the bits of the plain loop, whatever the step is made of."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portadnn.backends import get_backend, tape
+from portadnn.backends import get_backend, program, tape
 from portadnn.backends.base import Backend
 from portadnn.backends.trees import flatten
 from portadnn.network.initializers import initialize_parameters_deep
@@ -55,7 +58,7 @@ def problem(recipe, head, batch_size, dtype, step, weighted=True):
     return backend, made, state, inputs, shared
 
 
-@pytest.mark.parametrize("block", [tape.BLOCK, 5])
+@pytest.mark.parametrize("block", [program.BLOCK, 5])
 @pytest.mark.parametrize("batch_size", [None, 8])
 @pytest.mark.parametrize("head", ["sigmoid", "softmax", "identity"])
 @pytest.mark.parametrize("step", [train_step, observed_step])
@@ -63,8 +66,8 @@ def problem(recipe, head, batch_size, dtype, step, weighted=True):
 def test_training_has_the_bits_of_the_plain_loop(
     recipe, step, head, batch_size, block, dtype, monkeypatch
 ):
-    monkeypatch.setattr(tape, "BLOCK", block)
-    monkeypatch.setattr(tape, "FEWEST_BLOCKS", 1)
+    monkeypatch.setattr(program, "BLOCK", block)
+    monkeypatch.setattr(program, "FEWEST_BLOCKS", 1)
     backend, made, *given = problem(recipe, head, batch_size, dtype, step)
     found = tape.repeat(made, *given)
     assert found is not None
@@ -100,6 +103,27 @@ def test_outputs_between_the_first_and_the_last_may_be_left_out():
     same(quiet, state)
     np.testing.assert_array_equal(some[[0, -1]], costs[[0, -1]])
     assert np.isnan(some[1:-1]).all()
+
+
+def test_buffers_are_freed_without_the_garbage_collector(monkeypatch):
+    _, made, *given = problem(Recipe("adam"), "softmax", 8, "float64", train_step)
+    made_here = []
+
+    def noted(like):
+        made_here.append(weakref.ref(buffer := np.ones_like(like)))
+        return buffer
+
+    tape.repeat(made, *given)
+    monkeypatch.setattr(tape.np, "empty_like", noted)
+    gc.disable()
+    try:
+        (parameters, slots), _ = tape.repeat(made, *given)
+        alive = [ref() for ref in made_here if ref() is not None]
+    finally:
+        gc.enable()
+    assert made_here
+    returned = {id(x) for x in (*parameters.values(), *slots.values())}
+    assert {id(x) for x in alive} <= returned
 
 
 def test_nothing_of_the_data_is_kept(monkeypatch):

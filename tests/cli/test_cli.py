@@ -477,13 +477,16 @@ def test_ctrl_c_saves_what_was_learnt(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    for line in process.stdout:
-        if line.startswith("  total"):  # training begins behind the table
-            break
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    sent = time.monotonic()
-    _, err = process.communicate(timeout=60)
+    try:
+        for line in process.stdout:
+            if line.startswith("  total"):  # training begins behind the table
+                break
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        sent = time.monotonic()
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130, err
     assert time.monotonic() - sent < 20  # a second and the scores; a loaded machine needs more
     assert "saving what was learnt" in err

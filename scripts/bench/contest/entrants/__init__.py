@@ -10,17 +10,32 @@ ENTRANTS = {
     "numpy": ("ours", "numpy", "portadnn numpy"),
     "numpy-direct": ("ours", "numpy,feature", "portadnn numpy, direct form"),
     "jax": ("ours", "jax", "portadnn jax"),
+    "numpy-reproducible": (
+        "ours",
+        "numpy,auto,reproducible",
+        "portadnn numpy, reproducible arithmetic",
+    ),
+    "jax-reproducible": ("ours", "jax,auto,reproducible", "portadnn jax, reproducible arithmetic"),
     "torch": ("ours", "torch", "portadnn torch"),
     "cupy": ("ours", "cupy", "portadnn cupy"),
     "torch-eager": ("pytorch", "eager", "PyTorch eager"),
     "torch-fused": ("pytorch", "fused", "PyTorch eager, fused optimizer"),
     "torch-compile": ("pytorch", "compile", "PyTorch compiled"),
+    "torch-cuda": ("pytorch", "cuda", "PyTorch eager on the GPU"),
+    "torch-graph": ("pytorch", "graph", "PyTorch, a CUDA graph of the step"),
     "jax-scan": ("jax_scan", "", "JAX jit + scan"),
     "sklearn": ("sklearn_mlp", "", "scikit-learn MLP"),
     "keras": ("keras_fit", "", "Keras"),
 }
-ON_NUMPY = ("textbook", "numpy", "numpy-direct", "sklearn")  # whose products are its BLAS's
+ON_NUMPY = (
+    "textbook",
+    "numpy",
+    "numpy-direct",
+    "numpy-reproducible",
+    "sklearn",
+)  # whose products are its BLAS's
 OURS = [name for name, (module, *_) in ENTRANTS.items() if module == "ours"]
+REPRODUCIBLE = [name for name in ENTRANTS if name.endswith("-reproducible")]
 
 
 def entrant(name):

@@ -1,0 +1,72 @@
+"""Products, quotients and roots that a compiler leaves alone.
+
+XLA compiles a whole step, and on the way it contracts ``a * b + c`` into one rounding (FMA) and
+rewrites ``x / 209`` as ``x * (1 / 209)``, ``(a / b) / c`` as ``a / (b * c)``, ``(x * 0.1) * 0.3``
+as ``x * 0.03``, ``a / sqrt(b)`` as ``a * rsqrt(b)``: each rounds differently. None of these reaches
+through ``where(p == p, p, nan)``, which is ``p`` itself for every p, NaN included; a test over
+compiled programs holds it to that. What stays forbidden is a literal that is added or subtracted
+twice, ``(x + 0.1) + 0.3``.
+
+References
+----------
+IEEE 754-2019, section 10.4 (literal meaning and value-changing optimizations); OpenXLA,
+``hlo/transforms/simplifiers/algebraic_simplifier.cc``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from array_api_compat import is_jax_namespace
+
+from portadnn.errors import InputError
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A namespace that is compiled, with guards around the results of three functions.
+
+    Attributes
+    ----------
+    raw : namespace
+        All else is its own.
+    """
+
+    raw: Any
+
+    def multiply(self, x, y, /):
+        """``x * y``, rounded once."""
+        return self._kept(self.raw.multiply(x, y))
+
+    def divide(self, x, y, /):
+        """``x / y``, rounded once; ``y`` is an array, and not one that is made of a literal."""
+        if isinstance(y, int | float):
+            raise InputError(
+                f"a division by the literal {y!r} is compiled into a product: multiply by its "
+                f"reciprocal"
+            )
+        if not isinstance(x, int | float):
+            # a quotient by a row or column is compiled into a product with its reciprocals: this
+            # divisor has an entry of its own for every entry of x
+            y = self.raw.where(x == x, y, float("nan"))
+        return self._kept(self.raw.divide(x, y))
+
+    def sqrt(self, x, /):
+        """The root, rounded once."""
+        return self._kept(self.raw.sqrt(x))
+
+    def _kept(self, p):
+        if not self.raw.isdtype(p.dtype, "real floating"):
+            return p  # integers are exact
+        return self.raw.where(p == p, p, float("nan"))
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "raw":  # while it is being copied
+            raise AttributeError(name)
+        return getattr(self.raw, name)
+
+
+def guarded(xp: Any) -> Any:
+    """``xp`` itself where it is eager, for then every call rounds by itself; else its guards."""
+    return Guarded(xp) if is_jax_namespace(xp) else xp

@@ -1,0 +1,267 @@
+"""The wrapping namespace: any array namespace, with functions that give the same bits everywhere.
+
+>>> import array_api_compat.numpy as numpy_namespace
+>>> import numpy as np
+>>> xp = reproducible(numpy_namespace)
+>>> xp.matmul(np.asarray([[1e20, 1.0, -1e20]]), np.ones((3, 1)))
+array([[0.]])
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from array_api_compat import is_jax_namespace
+
+from portadnn.arithmetic import elementary, products, roots
+from portadnn.arithmetic.guards import guarded
+from portadnn.arithmetic.splitting import Slices, cut
+from portadnn.errors import InputError
+
+# what a library computes in its own way, and nobody here needs
+REFUSED = frozenset(
+    {
+        "pow",
+        "remainder",
+        "floor_divide",
+        "reciprocal",
+        "rsqrt",
+        "hypot",
+        "logaddexp",
+        "log2",
+        "log10",
+        "exp2",
+        "sin",
+        "cos",
+        "tan",
+        "asin",
+        "acos",
+        "atan",
+        "atan2",
+        "sinh",
+        "cosh",
+        "asinh",
+        "acosh",
+        "atanh",
+        "std",
+        "var",
+        "prod",
+        "vecdot",
+        "tensordot",
+        "cumulative_sum",
+        "cumulative_prod",
+        "linalg",
+        "fft",
+        "einsum",
+        "dot",
+        "inner",
+        "vdot",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Reproducible:
+    """An array namespace whose floating results are those of every other, to the last bit.
+
+    Products, sums, quotients, roots and elementary functions are replaced; what is exact anyhow
+    (``max``, ``where``, ``concat``, ...) passes through, and what is not reproducible is missing.
+    It is equal to another of the same namespace, so what is compiled for one serves the other.
+
+    Attributes
+    ----------
+    raw : namespace
+        Of the library.
+
+    Notes
+    -----
+    An operator between arrays is the library's: ``+`` and ``-`` round as IEEE 754 says, and so does
+    ``*`` where it is not compiled. Two literals must not be added to one array: see ``guards.py``.
+    """
+
+    raw: Any
+    guards: Any = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "guards", guarded(self.raw))
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("raw", "guards"):  # while it is being copied
+            raise AttributeError(name)
+        if name in REFUSED:
+            raise AttributeError(
+                f"{name} is not reproducible: each library rounds it in its own way. Write it in "
+                f"sums, products, exp and log of this namespace"
+            )
+        return getattr(self.raw, name)
+
+    def matmul(self, x1, x2, /):
+        """``x1 @ x2`` of 1 or 2 axes each, see ``products.py`` for the bounds."""
+        self._needs_float64()
+        return products.matmul(x1, x2, xp=self.guards, cut=self._cut)
+
+    def sum(self, x, /, *, axis=None, keepdims=False):
+        """The sum over an axis or over all, by exact sums of slices; of integers the library's."""
+        if not self.raw.isdtype(x.dtype, "real floating"):
+            return self.raw.sum(x, axis=axis, keepdims=keepdims)
+        self._needs_float64()
+        axes = _axes(axis, x)
+        S = x if x.ndim == 2 else x[None, :]
+        for a in sorted((a + 2 - x.ndim for a in axes), reverse=True):
+            S = products.total(S, a, xp=self.guards, cut=self._cut)
+        if x.ndim == 1:
+            return S[0, :] if keepdims or not axes else S[0, 0]
+        if keepdims or not axes:
+            return S
+        return S[tuple(0 if a in axes else slice(None) for a in (0, 1))]
+
+    def mean(self, x, /, *, axis=None, keepdims=False):
+        """The sum times the reciprocal of the number of terms."""
+        n = 1
+        for a in _axes(axis, x):
+            n *= x.shape[a]
+        return self.divide(self.sum(x, axis=axis, keepdims=keepdims), n)
+
+    def multiply(self, x1, x2, /):
+        """``x1 * x2``, rounded once."""
+        return self.guards.multiply(x1, x2)
+
+    def divide(self, x1, x2, /):
+        """``x1 / x2``, rounded once; by a number, the product with its reciprocal.
+
+        So do compilers and some libraries on GPUs, and every library can do that.
+        """
+        if isinstance(x2, int | float):
+            reciprocal = 1.0 / x2 if x2 else math.copysign(math.inf, x2)
+            return self.guards.multiply(x1, reciprocal)
+        return self.guards.divide(x1, x2)
+
+    def sqrt(self, x, /):
+        """The root, rounded once, see ``roots.py``."""
+        self._needs_float64()
+        return roots.sqrt(x, xp=self.guards)
+
+    def square(self, x, /):
+        """``x * x``, rounded once."""
+        return self.guards.multiply(x, x)
+
+    def exp(self, x, /):
+        """See ``elementary.py``, also for the four below; float32 is rounded once, at the end."""
+        return self._elementary(elementary.exp, x)
+
+    def expm1(self, x, /):
+        """``exp(x) - 1``."""
+        return self._elementary(elementary.expm1, x)
+
+    def log(self, x, /):
+        """The natural logarithm."""
+        return self._elementary(elementary.log, x)
+
+    def log1p(self, x, /):
+        """``log(1 + x)``."""
+        return self._elementary(elementary.log1p, x)
+
+    def tanh(self, x, /):
+        """The hyperbolic tangent."""
+        return self._elementary(elementary.tanh, x)
+
+    def slices_of(self, x, /, *, axis) -> Slices | tuple[()]:
+        """What ``remembering`` takes: the slices of an operand that is to be summed over ``axis``.
+
+        Parameters
+        ----------
+        x : array, shape (m, n) for axis 1, a left operand, or (n, p) for axis 0, a right one
+        axis : {0, 1}
+
+        Returns
+        -------
+        tuple of two arrays
+            Empty where a product of so few terms needs none.
+        """
+        self._needs_float64()
+        if x.ndim != 2 or axis not in (0, 1):
+            raise InputError(
+                f"x has shape {tuple(x.shape)} and axis is {axis!r}: expected 2 axes, and 0 or 1"
+            )
+        return self._cut(x, axis) if x.shape[axis] > products.FEW else ()
+
+    def remembering(self, known: Iterable[tuple[Any, int, Slices | tuple[()]]] = ()) -> Remembering:
+        """This namespace for the length of one step: it cuts no operand twice.
+
+        The results are the same; a step that is given slices must be given those of its operands.
+
+        Parameters
+        ----------
+        known : sequence of (x, axis, slices)
+            The operands whose slices are there already, each the very object that the step uses.
+        """
+        remembering = Remembering(self.raw)
+        for x, axis, slices in known:
+            if slices:
+                remembering.memory[id(x), axis] = x, slices
+        return remembering
+
+    def _cut(self, x, axis) -> Slices:
+        return cut(x, axis, xp=self.guards)
+
+    def _elementary(self, function, x):
+        self._needs_float64()
+        if x.dtype == self.raw.float64:
+            return function(x, xp=self.guards)
+        wide = self.raw.astype(x, self.raw.float64)
+        return self.raw.astype(function(wide, xp=self.guards), x.dtype)
+
+    def _needs_float64(self) -> None:
+        if not is_jax_namespace(self.raw):
+            return
+        if "float64" not in self.raw.__array_namespace_info__().dtypes(kind="real floating"):
+            raise InputError(
+                "reproducible arithmetic is carried out in float64, which JAX has not now: work "
+                "inside jax.enable_x64(True), also for float32 data"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Remembering(Reproducible):
+    """A reproducible namespace that keeps the slices of its operands; made for one step.
+
+    Operands are known by identity, so none may be changed in place once it has been used.
+    """
+
+    memory: dict[tuple[int, int], tuple[Any, Slices]] = field(default_factory=dict, repr=False)
+
+    __eq__ = object.__eq__  # one that remembers is like no other
+    __hash__ = object.__hash__
+
+    def _cut(self, x, axis):
+        found = self.memory.get((id(x), axis))
+        if found is None:  # x is kept with its slices, so that no other gets its identity
+            found = self.memory[id(x), axis] = x, super()._cut(x, axis)
+        return found[1]
+
+
+def reproducible(xp: Any) -> Reproducible:
+    """``xp`` with the functions of reproducible arithmetic; itself if it has them already."""
+    return xp if isinstance(xp, Reproducible) else Reproducible(xp)
+
+
+def for_one_step(xp: Any, known: Iterable[tuple[Any, int, Slices | tuple[()]]] = ()) -> Any:
+    """``xp``, remembering slices if it is reproducible, see ``Reproducible.remembering``."""
+    return xp.remembering(known) if isinstance(xp, Reproducible) else xp
+
+
+def _axes(axis, x):
+    """The axes over which is summed, as a set of numbers >= 0."""
+    if x.ndim not in (1, 2):
+        raise InputError(
+            f"an array of shape {tuple(x.shape)} was given: reproducible sums take 1 or 2 axes"
+        )
+    if axis is None:
+        return set(range(x.ndim))
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    if not all(isinstance(a, int) and -x.ndim <= a < x.ndim for a in axes):
+        raise InputError(f"axis is {axis!r}, but the array has shape {tuple(x.shape)}")
+    return {a % x.ndim for a in axes}

@@ -1,0 +1,83 @@
+"""The calls of a tape as what is to be called, runs of elementwise ones a block at a time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from portadnn.backends.recording import Recording, Slot
+
+BLOCK = 2**14  # entries, so that the operands of a run of calls fit a cache of 1 MiB
+FEWEST_BLOCKS = 2
+
+Program: TypeAlias = list[tuple[Callable[..., Any], tuple[Any, ...]]]
+
+
+def program_of(calls: list[Any], recording: Recording) -> Program:
+    """The calls, each with its operands and what it writes, in order."""
+    program: Program = []
+    users: dict[int, int] = {}
+    for call, _, _ in calls:
+        for n in {recording.root(n) for n in (*call.reads(), call.out)}:
+            users[n] = users.get(n, 0) + 1
+    for (size, _), group in itertools.groupby(calls, key=_run_key):
+        run = list(group)
+        if size < FEWEST_BLOCKS * BLOCK or len(run) < 2:
+            program += [(call.function, (*operands, out)) for call, operands, out in run]
+            continue
+        room = _rooms(run, users, recording)
+        for start in range(0, size, BLOCK):
+            block = slice(start, min(start + BLOCK, size))
+            for call, operands, out in run:
+                numbers = [x.number if isinstance(x, Slot) else None for x in call.arguments]
+                parts = tuple(
+                    _part(x, n, block, room) for x, n in zip(operands, numbers, strict=True)
+                )
+                program.append((call.function, (*parts, _part(out, call.out, block, room))))
+    return program
+
+
+def _rooms(run: list[Any], users: dict[int, int], recording: Recording) -> dict[int, np.ndarray]:
+    """What begins and ends in the run needs the room of one block, and leaves it to others."""
+    inside: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for i, (call, _, _) in enumerate(run):
+        for n in {*call.reads(), call.out}:
+            inside[n] = inside.get(n, 0) + 1
+            last[n] = i
+    rooms: dict[int, np.ndarray] = {}
+    free: dict[Any, list[np.ndarray]] = {}
+    for i, (call, _, _) in enumerate(run):
+        out = call.out
+        if out not in rooms and inside[out] == users[out] and out not in recording.kept:
+            dtype = recording.likes[out].dtype
+            waiting = free.get(dtype)
+            rooms[out] = waiting.pop() if waiting else np.empty(BLOCK, dtype)
+        for n in {*call.reads(), out}:
+            if n in rooms and last[n] == i:
+                free.setdefault(rooms[n].dtype, []).append(rooms[n])
+    return rooms
+
+
+def _part(x: Any, number: int | None, block: slice, room: dict[int, np.ndarray]) -> Any:
+    """An operand's block."""
+    if number in room:
+        return room[number][: block.stop - block.start]
+    if not isinstance(x, np.ndarray):
+        return x
+    return x.reshape(-1)[block] if x.size > 1 else x.reshape(())
+
+
+def _run_key(item: Any) -> tuple[int, Any]:
+    """Calls of one key may be made a block at a time: elementwise ones on arrays of one layout."""
+    call, operands, out = item
+    alike = call.elementwise and all(
+        not isinstance(x, np.ndarray)
+        or x.size == 1
+        or (x.shape == out.shape and x.flags.c_contiguous)
+        for x in (*operands, out)
+    )
+    return (out.size, out.shape) if alike and out.size > 1 else (0, id(call))

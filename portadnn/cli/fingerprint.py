@@ -1,0 +1,29 @@
+"""``portadnn fingerprint``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from portadnn.cli.options import JsonOption
+
+
+def fingerprint(model: Path, /, *, as_json: JsonOption = False) -> None:
+    """Print the SHA-256 of a model's weights: equal fingerprints are equal bits.
+
+    It covers their names, shapes, dtype and values, in one order of bytes on every machine, and
+    nothing else of the file.
+
+    Parameters
+    ----------
+    model
+        A model.h5 of `portadnn train`.
+    """
+    from portadnn.cli.output import print_json
+    from portadnn.data.models import fingerprint as fingerprint_of
+    from portadnn.data.models import load_model
+
+    found = fingerprint_of(load_model(model))
+    if as_json:
+        print_json({"fingerprint": found})
+    else:
+        print(found)

@@ -1,0 +1,146 @@
+"""Training in reproducible arithmetic: the same bits on every backend."""
+
+import functools
+import importlib.machinery
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from portadnn.arithmetic import namespace
+from portadnn.backends import get_backend
+from portadnn.data.digest import digest
+from portadnn.errors import InputError
+from portadnn.network.initializers import initialize_parameters_deep
+from portadnn.network.spec import Network
+from portadnn.training.fit import fit
+from portadnn.training.lbfgs import LBFGS
+from portadnn.training.recipe import Plan, Recipe
+from portadnn.training.streams import Batches
+from portadnn.training.train import L_layer_model, train
+
+M = 21
+CASES = {
+    "gradient descent": ("sigmoid", Recipe(), None),
+    "momentum": ("softmax", Recipe("momentum", l2=0.05), None),
+    "nesterov in batches": ("identity", Recipe("nesterov:weight_decay=0.1"), 8),
+    "rmsprop with dropout": ("softmax", Recipe("rmsprop", dropout=(0.4, 0.0)), 8),
+    "adam with everything": (
+        "softmax", Recipe("adam", l2=0.1, l1=0.1, clip_norm=0.1, dropout=(0.5, 0.2)), 8,
+    ),
+    "adamw": ("sigmoid", Recipe("adamw"), None),
+}  # fmt: skip
+
+
+def trained(backend, case="gradient descent", n_x=30, steps=6, first_layer="auto"):
+    """The SHA-256 of the weights after some epochs, of one program on every backend."""
+    head, recipe, batch_size = CASES[case]
+    rng = np.random.default_rng(0)
+    network = Network((n_x, 9, 6, 3), ("relu", "tanh"), head)
+    X, Y = rng.standard_normal((n_x, M)), np.eye(3)[:, rng.integers(0, 3, M)]
+    found = fit(
+        initialize_parameters_deep(network.layer_dims, rng=1), X, Y, network=network,
+        backend=backend, plan=Plan(0.1, steps, Batches(M, batch_size, 3), recipe, "exponential"),
+        weights=rng.random((1, M)) + 0.5, first_layer=first_layer,
+    )  # fmt: skip
+    for p in found.values():
+        assert backend.owns(p)
+        assert p.dtype == backend.dtype
+    return digest({name: np.asarray(backend.to_numpy(p)) for name, p in found.items()})
+
+
+@functools.cache
+def on_numpy(dtype, *case):
+    return trained(get_backend("numpy", dtype=dtype, arithmetic="reproducible"), *case)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_weights_have_the_same_bits_on_every_backend(case, backend):
+    reproducible = backend.reproducible()
+    assert trained(reproducible, case) == on_numpy(backend.dtype_name, case)
+
+
+@pytest.mark.parametrize("case", ["gradient descent", "momentum", "nesterov in batches"])
+def test_in_sample_space_too(case, backend):
+    given = case, 200, 4, "sample"
+    assert trained(backend.reproducible(), *given) == on_numpy(backend.dtype_name, *given)
+    assert on_numpy(backend.dtype_name, *given) != on_numpy(backend.dtype_name, case, 200, 4)
+
+
+def test_the_answer_is_that_of_fast_arithmetic_but_for_roundings(dtype):
+    X, Y = np.random.default_rng(0).standard_normal((30, M)), np.ones((1, M))
+    backends = [get_backend("numpy", dtype=dtype, arithmetic=a) for a in ("fast", "reproducible")]
+    fast, ours = (
+        L_layer_model(X, Y, [30, 9, 1], 0.1, 50, backend=backend, rng=0) for backend in backends
+    )
+    for name, p in ours.items():
+        # 50 steps of an easy problem: a few roundings of each, all of them of size 1 or less
+        np.testing.assert_allclose(p, fast[name], rtol=0, atol=50 * np.finfo(dtype).eps)
+
+
+VIOLATIONS = {
+    "a matmul that is not split": ("matmul", lambda self, x, y: self.raw.matmul(x, y)),
+    "a sum in library order": (
+        "sum",
+        lambda self, x, axis=None, keepdims=False: self.raw.sum(x, axis=axis, keepdims=keepdims),
+    ),
+    "the library's exp": ("exp", lambda self, x: self.raw.exp(x)),
+    "a division by a literal": ("divide", lambda self, x, y: self.raw.divide(x, y)),
+}
+
+
+@pytest.mark.parametrize("violation", VIOLATIONS)
+def test_planted_violations_are_caught(violation, monkeypatch, require):
+    require("jax")
+    name, function = VIOLATIONS[violation]
+    backends = [
+        get_backend(b, dtype="float64", arithmetic="reproducible") for b in ("numpy", "jax")
+    ]
+    given = "adam with everything", 31  # not among those compiled before
+    assert trained(backends[0], *given) == trained(backends[1], *given)
+    monkeypatch.setattr(namespace.Reproducible, name, function)
+    planted = "adam with everything", 32
+    assert trained(backends[0], *planted) != trained(backends[1], *planted)
+
+
+def test_lbfgs_is_refused(backend):
+    with pytest.raises(InputError, match="lbfgs cannot be had in reproducible arithmetic"):
+        fit(
+            initialize_parameters_deep((2, 1), rng=1), np.ones((2, 3)), np.ones((1, 3)),
+            network=Network((2, 1), (), "sigmoid"), backend=backend.reproducible(),
+            plan=Plan(1.0, 3, Batches(3)), solver=LBFGS(),
+        )  # fmt: skip
+
+
+def test_a_backend_and_another_arithmetic_are_refused(digits):
+    backend = get_backend("numpy")
+    with pytest.raises(InputError, match="arithmetic is 'reproducible', but that of the backend"):
+        train(digits[0], backend=backend, arithmetic="reproducible", epochs=1)
+    with pytest.raises(InputError, match="did you mean 'reproducible'"):
+        get_backend("numpy", arithmetic="reproducable")
+    assert get_backend(backend, arithmetic="fast") is backend
+    ours = get_backend("numpy", arithmetic="reproducible")
+    assert ours == backend.reproducible() == ours.reproducible()
+    assert ours != backend
+
+
+def test_processes_with_other_kernels_threads_and_libraries_agree(backends_under_test):
+    """As scripts/fingerprints does with more steps and more configurations."""
+    path = Path(__file__).parents[2] / "scripts" / "fingerprints"
+    loader = importlib.machinery.SourceFileLoader("fingerprints", str(path))
+    fingerprints = importlib.util.module_from_spec(
+        importlib.util.spec_from_loader("fingerprints", loader)
+    )
+    loader.exec_module(fingerprints)
+    chosen = {"NumPy, Nehalem, 1 thread", "NumPy, Haswell, 2 threads", "NumPy, SkylakeX, 1 thread"}
+    for library, name in {
+        "torch": "PyTorch, 2 threads", "jax": "JAX, not jitted", "dask": "Dask, many chunks",
+    }.items():  # fmt: skip
+        chosen |= {name} if library in backends_under_test else set()
+    expected = fingerprints.run("numpy", 3, {})
+    assert expected is not None
+    assert len(set(expected.values())) == 4
+    for name, backend, settings in fingerprints.configurations():
+        if name in chosen:
+            assert fingerprints.run(backend, 3, settings) == expected, name
