@@ -49,6 +49,8 @@ _HOMES = {
     "training.stops": ["DivergenceError", "TrainingInterrupted"],
     "training.train": ["L_layer_model", "train"],
     "training.inference": ["evaluate", "predict"],
+    "diagnostics.gradients": ["check_gradients"],
+    "diagnostics.lives": ["UnitLives"],
     "errors": ["InputError"],
     "estimator": ["PortaDNNClassifier", "PortaDNNRegressor"],  # need scikit-learn
 }
@@ -81,6 +83,8 @@ __all__ = [
     "RMSProp",
     "TensorBoard",
     "TrainingInterrupted",
+    "UnitLives",
+    "check_gradients",
     "compute_cost",
     "evaluate",
     "get_backend",

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from portadnn import plots
+from portadnn.constructions import unit_counts
+from portadnn.diagnostics import UnitCensus, layer_signals
+from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.training.state import EpochRecord
 
 
@@ -175,3 +178,72 @@ def test_first_layer_weights_of_colour_images():
 )  # fmt: skip
 def test_what_is_an_image(shape, answer):
     assert plots.is_image(shape) is answer
+
+
+def test_units_of_parity():
+    figure = plots.parity_units(unit_counts(30))
+    (axes,) = figure.axes
+    shallow, tree, bit_sum = axes.lines
+    assert drawn(shallow) == (list(range(1, 31)), [2**i for i in range(30)])
+    assert drawn(tree)[1][15] == 30
+    assert drawn(bit_sum)[1] == list(range(1, 31))
+    assert axes.get_yscale() == "symlog"
+    saved(figure)
+
+
+def test_a_function_and_its_errors():
+    x = np.linspace(-1, 1, 5)
+    figure = plots.function_and_error(x, x * x, {"two units": abs(x)}, name="x²", bound=0.25)
+    above, below = figure.axes
+    exact, two = above.lines
+    assert drawn(exact)[1] == [1.0, 0.25, 0.0, 0.25, 1.0]
+    assert drawn(two)[1] == [1.0, 0.5, 0.0, 0.5, 1.0]
+    error, *bounds = below.lines
+    assert drawn(error)[1] == [0.0, 0.25, 0.0, 0.25, 0.0]
+    assert [line.get_ydata()[0] for line in bounds] == [-0.25, 0.25]
+    assert [text.get_text() for text in above.get_legend().texts] == ["x²", "two units"]
+    saved(figure)
+
+
+def test_errors_against_units():
+    figure = plots.error_against_units([1, 2, 4], [0.2, 0.05, 0.01], [0.25, 0.0625, 0.015625])
+    (axes,) = figure.axes
+    bounds, errors = axes.lines
+    assert drawn(bounds) == ([1, 2, 4], [0.25, 0.0625, 0.015625])
+    assert drawn(errors) == ([1, 2, 4], [0.2, 0.05, 0.01])
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    saved(figure)
+
+
+def test_signals_of_several_initialisers():
+    X, Y = np.random.default_rng(0).standard_normal((5, 4)), np.ones((1, 4))
+    signals = {
+        init: layer_signals(X, initialize_parameters_deep([5, 6, 6, 1], init=init, rng=0), Y=Y)
+        for init in ("he", "zeros")
+    }
+    figure = plots.layer_signals(signals)
+    z, a, dz, shares = figure.axes
+    measured, predicted, *nothing = z.lines
+    assert drawn(measured) == ([1, 2, 3], [row.z_square for row in signals["he"]])
+    assert drawn(predicted)[1] == [row.z_predicted for row in signals["he"]]
+    assert np.isnan([line.get_ydata() for line in nothing]).all()  # no place for 0
+    assert drawn(a.lines[0]) == ([1, 2], [row.a_square for row in signals["he"][:2]])
+    assert drawn(dz.lines[1])[1] == [row.dz_predicted for row in signals["he"]]
+    assert drawn(shares.lines[1]) == ([1, 2], [1.0, 1.0])
+    assert z.get_yscale() == a.get_yscale() == dz.get_yscale() == "log"
+    saved(figure)
+    only_zeros = plots.layer_signals({"zeros": signals["zeros"]})
+    assert only_zeros.axes[0].get_yscale() == "linear"
+    saved(only_zeros)
+    without = {"he": layer_signals(X, initialize_parameters_deep([5, 6, 1], rng=0))}
+    assert len(plots.layer_signals(without).axes) == 3
+
+
+def test_lives_of_units():
+    figure = plots.unit_lives([UnitCensus(0, (0, 1)), UnitCensus(5, (2, 0))], [3, 4, 2, 1])
+    (axes,) = figure.axes
+    first, second = axes.lines
+    assert drawn(first) == ([0, 5], [0.0, 0.5])
+    assert drawn(second) == ([0, 5], [0.5, 0.0])
+    assert first.get_label() == "layer 1, 4 units"
+    saved(figure)

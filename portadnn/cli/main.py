@@ -12,6 +12,8 @@ from portadnn.blas import set_kernel
 from portadnn.cli.backends import backends
 from portadnn.cli.evaluate import evaluate
 from portadnn.cli.fingerprint import fingerprint
+from portadnn.cli.gradcheck import gradcheck
+from portadnn.cli.inspect import inspect
 from portadnn.cli.options import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 from portadnn.cli.output import discard_stdout
 from portadnn.cli.parity import parity
@@ -28,21 +30,16 @@ app = App(
     result_action="return_value",
 )
 app.command(parity)
-for _command in (
-    train,
-    evaluate,
-    predict,
-    summary,
-    fingerprint,
-    backends,
-):  # each imports what it needs inside
+# each imports what it needs inside
+for _command in (train, evaluate, predict, summary, inspect, gradcheck, fingerprint, backends):
     app.command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit code.
 
-    0 success, 1 training diverged, 2 bad input (said on stderr; nothing written), 130 Ctrl-C.
+    0 success, 1 training diverged or a check failed, 2 bad input (said on stderr; nothing written),
+    130 Ctrl-C.
     """
     set_kernel()  # the commands import NumPy
     arguments = list(sys.argv[1:] if arguments is None else arguments)

@@ -68,11 +68,15 @@ class Initializer:
             raise InputError(f"the gain of {self.name} is {gain}: expected a positive number")
         object.__setattr__(self, "gain", gain)
 
+    def variance(self, n_l: int, n_prev: int) -> float:
+        """The variance of each weight of a W of shape (n_l, n_prev)."""
+        return _VARIANCES[self.name][1](self.gain, n_prev, n_l)
+
     def draw(self, n_l: int, n_prev: int, rng: Any) -> np.ndarray:
         """W of shape (n_l, n_prev), float64, drawn row by row."""
         if self.name == "zeros":
             return np.zeros((n_l, n_prev))
-        std = math.sqrt(_VARIANCES[self.name][1](self.gain, n_prev, n_l))
+        std = math.sqrt(self.variance(n_l, n_prev))
         if self.distribution == "uniform":
             limit = math.sqrt(3.0) * std  # a uniform variable on (-a, a) has variance a**2 / 3
             return rng.uniform(-limit, limit, (n_l, n_prev))

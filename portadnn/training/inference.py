@@ -94,11 +94,7 @@ def evaluate(model: Model, data: Dataset, *, backend: str | Backend | None = Non
     InputError
         If the data has no labels, other classes, or not as many values per example.
     """
-    if data.labels is not None and data.classes != model.classes:
-        raise InputError(
-            f"{data.source} has the classes {', '.join(data.classes)}, but the model knows "
-            f"{', '.join(model.classes)}: expected the same"
-        )
+    check_fits(model, data, labelled=True)
     chosen = _backend_for(model, backend)
     with chosen.scope():
         Y = chosen.asarray(data.targets(chosen.dtype_name))
@@ -109,14 +105,13 @@ def evaluate(model: Model, data: Dataset, *, backend: str | Backend | None = Non
     return Evaluation(len(data), int(np.sum(labels == data.labels)), cost)
 
 
-def _backend_for(model: Model, backend: str | Backend | None) -> Backend:
-    if isinstance(backend, Backend):
-        return backend
-    return get_backend(backend or "numpy", dtype=model.dtype)
-
-
-def _forward(model: Model, data: Dataset, backend: Backend) -> tuple[Any, Any]:
-    """AL and ZL of the data, on the backend."""
+def check_fits(model: Model, data: Dataset, *, labelled: bool = False) -> None:
+    """Raise InputError unless the model takes these examples, and knows their classes."""
+    if labelled and data.labels is not None and data.classes != model.classes:
+        raise InputError(
+            f"{data.source} has the classes {', '.join(data.classes)}, but the model knows "
+            f"{', '.join(model.classes)}: expected the same"
+        )
     if data.n_x != model.network.layer_dims[0]:
         raise InputError(
             f"{data.source} has examples of shape {data.input_shape}, {data.n_x} values, but the "
@@ -130,6 +125,17 @@ def _forward(model: Model, data: Dataset, backend: Backend) -> tuple[Any, Any]:
         raise InputError(
             f"{data.source} holds {given}, but the model was trained on {trained}: convert it"
         )
+
+
+def _backend_for(model: Model, backend: str | Backend | None) -> Backend:
+    if isinstance(backend, Backend):
+        return backend
+    return get_backend(backend or "numpy", dtype=model.dtype)
+
+
+def _forward(model: Model, data: Dataset, backend: Backend) -> tuple[Any, Any]:
+    """AL and ZL of the data, on the backend."""
+    check_fits(model, data)
     X = backend.asarray(data.columns(backend.dtype_name))
     parameters = {name: backend.asarray(p) for name, p in model.parameters.items()}
     AL, caches = L_model_forward(X, parameters, network=model.network, xp=backend.xp)

@@ -519,6 +519,10 @@ def test_layers_are_read_back(widths):
     assert parse_layers(", ".join(map(str, widths))) == tuple(widths)
 
 
+def test_widths_may_be_repeated():
+    assert parse_layers("784, 512x3,10 x 2") == (784, 512, 512, 512, 10, 10)
+
+
 @given(st.text(max_size=12))
 def test_layers_are_widths_or_an_input_error(text):
     try:

@@ -1,0 +1,130 @@
+"""``portadnn gradcheck``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from portadnn.cli.options import (
+    EXIT_WRONG,
+    BackendOption,
+    JsonOption,
+    Split,
+    WholeNumber,
+)
+
+if TYPE_CHECKING:
+    from portadnn.diagnostics import GradientCheck, TensorCheck
+
+
+def gradcheck(
+    model: Path,
+    data: Path | None = None,
+    /,
+    *,
+    split: Split | None = None,
+    examples: WholeNumber = 100,
+    entries: WholeNumber = 50,
+    seed: WholeNumber = 0,
+    backend: BackendOption = "numpy",
+    as_json: JsonOption = False,
+) -> int:
+    """Check the gradients of a model against differences of its cost, in float64.
+
+    Exit code 1 if an entry is wrong, or if none could be told from a wrong one.
+
+    Parameters
+    ----------
+    model
+        A model.h5 of `portadnn train`.
+    data
+        An HDF5 file in the layout of `portadnn train`; without it the embedded digits.
+    split
+        Which part of the data; default test where it is there, else train.
+    examples
+        How many of the first examples to take.
+    entries
+        How many entries of each parameter, drawn at random.
+    seed
+        Draws the entries.
+    """
+    from portadnn.cli.data import load_split
+    from portadnn.cli.output import print_json, table_text
+    from portadnn.data.models import load_model
+    from portadnn.diagnostics import check_gradients
+    from portadnn.network.choice import check_whole
+    from portadnn.training.inference import check_fits
+
+    check_whole("--examples", examples, 1)
+    check_whole("--entries", entries, 1)
+    loaded = load_model(model)
+    given = load_split(data, split)
+    check_fits(loaded, given, labelled=True)
+    found = check_gradients(
+        given.columns("float64")[:, :examples],
+        given.targets("float64")[:, :examples],
+        loaded.parameters,
+        network=loaded.network,
+        entries=entries,
+        rng=seed,
+        backend=backend,
+    )
+    if as_json:
+        print_json(_as_json(found))
+    else:
+        print(table_text(_table(found)))
+        print(_verdict(found))
+    return 0 if found.passed and found.told else EXIT_WRONG
+
+
+def _verdict(found: GradientCheck) -> str:
+    checked = sum(tensor.checked for tensor in found.tensors)
+    kinked = sum(tensor.kinked for tensor in found.tensors)
+    wrong = sum(tensor.faults for tensor in found.tensors)
+    if wrong:
+        names = ", ".join(tensor.name for tensor in found.tensors if tensor.faults)
+        return f"WRONG: {wrong} of {checked} gradients, in {names}"
+    if not found.told:
+        return (
+            f"NOTHING TOLD: {kinked} entries sit on kinks, and the other {checked} have gradients "
+            f"too small for a difference; try more examples, or another model"
+        )
+    return (
+        f"right: {checked} gradients, of which {checked - found.told} are too small to tell; "
+        f"{kinked} entries on kinks were not compared"
+    )
+
+
+def _table(found: GradientCheck) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE)
+    table.add_column("parameter")
+    for heading in (
+        "shape", "compared", "on kinks", "too small", "wrong", "worst entry", "gradient",
+        "difference", "error / allowed",
+    ):  # fmt: skip
+        table.add_column(heading, justify="right")
+    for tensor in found.tensors:
+        counts = (tensor.checked, tensor.kinked, tensor.blind, tensor.faults)
+        table.add_row(tensor.name, str(tensor.shape), *map(str, counts), *_worst(tensor))
+    return table
+
+
+def _worst(tensor: TensorCheck) -> tuple[str, ...]:
+    worst = tensor.worst
+    if worst is None:
+        return ("", "", "", "")
+    numbers = (f"{worst.gradient:.9g}", f"{worst.difference:.9g}", f"{worst.ratio:.2g}")
+    return (str(worst.at), *numbers)
+
+
+def _as_json(found: GradientCheck) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    tensors = []
+    for tensor in found.tensors:
+        worst = tensor.worst and {**tensor.worst._asdict(), "ratio": tensor.worst.ratio}
+        tensors.append({**asdict(tensor), "worst": worst})
+    return {"passed": found.passed, "told": found.told, "tensors": tensors}

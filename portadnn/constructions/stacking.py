@@ -1,0 +1,27 @@
+"""Layers written down as rows of numbers, as the ``parameters`` of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def stacked(layers: Sequence[tuple[Any, Any]], backend: Any) -> dict[str, Any]:
+    """``{"W1", "b1", ..., "WL", "bL"}`` of ``layers``.
+
+    Parameters
+    ----------
+    layers : sequence of (W, b)
+        Of shapes (n_l, n_prev) and (n_l,), as arrays or nested lists.
+    backend : Backend or None
+        Where the parameters shall live; None gives NumPy float64 arrays.
+    """
+    parameters: dict[str, Any] = {}
+    for l, (W, b) in enumerate(layers, start=1):
+        parameters[f"W{l}"] = np.asarray(W, dtype=np.float64)
+        parameters[f"b{l}"] = np.asarray(b, dtype=np.float64).reshape(-1, 1)
+    if backend is None:
+        return parameters
+    return {name: backend.asarray(p) for name, p in parameters.items()}

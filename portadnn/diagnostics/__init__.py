@@ -1,0 +1,31 @@
+"""What goes wrong in deep networks, measured: dying units, vanishing signals, wrong gradients."""
+
+from portadnn.diagnostics.cliffs import Cliff, numerical_cliffs
+from portadnn.diagnostics.gradients import (
+    EntryCheck,
+    GradientCheck,
+    TensorCheck,
+    check_gradients,
+)
+from portadnn.diagnostics.lives import UnitCensus, UnitEvent, UnitLives
+from portadnn.diagnostics.signal import LayerSignal, layer_signals
+from portadnn.diagnostics.theory import activation_moments, normal_score
+from portadnn.diagnostics.units import LayerUnits, unit_activity
+
+__all__ = [
+    "Cliff",
+    "EntryCheck",
+    "GradientCheck",
+    "LayerSignal",
+    "LayerUnits",
+    "TensorCheck",
+    "UnitCensus",
+    "UnitEvent",
+    "UnitLives",
+    "activation_moments",
+    "check_gradients",
+    "layer_signals",
+    "normal_score",
+    "numerical_cliffs",
+    "unit_activity",
+]
