@@ -19,7 +19,7 @@ from PIL import Image
 
 from portadnn.cli.main import main
 from portadnn.cli.options import parse_layers
-from portadnn.data.models import load_model
+from portadnn.data.models import fingerprint, load_model
 from portadnn.errors import InputError
 
 QUICK = ["--epochs", "3", "--layers", "4", "--backend", "numpy"]
@@ -323,6 +323,40 @@ def test_summary(trained, capsys):
     assert json.loads(out)["network"]["parameters"] == 4 * 64 + 4 + 10 * 4 + 10
 
 
+def test_fingerprints_say_whether_all_bits_are_equal(tmp_path, capsys):
+    found = []
+    for i, backend in enumerate(("numpy", "strict:device1")):
+        code, out, _ = run(
+            capsys, "train", "--epochs", 2, "--optimizer", "adam", "--batch-size", 64, "--json",
+            "--backend", backend, "--arithmetic", "reproducible", "--out", tmp_path / str(i),
+        )  # fmt: skip
+        assert code == 0
+        written = json.loads(out)
+        assert written["config"]["arithmetic"] == "reproducible"
+        model = tmp_path / str(i) / "model.h5"
+        code, out, _ = run(capsys, "fingerprint", model)
+        assert code == 0
+        assert out.strip() == written["fingerprint"] == fingerprint(load_model(model))
+        found.append(out)
+    assert found[0] == found[1]
+    code, out, _ = run(capsys, "train", "--config", tmp_path / "0" / "config.toml",
+                       "--out", tmp_path / "again")  # fmt: skip
+    assert f"fingerprint: {found[0].strip()}" in out
+    _, out, _ = run(capsys, "fingerprint", tmp_path / "again" / "model.h5", "--json")
+    assert json.loads(out)["fingerprint"] == found[0].strip()
+
+
+def test_an_arithmetic_that_is_not_there(tmp_path, capsys):
+    code, _, err = run(capsys, "train", "--arithmetic", "exact", "--out", tmp_path / "run")
+    assert code == 2
+    assert "arithmetic 'exact'" in err
+    assert not (tmp_path / "run").exists()
+    code, _, err = run(capsys, "train", "--arithmetic", "reproducible", "--optimizer", "lbfgs",
+                       "--out", tmp_path / "run")  # fmt: skip
+    assert code == 2
+    assert "lbfgs cannot be had in reproducible arithmetic" in err
+
+
 def test_backends(capsys):
     code, out, _ = run(capsys, "backends")
     assert code == 0
@@ -445,7 +479,7 @@ def test_a_backend_that_is_not_there(tmp_path, capsys, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["evaluate", "predict", "summary"])
+@pytest.mark.parametrize("command", ["evaluate", "predict", "summary", "fingerprint"])
 def test_a_model_that_is_none(command, tmp_path, capsys):
     code, _, err = run(capsys, command, tmp_path / "absent.h5")
     assert code == 2
