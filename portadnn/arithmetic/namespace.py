@@ -18,7 +18,7 @@ from array_api_compat import is_jax_namespace
 
 from portadnn.arithmetic import elementary, products, roots
 from portadnn.arithmetic.guards import guarded
-from portadnn.arithmetic.splitting import Slices, cut
+from portadnn.arithmetic.splitting import Slices, cut, without_zeros
 from portadnn.errors import InputError
 
 # what a library computes in its own way, and nobody here needs
@@ -171,6 +171,8 @@ class Reproducible:
     def slices_of(self, x, /, *, axis) -> Slices | tuple[()]:
         """What ``remembering`` takes: the slices of an operand that is to be summed over ``axis``.
 
+        It looks at values, to leave out slices that are all zero: not for use in a compiled step.
+
         Parameters
         ----------
         x : array, shape (m, n) for axis 1, a left operand, or (n, p) for axis 0, a right one
@@ -186,7 +188,9 @@ class Reproducible:
             raise InputError(
                 f"x has shape {tuple(x.shape)} and axis is {axis!r}: expected 2 axes, and 0 or 1"
             )
-        return self._cut(x, axis) if x.shape[axis] > products.FEW else ()
+        if x.shape[axis] <= products.FEW:
+            return ()
+        return without_zeros(self._cut(x, axis), x.shape[1 - axis], axis, xp=self.guards)
 
     def remembering(self, known: Iterable[tuple[Any, int, Slices | tuple[()]]] = ()) -> Remembering:
         """This namespace for the length of one step: it cuts no operand twice.

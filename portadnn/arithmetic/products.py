@@ -205,6 +205,8 @@ def _apart(x, size, axis):
 
 def _horner(parts, w):
     """``parts[0] + e (parts[1] + e (...))``, e = 2^-(w+1): the products are exact."""
+    if len(parts) == 1:
+        return parts[0]
     C = parts[-1] * 2.0 ** -(w + 1)
     for part in parts[-2:0:-1]:
         C += part

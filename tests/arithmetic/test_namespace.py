@@ -180,6 +180,26 @@ def test_slices_can_be_arguments_of_a_compiled_step(backend, dtype):
         XP.slices_of(X, axis=2)
 
 
+@pytest.mark.parametrize(("bits", "count"), [(4, 1), (30, 2), (53, 3)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_slices_that_are_all_zero_are_left_out(bits, count, axis, backend):
+    """Of whole numbers, which have few bits."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(1, 2**bits, (30, 20), endpoint=True).astype(float)
+    x = x if axis == 0 else x.T
+    other = rng.standard_normal((6, 30)) if axis == 0 else rng.standard_normal((30, 6))
+    expected = XP.matmul(other, x) if axis == 0 else XP.matmul(x, other)
+    backend = get_backend(backend.name, dtype="float64")
+    x, other = backend.asarray(x), backend.asarray(other)
+    with carried(backend):
+        xp = reproducible(backend.xp)
+        slices = xp.slices_of(x, axis=axis)
+        assert slices[0].shape[1 - axis] == 20 * count
+        step = xp.remembering([(x, axis, slices)])
+        found = step.matmul(other, x) if axis == 0 else step.matmul(x, other)
+        assert_same_bits(backend.to_numpy(found), expected)
+
+
 RECIPES = {
     "momentum": Recipe("momentum:weight_decay=0.1", l2=0.05, dropout=(0.5, 0.2)),
     "adam": Recipe("adam", l1=0.1, clip_norm=0.1, dropout=(0.5, 0.0)),
