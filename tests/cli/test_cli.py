@@ -154,6 +154,17 @@ def test_so_do_simpler_ones(arguments, tmp_path, capsys):
     assert_repeated(tmp_path, capsys, *QUICK, *arguments)
 
 
+@pytest.mark.parametrize(
+    ("arithmetic", "promise"),
+    [("fast", "On the same backend, device and"), ("reproducible", "On any backend, device and")],
+)
+def test_config_toml_says_where_the_run_is_repeated(arithmetic, promise, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert run(capsys, "train", *QUICK, "--arithmetic", arithmetic, "--out", out)[0] == 0
+    header = (out / "config.toml").read_text().splitlines()
+    assert header[0].endswith(promise)
+
+
 def test_a_run_of_a_file_is_repeated_from_elsewhere(tmp_path, capsys, pictures, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(capsys, "train", pictures.name, *QUICK, "--out", "first")[0] == 0
