@@ -18,7 +18,7 @@ from array_api_compat import is_jax_namespace
 
 from portadnn.arithmetic import elementary, products, roots
 from portadnn.arithmetic.guards import guarded
-from portadnn.arithmetic.splitting import Slices, cut, without_zeros
+from portadnn.arithmetic.splitting import Slices, count, cut, without_zeros
 from portadnn.errors import InputError
 
 # what a library computes in its own way, and nobody here needs
@@ -105,7 +105,7 @@ class Reproducible:
 
     def sum(self, x, /, *, axis=None, keepdims=False):
         """The sum over an axis or over all, by exact sums of slices; of integers the library's."""
-        if not self.raw.isdtype(x.dtype, "real floating"):
+        if self.raw.isdtype(x.dtype, ("bool", "integral")):
             return self.raw.sum(x, axis=axis, keepdims=keepdims)
         self._needs_float64()
         axes = _axes(axis, x)
@@ -142,6 +142,7 @@ class Reproducible:
     def sqrt(self, x, /):
         """The root, rounded once, see ``roots.py``."""
         self._needs_float64()
+        count(x.dtype, self.raw)  # or an error
         return roots.sqrt(x, xp=self.guards)
 
     def square(self, x, /):
@@ -213,6 +214,7 @@ class Reproducible:
 
     def _elementary(self, function, x):
         self._needs_float64()
+        count(x.dtype, self.raw)  # or an error
         if x.dtype == self.raw.float64:
             return function(x, xp=self.guards)
         wide = self.raw.astype(x, self.raw.float64)

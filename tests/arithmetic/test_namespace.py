@@ -105,6 +105,17 @@ def test_sums_of_every_axis(xp, backend):
         assert int(ours.sum(xp.astype(given, xp.int32))) == 66
 
 
+@pytest.mark.parametrize("name", ["exp", "expm1", "log", "log1p", "tanh", "sqrt", "sum"])
+@pytest.mark.parametrize("other", ["int64", "float16", "complex128"])
+def test_other_dtypes_are_refused(name, other):
+    x = np.ones((2, 3), other)
+    if (name, other) == ("sum", "int64"):
+        assert reproducible(numpy_namespace).sum(x) == 6
+        return
+    with pytest.raises(InputError, match=f"array of {other} was given: expected float32 or"):
+        getattr(reproducible(numpy_namespace), name)(x)
+
+
 def test_without_float64_jax_is_refused(require):
     require("jax")
     with get_backend("jax", dtype="float32").scope():

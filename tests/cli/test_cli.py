@@ -17,10 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from portadnn.backends import get_backend
 from portadnn.cli.main import main
 from portadnn.cli.options import parse_layers
+from portadnn.data.hdf5 import load_digits
 from portadnn.data.models import fingerprint, load_model
 from portadnn.errors import InputError
+from portadnn.training.inference import evaluate
 
 QUICK = ["--epochs", "3", "--layers", "4", "--backend", "numpy"]
 
@@ -152,6 +155,32 @@ def test_so_do_simpler_ones(arguments, tmp_path, capsys):
     if "lbfgs" in arguments:
         pytest.importorskip("scipy")
     assert_repeated(tmp_path, capsys, *QUICK, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arithmetic", "promise"),
+    [("fast", "On the same backend, device and"), ("reproducible", "On any backend, device and")],
+)
+def test_config_toml_says_where_the_run_is_repeated(arithmetic, promise, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert run(capsys, "train", *QUICK, "--arithmetic", arithmetic, "--out", out)[0] == 0
+    header = (out / "config.toml").read_text().splitlines()
+    assert header[0].endswith(promise)
+
+
+def test_the_scores_of_a_reproducible_run_are_reproducible_too(tmp_path, capsys):
+    arguments = [*QUICK, "--dtype", "float64", "--arithmetic", "reproducible"]
+    found = []
+    for seed in range(3):  # in fast arithmetic, not every cost has other bits
+        out = tmp_path / str(seed)
+        _, text, _ = run(capsys, "train", *arguments, "--seed", seed, "--json", "--out", out)
+        model = load_model(out / "model.h5")
+        for part, data in zip(("train", "test"), load_digits(), strict=True):
+            cost = json.loads(text)[part]["cost"]
+            judge = get_backend("numpy", dtype="float64", arithmetic="reproducible")
+            assert cost == evaluate(model, data, backend=judge).cost
+            found.append(cost == evaluate(model, data).cost)
+    assert not all(found)
 
 
 def test_a_run_of_a_file_is_repeated_from_elsewhere(tmp_path, capsys, pictures, monkeypatch):
