@@ -29,7 +29,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
-    "function_source",
+    "source_of",
 ]
 exclude_patterns = ["_build"]
 

@@ -1,6 +1,6 @@
-"""The directive ``function``: the source of a function of the package, without its docstring.
+"""The directive ``source-of``: the source of a function of the package, without its docstring.
 
-    ```{function} portadnn.network.layers.linear_forward
+    ```{source-of} portadnn.network.layers.linear_forward
     ```
 
 So a formula stands beside the very lines that compute it; the docstring is in the API reference.
@@ -25,14 +25,15 @@ def code_of(function) -> str:
     return "\n".join(lines).rstrip()
 
 
-class FunctionSource(SphinxDirective):
-    """``{function} portadnn.room.module.name``."""
+class SourceOf(SphinxDirective):
+    """``{source-of} portadnn.room.module.name``."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         name = self.arguments[0]
         function = pkgutil.resolve_name(name)
+        function = getattr(function, "func", function)  # of a cached property
         self.env.note_dependency(inspect.getfile(function))
         link, messages = self.parse_inline(f":py:obj:`{name}`")
         code = code_of(function)
@@ -41,5 +42,5 @@ class FunctionSource(SphinxDirective):
 
 
 def setup(app):
-    app.add_directive("function", FunctionSource)
+    app.add_directive("source-of", SourceOf)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
