@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""The figures and numbers of the cat images in docs/text/model.md, made from the course's two files.
+"""The figures and numbers of the cat images in docs/text/model.md, from the course's two files.
 
     OPENBLAS_NUM_THREADS=1 docs/text/cats/draw.py train_catvnoncat.h5 test_catvnoncat.h5
 
 Trains [12288, 20, 7, 5, 1] for 2,500 iterations in float64 from the course's initial weights, and
-writes costs.png, weights.png and confusion.png beside itself. Prints the table.
+writes costs.png, weights.png and confusion.png beside itself, or into --out. Prints the table.
 """
 
 import argparse
@@ -15,7 +15,6 @@ import numpy as np
 from portadnn import L_layer_model, Model, Network, evaluate, load_dataset, predict
 from portadnn.plots import confusion_matrix, first_layer_weights
 
-HERE = Path(__file__).parent
 LAYERS = (12288, 20, 7, 5, 1)
 
 
@@ -23,6 +22,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("train", type=Path)
     parser.add_argument("test", type=Path)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     arguments = parser.parse_args()
     train = load_dataset(arguments.train, split="train")
     test = load_dataset(arguments.test, split="test")
@@ -44,10 +44,17 @@ def main():
     for name, data in (("training", train), ("test", test)):
         found = evaluate(model, data)
         print(f"{name}: {found.correct} of {found.examples} right, {found.accuracy:.1%}")
-    save(cost_curve(costs), "costs")
-    save(first_layer_weights(parameters["W1"], train.input_shape), "weights")
     labels = predict(model, test).labels
-    save(confusion_matrix(test.labels, labels, test.classes, title="Test images"), "confusion")
+    figures = {
+        "costs": cost_curve(costs),
+        "weights": first_layer_weights(parameters["W1"], train.input_shape),
+        "confusion": confusion_matrix(test.labels, labels, test.classes, title="Test images"),
+    }
+    for name, figure in figures.items():
+        # no version of matplotlib in the file: the same figure is the same bytes
+        path = arguments.out / f"{name}.png"
+        figure.savefig(path, dpi=120, metadata={"Software": None})
+    return 0
 
 
 def cost_curve(costs):
@@ -64,10 +71,5 @@ def cost_curve(costs):
     return figure
 
 
-def save(figure, name):
-    # no version of matplotlib in the file: the same figure is the same bytes
-    figure.savefig(HERE / f"{name}.png", dpi=120, metadata={"Software": None})
-
-
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
