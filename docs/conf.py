@@ -1,5 +1,6 @@
 """The site that scripts/docs builds: furo, and myst-nb, which runs every code cell at the build."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -15,10 +16,12 @@ profile = HERE / "_build" / "ipython" / "profile_default"
 profile.mkdir(parents=True, exist_ok=True)
 (profile / "ipython_kernel_config.py").write_text(
     """c.IPKernelApp.matplotlib = "inline"
+c.IPKernelApp.log_level = "ERROR"
 c.InlineBackend.print_figure_kwargs = {"dpi": 144, "bbox_inches": None}
 c.HistoryManager.enabled = False
 """
 )
+logging.getLogger("traitlets").setLevel(logging.WARNING)  # not a line for each page
 
 project = "portadnn"
 release = portadnn.__version__
@@ -39,6 +42,9 @@ html_copy_source = False
 
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
 myst_heading_anchors = 3  # the links within a page are those of GitHub
+
+nitpicky = True  # a link to a function that is not in the reference is an error
+nitpick_ignore_regex = [("py:class", ".*")]  # the words of a docstring's types
 
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True

@@ -12,6 +12,7 @@ import pkgutil
 import textwrap
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective
 
 
@@ -35,10 +36,13 @@ class SourceOf(SphinxDirective):
         function = pkgutil.resolve_name(name)
         function = getattr(function, "func", function)  # of a cached property
         self.env.note_dependency(inspect.getfile(function))
-        link, messages = self.parse_inline(f":py:obj:`{name}`")
+        # to its docstring in the API reference; a warning where it has none there
+        link = addnodes.pending_xref(
+            "", nodes.literal("", name), refdomain="py", reftype="obj", reftarget=name, refwarn=True
+        )
         code = code_of(function)
         block = nodes.literal_block(code, code, language="python")
-        return [nodes.paragraph("", "", *link), block, *messages]
+        return [nodes.paragraph("", "", link), block]
 
 
 def setup(app):
