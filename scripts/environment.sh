@@ -1,4 +1,5 @@
-# Sourced by scripts/run, scripts/test and .ci/run: makes the environment .venv, once per pyproject.toml.
+# Sourced by scripts/run, scripts/test, scripts/docs and .ci/run: makes the environment .venv, once
+# per pyproject.toml.
 # Usage: environment GROUP...   (dependency groups of pyproject.toml, none for the program alone)
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

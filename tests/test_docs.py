@@ -5,12 +5,23 @@ from pathlib import Path
 
 import pytest
 
+import portadnn
 from portadnn.cli.run_config import RunConfig, parse_toml
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [
+    ROOT / "README.md",
+    *sorted(page for page in DOCS.rglob("*.md") if DOCS / "_build" not in page.parents),
+]
+
+
+def name_of(page):
+    return str(page.relative_to(ROOT))
+
+
 BLOCKS = [
-    pytest.param(block, id=f"{page.name}-{i}")
+    pytest.param(block, id=f"{name_of(page)}-{i}")
     for page in PAGES
     for i, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
 ]
@@ -22,17 +33,36 @@ def test_code_in_the_docs(block, tmp_path, monkeypatch):
     exec(compile(block, "docs", "exec"), {"__name__": "docs"})
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_toml_in_the_docs(page):
     for block in re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL):
         config = RunConfig(**parse_toml(block, page.name))
         config.check()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_to_files(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_site_has_every_page():
+    entries = {DOCS / "index"}
+    for page in PAGES[1:]:
+        for block in re.findall(r"```{toctree}\n(.*?)```", page.read_text(), re.DOTALL):
+            names = [line for line in block.split() if re.fullmatch(r"[\w/-]+", line)]
+            entries |= {page.parent / name for name in names}
+    assert {page.with_suffix("") for page in PAGES[1:]} <= entries
+
+
+def test_the_reference_has_every_public_name():
+    index = (DOCS / "api" / "index.md").read_text()
+    listed = re.findall(r"^   ~(portadnn\S+)\.(\w+)$", index, re.MULTILINE)
+    assert sorted(name for _, name in listed) == sorted(portadnn._HOME_OF)
+    rooms = "".join(page.read_text() for page in (DOCS / "api").glob("*.md"))
+    for home, name in listed:
+        documented = f".. automodule:: {home}\n", f".. autoclass:: {home}.{name}\n"
+        assert any(text in rooms for text in documented), name
 
 
 def test_the_readme_shows_its_code_on_the_first_screen():

@@ -17,7 +17,7 @@ of row i and nu_j that of column j. Dropped are at most ``2^-(3 w_A + 1) mu_i`` 
 ``2^-(3 w_B + 1) nu_j`` of each b_kj. Horner's rule rounds four times, blocks once more each; every
 time the error is at most u times a partial sum of ``sum_k sum_pq abs(A_p) abs(B_q)``. The slices of
 an entry add up in absolute value to ``abs(a) + (1 + 2^-w) 2^(2-w) mu`` at most, so in all, with a
-d < 2^-20 for that and for what is of higher order in u,
+d < 2^-20 for that and for what is of higher order in u::
 
     abs(error_ij) <= (1 + d) sum_k [ (4 + blocks - 1) u (abs(a_ik) + 2^(2-w_A) mu_i)
                                                        (abs(b_kj) + 2^(2-w_B) nu_j)

@@ -110,7 +110,7 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Deviation:
-    """How far apart two backends are in one tensor of one step: max |a - b| / max |a|."""
+    """How far apart two backends are in one tensor of one step: ``max |a - b| / max |a|``."""
 
     step: int
     tensor: str

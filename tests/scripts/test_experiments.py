@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-EXPERIMENTS = Path(__file__).parent.parent.parent / "scripts" / "experiments"
+ROOT = Path(__file__).parent.parent.parent
+EXPERIMENTS = ROOT / "scripts" / "experiments"
 
 
 @pytest.fixture
 def experiment(monkeypatch):
-    def load(name):
-        spec = importlib.util.spec_from_file_location(name, EXPERIMENTS / f"{name}.py")
+    def load(name, folder=EXPERIMENTS):
+        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
 
@@ -57,3 +58,16 @@ def test_dead_units(experiment, capsys):
     assert cells[4] == ", ".join(f"{n:.1f}" for n in lives.census[-1].dead)
     assert "| 0.0, 0.0 | 0.0, 0.0 | 0.0, 0.0 |" in leaky
     assert too_fast.startswith("| 1e+09 | relu | ")
+
+
+def test_the_cat_figures(experiment, cat_files, tmp_path, capsys):
+    folder = ROOT / "docs" / "text" / "cats"
+    assert experiment("draw", folder).run(*map(str, cat_files), "--out", str(tmp_path)) == 0
+    *table, training, test = capsys.readouterr().out.splitlines()
+    page = (ROOT / "docs" / "text" / "model.md").read_text()
+    assert "\n".join(table) in page
+    assert "206 of 209 right" in training
+    assert "40 of 50 right" in test
+    drawn = sorted(path.name for path in tmp_path.iterdir())
+    assert drawn == sorted(path.name for path in folder.glob("*.png"))
+    assert all(name in page for name in drawn)
