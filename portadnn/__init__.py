@@ -36,7 +36,7 @@ _HOMES = {
     "data.dataset": ["Dataset"],
     "data.hdf5": ["load_dataset", "load_digits"],
     "data.images": ["load_images"],
-    "arithmetic": ["reproducible"],
+    "arithmetic.namespace": ["reproducible"],
     "data.models": ["Model", "fingerprint", "load_model", "save_model"],
     "training.callbacks": [
         "BestModel",

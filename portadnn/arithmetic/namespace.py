@@ -78,6 +78,10 @@ class Reproducible:
 
     Notes
     -----
+    It holds where every number on the way is a normal number or 0: subnormal ones, below 2.2e-308
+    or, in float32, 1.2e-38, are flushed to 0 by some devices and compilers. Vanishing gradients of
+    deep float32 networks get there, and Adam makes them large again.
+
     An operator between arrays is the library's: ``+`` and ``-`` round as IEEE 754 says, and so does
     ``*`` where it is not compiled. Two literals must not be added to one array: see ``guards.py``.
     """
@@ -150,8 +154,15 @@ class Reproducible:
         return self.guards.multiply(x, x)
 
     def exp(self, x, /):
-        """See ``elementary.py``, also for the four below; float32 is rounded once, at the end."""
-        return self._elementary(elementary.exp, x)
+        """See ``elementary.py``, also for the four below; float32 is rounded once, at the end.
+
+        Results below the smallest normal number are 0, in float32 as in float64.
+        """
+        if x.dtype != self.raw.float32:
+            return self._elementary(elementary.exp, x)
+        self._needs_float64()
+        found = elementary.exp(self.raw.astype(x, self.raw.float64), xp=self.guards)
+        return self.raw.astype(self.raw.where(found < 2.0**-126, 0.0, found), x.dtype)
 
     def expm1(self, x, /):
         """``exp(x) - 1``."""

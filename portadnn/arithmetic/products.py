@@ -34,12 +34,12 @@ dropped at all; the sum is rounded a few times in float64 and once to float32. B
 most ``2^-(2 w) mu`` of an entry is dropped, w >= 22.
 
 Domain. Entries are normal numbers or 0, and the result is as promised where it is a normal number
-or 0: subnormal numbers are flushed to zero by some devices. Nothing overflows or underflows before
-the result itself does. Rows (columns) whose largest entry is below 2^-970 have the absolute
-accuracy of rows with 2^-970 there, and an entry below 2^-1022 counts where its row's largest is
-below 2^-920. **Not finite**: a row with a NaN gives NaN; with an infinity it gives that infinity
-where IEEE 754 does, or NaN: the other operand's entries below 2^-(w+1) of their column's largest
-(all finite ones, where that is infinite) count as 0 there, and ``inf * 0`` is NaN. Other rows are
+or 0: subnormal numbers are flushed to zero by some devices. For more than 8 terms nothing overflows
+or underflows before the result itself does. Rows (columns) whose largest entry is below 2^-970 have
+the absolute accuracy of rows with 2^-970 there, and an entry below 2^-1022 counts where its row's
+largest is below 2^-920. **Not finite**: a row with a NaN gives NaN; with an infinity it gives that
+infinity where IEEE 754 does, or NaN: the other operand's entries below 2^-(w+1) of their column's
+largest (all finite ones, where that is infinite) count as 0, and ``inf * 0`` is NaN. Other rows are
 not touched by it. The result is never -0 for n > 8; a NaN's sign and payload are the library's.
 
 References

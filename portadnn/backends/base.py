@@ -90,8 +90,28 @@ class Backend:
         return ARITHMETICS[isinstance(self.xp, Reproducible)]
 
     def reproducible(self) -> Backend:
-        """The same backend in reproducible arithmetic."""
-        return replace(self, xp=reproducible(self.xp))
+        """The same backend in reproducible arithmetic.
+
+        Raises
+        ------
+        InputError
+            If its device has no float64, which that is carried out in.
+        """
+        made = replace(self, xp=reproducible(self.xp))
+        try:
+            made.asarray(np.ones((1, 1)), dtype="float64")
+        except (TypeError, RuntimeError) as error:
+            raise InputError(
+                f"reproducible arithmetic is carried out in float64, which the backend "
+                f"{self.name!r} has not ({first_line(error)}): expected another device"
+            ) from error
+        return made
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(name={self.name!r}, device={self.device!r}, "
+            f"dtype={self.dtype!r}, arithmetic={self.arithmetic!r})"
+        )
 
     def asarray(self, x: Any, *, dtype: str | None = None) -> Any:
         """``x`` as an array of this backend, on its device.

@@ -146,7 +146,7 @@ def _with_out(function: Any, args: Any, keywords: Any) -> tuple[Any, tuple[Any, 
     if function is np.where and len(args) == 3:
         condition, x, y = args
         stands = isinstance(condition, Stand) and isinstance(x, Stand)
-        if stands and isinstance(y, float) and y == 0 and x.dtype.kind == "f":
+        if stands and isinstance(y, float) and str(y) == "0.0" and x.dtype.kind == "f":
             return (_masked, (condition, x)) if condition.shape == x.shape else (_where, args)
         return _where, args
     if function in (np.sum, np.max) and len(args) == 1:

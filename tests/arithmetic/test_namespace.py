@@ -66,6 +66,20 @@ def test_float32_is_float64_rounded_once(name):
     assert_same_bits(getattr(XP, name)(x), expected)
 
 
+def test_exp_of_float32_is_0_below_the_smallest_normal_number(backend):
+    x = np.linspace(-104.0, -86.0, 2001, dtype=np.float32)[None, :]
+    expected = XP.exp(x)
+    tiny = np.finfo(np.float32).tiny
+    assert np.all((expected >= tiny) | (expected == 0))
+    assert expected[0, 0] == 0
+    assert expected[0, -1] > 0
+    backend = get_backend(backend.name, dtype="float32")
+    given = backend.asarray(x)
+    with carried(backend):
+        for form in forms(reproducible(backend.xp).exp, backend):
+            assert_same_bits(backend.to_numpy(form(given)), expected)
+
+
 def test_a_number_divides_as_the_product_with_its_reciprocal(backend, dtype):
     x = spread(np.random.default_rng(0), (7, 209), dtype)
     c = np.asarray(1 / 209, dtype)  # rounded as every library rounds a number that meets an array

@@ -5,6 +5,7 @@ import pytest
 from support import assert_lives_on
 
 from portadnn.backends import get_backend
+from portadnn.errors import InputError
 from portadnn.training.step import make_step
 
 
@@ -144,3 +145,16 @@ def test_torch_tensors_are_taken_without_their_autograd(torch):
 def test_asarray_of_reversed_memory(backend):
     values = np.arange(6.0).reshape(2, 3)[:, ::-1]
     np.testing.assert_array_equal(backend.to_numpy(backend.asarray(values)), values)
+
+
+def test_reproducible_arithmetic_needs_float64(monkeypatch):
+    backend = get_backend("strict")
+    assert "arithmetic='fast'" in repr(backend)
+    assert "arithmetic='reproducible'" in repr(backend.reproducible())
+
+    def refuse(self, host):
+        raise TypeError("this device has no float64")
+
+    monkeypatch.setattr(type(backend), "_from_host", refuse)
+    with pytest.raises(InputError, match="carried out in float64, which the backend 'strict'"):
+        backend.reproducible()

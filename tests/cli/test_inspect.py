@@ -21,6 +21,11 @@ from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # no cell is folded
+
+
 def run(capsys, *arguments):
     code = main([str(a) for a in arguments])
     captured = capsys.readouterr()
