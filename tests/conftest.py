@@ -7,6 +7,7 @@ backends: NumPy, array-api-strict on its CPU and its fake ``device1``, and CuPy 
 import contextlib
 import os
 import signal
+import sys
 import warnings
 
 import array_api_strict
@@ -33,6 +34,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # examples are drawn from the test's name, so that a failure in CI is one everywhere
 hypothesis.settings.register_profile("portadnn", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("portadnn")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_programs_are_dropped():
+    """JAX keeps what it compiles, which grows to gigabytes over all modules."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
 
 
 def cupy_problem():

@@ -18,7 +18,7 @@ from array_api_compat import is_jax_namespace
 
 from portadnn.arithmetic import elementary, products, roots
 from portadnn.arithmetic.guards import guarded
-from portadnn.arithmetic.splitting import Slices, cut
+from portadnn.arithmetic.splitting import Slices, count, cut, without_zeros
 from portadnn.errors import InputError
 
 # what a library computes in its own way, and nobody here needs
@@ -105,7 +105,7 @@ class Reproducible:
 
     def sum(self, x, /, *, axis=None, keepdims=False):
         """The sum over an axis or over all, by exact sums of slices; of integers the library's."""
-        if not self.raw.isdtype(x.dtype, "real floating"):
+        if self.raw.isdtype(x.dtype, ("bool", "integral")):
             return self.raw.sum(x, axis=axis, keepdims=keepdims)
         self._needs_float64()
         axes = _axes(axis, x)
@@ -142,6 +142,7 @@ class Reproducible:
     def sqrt(self, x, /):
         """The root, rounded once, see ``roots.py``."""
         self._needs_float64()
+        count(x.dtype, self.raw)  # or an error
         return roots.sqrt(x, xp=self.guards)
 
     def square(self, x, /):
@@ -171,6 +172,8 @@ class Reproducible:
     def slices_of(self, x, /, *, axis) -> Slices | tuple[()]:
         """What ``remembering`` takes: the slices of an operand that is to be summed over ``axis``.
 
+        It looks at values, to leave out slices that are all zero: not for use in a compiled step.
+
         Parameters
         ----------
         x : array, shape (m, n) for axis 1, a left operand, or (n, p) for axis 0, a right one
@@ -186,7 +189,9 @@ class Reproducible:
             raise InputError(
                 f"x has shape {tuple(x.shape)} and axis is {axis!r}: expected 2 axes, and 0 or 1"
             )
-        return self._cut(x, axis) if x.shape[axis] > products.FEW else ()
+        if x.shape[axis] <= products.FEW:
+            return ()
+        return without_zeros(self._cut(x, axis), x.shape[1 - axis], axis, xp=self.guards)
 
     def remembering(self, known: Iterable[tuple[Any, int, Slices | tuple[()]]] = ()) -> Remembering:
         """This namespace for the length of one step: it cuts no operand twice.
@@ -209,6 +214,7 @@ class Reproducible:
 
     def _elementary(self, function, x):
         self._needs_float64()
+        count(x.dtype, self.raw)  # or an error
         if x.dtype == self.raw.float64:
             return function(x, xp=self.guards)
         wide = self.raw.astype(x, self.raw.float64)

@@ -105,7 +105,8 @@ def matmul(x: Any, y: Any, *, xp: Any, cut: Cut) -> Any:
     _check_product(x, y)
     count(x.dtype, xp)
     A, B = (x[None, :] if x.ndim == 1 else x), (y[:, None] if y.ndim == 1 else y)
-    C = _few(A, B, xp) if A.shape[1] <= FEW else _sliced(A, B, xp, cut)  # (m, p), float64
+    few = A.shape[1] <= FEW or 0 in (A.shape[0], B.shape[1])
+    C = _few(A, B, xp) if few else _sliced(A, B, xp, cut)  # (m, p), float64
     if C.dtype != x.dtype:
         C = xp.astype(C, x.dtype)
     if x.ndim == y.ndim == 2:
@@ -136,7 +137,7 @@ def total(x: Any, axis: int, *, xp: Any, cut: Cut) -> Any:
     n = x.shape[axis]
     if n > LONGEST:
         raise InputError(f"a sum of {n} terms was asked for: expected {LONGEST} at most")
-    if n <= FEW:
+    if n <= FEW or 0 in x.shape:
         count(x.dtype, xp)
         S = _few_terms(_wide(x, xp), axis, xp)
     else:
@@ -150,9 +151,8 @@ def total(x: Any, axis: int, *, xp: Any, cut: Cut) -> Any:
 
 def _few(A, B, xp):
     A, B = _wide(A, xp), _wide(B, xp)
-    n = A.shape[1]
-    if n == 0:
-        shape = A.shape[0], B.shape[1]
+    n, shape = A.shape[1], (A.shape[0], B.shape[1])
+    if 0 in (n, *shape):
         return xp.zeros(shape, dtype=xp.float64, device=device(A))
     C = xp.multiply(A[:, 0:1], B[0:1, :])  # (m, 1) times (1, p)
     for k in range(1, n):
@@ -162,7 +162,7 @@ def _few(A, B, xp):
 
 def _few_terms(x, axis, xp):
     terms = _apart(x, 1, axis)
-    if not terms:
+    if 0 in x.shape:
         shape = (1, x.shape[1]) if axis == 0 else (x.shape[0], 1)
         return xp.zeros(shape, dtype=xp.float64, device=device(x))
     S = terms[0] * 1.0  # not a view
@@ -205,6 +205,8 @@ def _apart(x, size, axis):
 
 def _horner(parts, w):
     """``parts[0] + e (parts[1] + e (...))``, e = 2^-(w+1): the products are exact."""
+    if len(parts) == 1:
+        return parts[0]
     C = parts[-1] * 2.0 ** -(w + 1)
     for part in parts[-2:0:-1]:
         C += part

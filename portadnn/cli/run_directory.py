@@ -26,10 +26,14 @@ FILES = {
 FIGURES = {"confusion": "confusion.png", "mistakes": "mistakes.png", "weights": "weights.png"}
 
 _HEADER = """\
-# All that decides what this run of portadnn {version} computed. On the same backend, device and
+# All that decides what this run of portadnn {version} computed. On {where}
 # number of threads it gives the same weights, bit for bit:
 #     portadnn train --config {name} --out ANOTHER_DIRECTORY
 """
+_WHERE = {
+    "fast": "the same backend, device and",
+    "reproducible": "any backend, device and",
+}
 
 
 @contextlib.contextmanager
@@ -96,7 +100,8 @@ def write_run(
     files = {what: directory / name for what, name in FILES.items()}
     save_model(model, files["model"])
     with atomic_path(files["config"]) as path:
-        header = _HEADER.format(version=portadnn.__version__, name=FILES["config"])
+        where = _WHERE[config.arithmetic]
+        header = _HEADER.format(version=portadnn.__version__, where=where, name=FILES["config"])
         path.write_text(header + "\n" + config.to_toml(), encoding="utf-8")
     with atomic_path(files["history"]) as path:
         path.write_text(json.dumps(finite(record), indent=2, allow_nan=False) + "\n")

@@ -66,6 +66,7 @@ def train(
     quiet
         Print nothing but errors.
     """
+    from portadnn.backends import get_backend
     from portadnn.cli.output import (
         evaluation_json,
         evaluation_text,
@@ -123,9 +124,10 @@ def train(
         }
         record["fingerprint"] = fingerprint(model)
         files = write_run(directory, model, run, record, reports.rows)
-        scores = {name: evaluate(model, part) for name, part in examples.items()}
+        judge = get_backend("numpy", dtype=run.dtype, arithmetic=run.arithmetic)
+        scores = {name: evaluate(model, part, backend=judge) for name, part in examples.items()}
         shown = examples.get("test", learnt)
-        files |= write_figures(directory, model, shown, predict(model, shown))
+        files |= write_figures(directory, model, shown, predict(model, shown, backend=judge))
         for name, score in scores.items():
             say(evaluation_text(name, score))
         if state.stopped is not None:

@@ -32,6 +32,7 @@ from typing import Any, ClassVar
 from portadnn.errors import InputError
 from portadnn.network.choice import as_text, check_number, choose
 from portadnn.network.namespace import resolve
+from portadnn.network.powers import power
 
 ADAPTIVE_RATE = 0.001  # where the step does not scale with the gradient
 
@@ -273,8 +274,8 @@ class Adam(Optimizer):
         if t < 1:
             raise InputError(f"the step number t is {t}: expected 1 for the first step")
         return super().scalars(learning_rate, t) | {
-            "correction1": 1.0 / (1.0 - self.beta1**t),
-            "correction2": 1.0 / math.sqrt(1.0 - self.beta2**t),
+            "correction1": 1.0 / (1.0 - power(self.beta1, t)),
+            "correction2": 1.0 / math.sqrt(1.0 - power(self.beta2, t)),
         }
 
     def _step(self, g, slots, scalars, xp):

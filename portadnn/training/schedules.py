@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from portadnn.network.choice import as_text, check_number, check_whole, choose
+from portadnn.network.powers import half_cosine, power
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Step(Schedule):
         self._check("factor", 0.0, 1.0, low_open=True)
 
     def factor_at(self, epoch: float, epochs: int) -> float:
-        return self.factor ** (epoch // self.every)
+        return power(self.factor, epoch // self.every)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Exponential(Schedule):
         self._check("factor", 0.0, 1.0, low_open=True)
 
     def factor_at(self, epoch: float, epochs: int) -> float:
-        return self.factor**epoch
+        return power(self.factor, epoch)
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Cosine(Schedule):
         if epoch < self.warmup:
             return (epoch + 1) / (self.warmup + 1)  # not 0 at the first step
         done = (epoch - self.warmup) / max(epochs - self.warmup, 1)
-        return self.final + (1 - self.final) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+        return self.final + (1 - self.final) * half_cosine(min(done, 1.0))
 
 
 @dataclass(frozen=True)

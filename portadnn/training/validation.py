@@ -60,9 +60,10 @@ def score_of(AL: np.ndarray, Y: np.ndarray, head: str, weights: np.ndarray | Non
         R^2, averaged over the outputs, for the identity head; an output that is constant counts
         1 where it is predicted exactly and 0 otherwise, as in scikit-learn.
     """
-    S = np.ones((1, Y.shape[1])) if weights is None else weights.astype(np.float64)
+    S = np.ones((1, Y.shape[1])) if weights is None else weights.astype(np.float64, order="C")
     if head == "identity":
-        AL, Y = AL.astype(np.float64), Y.astype(np.float64)
+        # in one order of memory, which libraries choose differently: it is that of the sums
+        AL, Y = (x.astype(np.float64, order="C") for x in (AL, Y))
         mean = np.sum(S * Y, axis=1, keepdims=True) / np.sum(S * np.ones_like(Y), 1, keepdims=True)
         residual = np.sum(S * np.square(Y - AL), axis=1)
         total = np.sum(S * np.square(Y - mean), axis=1)

@@ -105,6 +105,17 @@ def test_sums_of_every_axis(xp, backend):
         assert int(ours.sum(xp.astype(given, xp.int32))) == 66
 
 
+@pytest.mark.parametrize("name", ["exp", "expm1", "log", "log1p", "tanh", "sqrt", "sum"])
+@pytest.mark.parametrize("other", ["int64", "float16", "complex128"])
+def test_other_dtypes_are_refused(name, other):
+    x = np.ones((2, 3), other)
+    if (name, other) == ("sum", "int64"):
+        assert reproducible(numpy_namespace).sum(x) == 6
+        return
+    with pytest.raises(InputError, match=f"array of {other} was given: expected float32 or"):
+        getattr(reproducible(numpy_namespace), name)(x)
+
+
 def test_without_float64_jax_is_refused(require):
     require("jax")
     with get_backend("jax", dtype="float32").scope():
@@ -178,6 +189,26 @@ def test_slices_can_be_arguments_of_a_compiled_step(backend, dtype):
             assert_same_bits(backend.to_numpy(form(*given, slices)), expected)
     with pytest.raises(InputError, match="axis is 2"):
         XP.slices_of(X, axis=2)
+
+
+@pytest.mark.parametrize(("bits", "count"), [(4, 1), (30, 2), (53, 3)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_slices_that_are_all_zero_are_left_out(bits, count, axis, backend):
+    """Of whole numbers, which have few bits."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(1, 2**bits, (30, 20), endpoint=True).astype(float)
+    x = x if axis == 0 else x.T
+    other = rng.standard_normal((6, 30)) if axis == 0 else rng.standard_normal((30, 6))
+    expected = XP.matmul(other, x) if axis == 0 else XP.matmul(x, other)
+    backend = get_backend(backend.name, dtype="float64")
+    x, other = backend.asarray(x), backend.asarray(other)
+    with carried(backend):
+        xp = reproducible(backend.xp)
+        slices = xp.slices_of(x, axis=axis)
+        assert slices[0].shape[1 - axis] == 20 * count
+        step = xp.remembering([(x, axis, slices)])
+        found = step.matmul(other, x) if axis == 0 else step.matmul(x, other)
+        assert_same_bits(backend.to_numpy(found), expected)
 
 
 RECIPES = {

@@ -205,6 +205,13 @@ def test_vectors_and_empty_operands(xp, backend):
         nothing = backend.asarray(np.zeros((2, 0)))
         assert backend.to_numpy(ours.matmul(nothing, nothing.T)).tolist() == [[0.0, 0.0]] * 2
         assert backend.to_numpy(ours.sum(nothing, axis=1)).tolist() == [0.0, 0.0]
+        # many terms of no row
+        nothing = backend.asarray(np.zeros((0, 12)))
+        assert ours.matmul(nothing, A.T).shape == (0, 2)
+        assert ours.matmul(A, nothing.T).shape == (2, 0)
+        assert ours.sum(nothing, axis=1).shape == (0,)
+        assert ours.sum(nothing.T, axis=0).shape == (0,)
+        assert float(ours.sum(nothing)) == 0.0
 
 
 def test_few_terms_are_added_in_their_order():

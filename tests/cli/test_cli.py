@@ -17,10 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from portadnn.backends import get_backend
 from portadnn.cli.main import main
 from portadnn.cli.options import parse_layers
-from portadnn.data.models import load_model
+from portadnn.data.hdf5 import load_digits
+from portadnn.data.models import fingerprint, load_model
 from portadnn.errors import InputError
+from portadnn.training.inference import evaluate
 
 QUICK = ["--epochs", "3", "--layers", "4", "--backend", "numpy"]
 
@@ -152,6 +155,32 @@ def test_so_do_simpler_ones(arguments, tmp_path, capsys):
     if "lbfgs" in arguments:
         pytest.importorskip("scipy")
     assert_repeated(tmp_path, capsys, *QUICK, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arithmetic", "promise"),
+    [("fast", "On the same backend, device and"), ("reproducible", "On any backend, device and")],
+)
+def test_config_toml_says_where_the_run_is_repeated(arithmetic, promise, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert run(capsys, "train", *QUICK, "--arithmetic", arithmetic, "--out", out)[0] == 0
+    header = (out / "config.toml").read_text().splitlines()
+    assert header[0].endswith(promise)
+
+
+def test_the_scores_of_a_reproducible_run_are_reproducible_too(tmp_path, capsys):
+    arguments = [*QUICK, "--dtype", "float64", "--arithmetic", "reproducible"]
+    found = []
+    for seed in range(3):  # in fast arithmetic, not every cost has other bits
+        out = tmp_path / str(seed)
+        _, text, _ = run(capsys, "train", *arguments, "--seed", seed, "--json", "--out", out)
+        model = load_model(out / "model.h5")
+        for part, data in zip(("train", "test"), load_digits(), strict=True):
+            cost = json.loads(text)[part]["cost"]
+            judge = get_backend("numpy", dtype="float64", arithmetic="reproducible")
+            assert cost == evaluate(model, data, backend=judge).cost
+            found.append(cost == evaluate(model, data).cost)
+    assert not all(found)
 
 
 def test_a_run_of_a_file_is_repeated_from_elsewhere(tmp_path, capsys, pictures, monkeypatch):
@@ -323,6 +352,40 @@ def test_summary(trained, capsys):
     assert json.loads(out)["network"]["parameters"] == 4 * 64 + 4 + 10 * 4 + 10
 
 
+def test_fingerprints_say_whether_all_bits_are_equal(tmp_path, capsys):
+    found = []
+    for i, backend in enumerate(("numpy", "strict:device1")):
+        code, out, _ = run(
+            capsys, "train", "--epochs", 2, "--optimizer", "adam", "--batch-size", 64, "--json",
+            "--backend", backend, "--arithmetic", "reproducible", "--out", tmp_path / str(i),
+        )  # fmt: skip
+        assert code == 0
+        written = json.loads(out)
+        assert written["config"]["arithmetic"] == "reproducible"
+        model = tmp_path / str(i) / "model.h5"
+        code, out, _ = run(capsys, "fingerprint", model)
+        assert code == 0
+        assert out.strip() == written["fingerprint"] == fingerprint(load_model(model))
+        found.append(out)
+    assert found[0] == found[1]
+    code, out, _ = run(capsys, "train", "--config", tmp_path / "0" / "config.toml",
+                       "--out", tmp_path / "again")  # fmt: skip
+    assert f"fingerprint: {found[0].strip()}" in out
+    _, out, _ = run(capsys, "fingerprint", tmp_path / "again" / "model.h5", "--json")
+    assert json.loads(out)["fingerprint"] == found[0].strip()
+
+
+def test_an_arithmetic_that_is_not_there(tmp_path, capsys):
+    code, _, err = run(capsys, "train", "--arithmetic", "exact", "--out", tmp_path / "run")
+    assert code == 2
+    assert "arithmetic 'exact'" in err
+    assert not (tmp_path / "run").exists()
+    code, _, err = run(capsys, "train", "--arithmetic", "reproducible", "--optimizer", "lbfgs",
+                       "--out", tmp_path / "run")  # fmt: skip
+    assert code == 2
+    assert "lbfgs cannot be had in reproducible arithmetic" in err
+
+
 def test_backends(capsys):
     code, out, _ = run(capsys, "backends")
     assert code == 0
@@ -445,7 +508,7 @@ def test_a_backend_that_is_not_there(tmp_path, capsys, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["evaluate", "predict", "summary"])
+@pytest.mark.parametrize("command", ["evaluate", "predict", "summary", "fingerprint"])
 def test_a_model_that_is_none(command, tmp_path, capsys):
     code, _, err = run(capsys, command, tmp_path / "absent.h5")
     assert code == 2

@@ -357,6 +357,18 @@ def test_a_backend_by_name_computes_and_the_answer_stays(name, dtype, wine, requ
     np.testing.assert_allclose(probabilities, here.predict_proba(wine[0]), atol=tolerance)
 
 
+@pytest.mark.parametrize("name", ["torch", "jax", "strict:device1"])
+def test_reproducible_arithmetic_gives_every_backend_the_same_bits(name, dtype, wine, require):
+    require(name)
+    options = {"hidden_layer_sizes": (8,), "max_iter": 3, "random_state": 0, "dtype": dtype,
+               "arithmetic": "reproducible", "alpha": 0.01}  # fmt: skip
+    there = PortaDNNClassifier(backend=name, **options).fit(*wine)
+    here = PortaDNNClassifier(**options).fit(*wine)
+    for ours, theirs in zip(here.coefs_, there.coefs_, strict=True):
+        assert ours.tobytes() == theirs.tobytes()
+    assert here.predict_proba(wine[0]).tobytes() == there.predict_proba(wine[0]).tobytes()
+
+
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 @pytest.mark.parametrize("make", [classifier, regressor])
 def test_the_answer_lives_where_X_lives(make, solver, backend, wine):

@@ -60,6 +60,18 @@ def test_r2_is_that_of_scikit_learn(seed, m, weighted, constant, exact, metrics)
     assert abs(found - expected) < 1e-12 * max(1.0, abs(expected))
 
 
+def test_r2_has_the_same_bits_in_every_order_of_memory():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        AL, Y = rng.standard_normal((2, 3, 50)).astype(np.float32)
+        S = rng.random((3, 50))
+        for weights in (None, S[:1], S):
+            found = score_of(AL, Y, "identity", weights)
+            other = None if weights is None else np.asfortranarray(weights)
+            assert score_of(np.asfortranarray(AL), Y, "identity", other) == found
+            assert score_of(AL, np.asfortranarray(Y), "identity", weights) == found
+
+
 def test_r2_of_float32_is_computed_in_float64():
     Y = np.asarray([[1000.0, 1000.25, 1000.5]], np.float32)
     AL = Y + np.float32(0.125)
