@@ -40,7 +40,7 @@ html_theme = "furo"
 html_title = f"portadnn {release}"
 html_copy_source = False
 
-myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3  # the links within a page are those of GitHub
 
 nitpicky = True  # a link to a function that is not in the reference is an error
