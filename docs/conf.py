@@ -3,7 +3,10 @@
 import logging
 import os
 import sys
+from functools import partialmethod
 from pathlib import Path
+
+from nbclient import NotebookClient
 
 import portadnn
 
@@ -21,6 +24,8 @@ c.InlineBackend.print_figure_kwargs = {"dpi": 144, "bbox_inches": None}
 c.HistoryManager.enabled = False
 """
 )
+# a cold, busy machine took more than nbclient's 60 s to start a kernel; myst-nb has no setting
+NotebookClient.__init__ = partialmethod(NotebookClient.__init__, startup_timeout=300)
 logging.getLogger("traitlets").setLevel(logging.WARNING)  # not a line for each page
 
 project = "portadnn"
