@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from array_api_compat import is_torch_array
 
+from portadnn.backends import graphs
 from portadnn.backends.base import Backend, BackendUnavailableError, LibraryReport, importing
 from portadnn.errors import InputError
 
@@ -63,6 +64,23 @@ class TorchBackend(Backend):
         import torch
 
         return torch.no_grad()
+
+    def repeat(
+        self,
+        step: Callable[..., tuple[Any, Any]],
+        state: Any,
+        inputs: Any,
+        shared: tuple[Any, ...] = (),
+        *,
+        every_output: bool = True,
+    ) -> tuple[Any, Any]:
+        found = None
+        if self.device.type == "cuda":
+            import torch
+
+            with torch.cuda.device(self.device):
+                found = graphs.repeat(step, state, inputs, shared, graphs.capture_on_gpu)
+        return super().repeat(step, state, inputs, shared) if found is None else found
 
     @contextlib.contextmanager
     def single_thread(self) -> Iterator[None]:

@@ -1,0 +1,118 @@
+"""The buffers around a CUDA graph, with a step that runs again in the place of the graph."""
+
+import gc
+
+import numpy as np
+import pytest
+
+from portadnn.backends import get_backend, graphs
+from portadnn.backends.base import Backend
+from portadnn.backends.trees import flatten
+from portadnn.network.initializers import initialize_parameters_deep
+from portadnn.network.spec import Network
+from portadnn.training.recipe import Plan, Recipe
+from portadnn.training.step import make_step
+from portadnn.training.streams import Batches
+
+pytestmark = pytest.mark.usefixtures("torch")
+DIMS, M, STEPS = (5, 4, 3), 12, 9
+
+
+@pytest.fixture(autouse=True)
+def no_graphs(monkeypatch):
+    monkeypatch.setattr(graphs, "_GRAPHS", type(graphs._GRAPHS)())
+
+
+def again(run):
+    """What a graph does: the same calls on the same memory."""
+    run()
+    return run
+
+
+def problem(recipe, batch_size=None, steps=STEPS):
+    backend = get_backend("torch", dtype="float64")
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((DIMS[0], M)), np.eye(3)[:, rng.integers(0, 3, M)]
+    network = Network(DIMS, ("relu",), "softmax")
+    plan = Plan(0.1, steps, Batches(M, batch_size, drop_last=True), recipe, "exponential:0.9")
+    drawn = initialize_parameters_deep(DIMS, rng=rng)
+    parameters = {name: backend.asarray(p) for name, p in drawn.items()}
+    state = parameters, recipe.optimizer.init(parameters, xp=backend.xp)
+    shared = (X, Y) if batch_size is None else (X.T.copy(), Y.T.copy())
+    shared = tuple(backend.asarray(x) for x in shared)
+    step = make_step(network, backend.xp, recipe=recipe)
+    return backend, step, state, plan.inputs(0, steps, network, backend), shared
+
+
+def same(ours, theirs):
+    (found, structure), (expected, other) = flatten(ours), flatten(theirs)
+    assert structure == other
+    for x, y in zip(found, expected, strict=True):
+        assert type(x) is type(y)
+        np.testing.assert_array_equal(x.numpy(), y.numpy())
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+@pytest.mark.parametrize("recipe", [Recipe(), Recipe("adam", l2=0.1, dropout=(0.5,))])
+def test_it_makes_the_steps_of_the_plain_loop(recipe, batch_size):
+    backend, step, state, inputs, shared = problem(recipe, batch_size)
+    before = [x.clone() for x in flatten((state, inputs, shared))[0]]
+    found = graphs.repeat(step, state, inputs, shared, again)
+    same(found, Backend.repeat(backend, step, state, inputs, shared))
+    after = graphs.repeat(step, found[0], inputs, shared, again)
+    same(after, Backend.repeat(backend, step, found[0], inputs, shared))
+    same(found, Backend.repeat(backend, step, state, inputs, shared))  # left alone by the second
+    for x, y in zip(flatten((state, inputs, shared))[0], before, strict=True):
+        assert bool((x == y).all())
+    assert len(graphs._GRAPHS) == 1
+
+
+def test_a_few_steps_are_made_without_a_graph():
+    _, *given = problem(Recipe(), steps=graphs.FEWEST_STEPS - 1)
+    assert graphs.repeat(*given, again) is None
+
+
+def test_a_graph_that_gives_other_bits_is_not_used():
+    _, *given = problem(Recipe())
+
+    def forgetful(run):
+        return lambda: None
+
+    assert graphs.repeat(*given, forgetful) is None
+    assert list(graphs._GRAPHS.values()) == [None]
+    assert graphs.repeat(*given, again) is None  # it is not tried again
+
+
+def test_what_cannot_be_recorded_runs_step_by_step():
+    _, *given = problem(Recipe())
+
+    def refuse(run):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    assert graphs.repeat(*given, refuse) is None
+
+
+def test_a_state_that_changes_places_is_refused():
+    torch = pytest.importorskip("torch")
+    state = torch.zeros(2), torch.ones(2)
+    inputs = {"a": torch.ones((STEPS, 1))}
+
+    def swap(state, given):
+        return (state[1], state[0]), state[0].sum()
+
+    assert graphs.repeat(swap, state, inputs, (), again) is None
+
+
+def test_it_is_forgotten_with_the_data():
+    _, step, state, inputs, shared = problem(Recipe())
+    graphs.repeat(step, state, inputs, shared, lambda run: lambda: None)
+    assert len(graphs._GRAPHS) == 1
+    del shared
+    gc.collect()
+    assert not graphs._GRAPHS
+
+
+def test_only_a_gpu_has_graphs(monkeypatch):
+    backend, *given = problem(Recipe())
+    monkeypatch.setattr(graphs, "repeat", lambda *_: pytest.fail("a graph on a CPU"))
+    same(backend.repeat(*given), Backend.repeat(backend, *given))
