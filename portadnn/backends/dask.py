@@ -50,7 +50,9 @@ class DaskBackend(Backend):
         import dask.array
 
         # whole columns: a chunk holds some examples with all their values
-        chunks = (-1, "auto") if host.ndim == 2 else "auto"
+        chunks: Any = (-1, "auto") if host.ndim == 2 else "auto"
+        if not host.size:  # Dask finds no chunk for what is empty
+            chunks = -1
         return dask.array.from_array(host, chunks=chunks)
 
     @staticmethod
