@@ -158,11 +158,7 @@ class Reproducible:
 
         Results below the smallest normal number are 0, in float32 as in float64.
         """
-        if x.dtype != self.raw.float32:
-            return self._elementary(elementary.exp, x)
-        self._needs_float64()
-        found = elementary.exp(self.raw.astype(x, self.raw.float64), xp=self.guards)
-        return self.raw.astype(self.raw.where(found < 2.0**-126, 0.0, found), x.dtype)
+        return self._elementary(elementary.exp, x, vanishes=True)
 
     def expm1(self, x, /):
         """``exp(x) - 1``."""
@@ -223,13 +219,15 @@ class Reproducible:
     def _cut(self, x, axis) -> Slices:
         return cut(x, axis, xp=self.guards)
 
-    def _elementary(self, function, x):
+    def _elementary(self, function, x, *, vanishes=False):
         self._needs_float64()
         count(x.dtype, self.raw)  # or an error
         if x.dtype == self.raw.float64:
             return function(x, xp=self.guards)
-        wide = self.raw.astype(x, self.raw.float64)
-        return self.raw.astype(function(wide, xp=self.guards), x.dtype)
+        found = function(self.raw.astype(x, self.raw.float64), xp=self.guards)
+        if vanishes:  # below the smallest normal number of float32
+            found = self.raw.where(found < 2.0**-126, 0.0, found)
+        return self.raw.astype(found, x.dtype)
 
     def _needs_float64(self) -> None:
         if not is_jax_namespace(self.raw):

@@ -46,8 +46,6 @@ class Graph:
         (old, structure), (inputs, form) = flatten(state), flatten(given)
         self.state = [x.clone() for x in old]
         self.inputs = [x.clone() for x in inputs]
-        # not held: the graph reads their memory, and is forgotten when they are
-        self.shared = [weakref.ref(x) for x in flatten(shared)[0] if x is not None]
         self.outputs: list[Any] = []
 
         def run() -> None:
@@ -108,9 +106,6 @@ def repeat(
     kinds = tuple((x.shape, x.dtype) for x in flatten(state)[0])
     rows = tuple((x.shape[1:], x.dtype) for x in leaves)
     key = step, kinds, rows, tuple(map(id, data))
-    graph = _GRAPHS.get(key)
-    if graph is not None and any(ref() is not x for ref, x in zip(graph.shared, data, strict=True)):
-        del _GRAPHS[key]  # of arrays that are gone, whose identities others have now
     if key not in _GRAPHS:
         if n < FEWEST_STEPS:
             return None
@@ -120,7 +115,7 @@ def repeat(
         except RuntimeError as error:
             logger.info("the step runs without a CUDA graph: %s", error)
             _GRAPHS[key] = None
-        for x in data:  # the graph's own memory goes with the data
+        for x in data:  # whose memory the graph reads without holding it: it goes with them
             weakref.finalize(x, _GRAPHS.pop, key, None)
         if len(_GRAPHS) > LARGEST_CACHE:
             _GRAPHS.popitem(last=False)

@@ -221,11 +221,7 @@ _TAPES: OrderedDict[Any, Tape | None] = OrderedDict()
 
 
 def repeat(
-    step: Any,
-    state: Any,
-    inputs: Any,
-    shared: tuple[Any, ...],
-    every_output: bool = True,
+    step: Any, state: Any, inputs: Any, shared: tuple[Any, ...], every_output: bool = True
 ) -> tuple[Any, Any] | None:
     """As ``Backend.repeat``, by a tape; None where the step cannot be recorded."""
     parts = [flatten(tree) for tree in (state, inputs, shared)]
