@@ -35,7 +35,7 @@ class Event(NamedTuple):
     @classmethod
     def parse(cls, line: str) -> Event:
         kind, *rest = line.split()
-        name = rest.pop(0) if kind in NAMED else ""
+        name = rest.pop(0) if rest and kind in NAMED else ""
         return cls(kind, name, tuple(rest))
 
     def __str__(self) -> str:
