@@ -1,6 +1,7 @@
 """Array libraries and devices: the only rooms that know a library by name."""
 
 from portadnn.backends.base import ARITHMETICS, DTYPES, Backend, BackendUnavailableError
+from portadnn.backends.environment import environment
 from portadnn.backends.select import (
     BackendStatus,
     backend_of,
@@ -17,6 +18,7 @@ __all__ = [
     "BackendUnavailableError",
     "backend_of",
     "choose_backend",
+    "environment",
     "get_backend",
     "list_backends",
 ]

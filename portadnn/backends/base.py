@@ -95,17 +95,31 @@ class Backend:
         Raises
         ------
         InputError
-            If its device has no float64, which that is carried out in.
+            If its device has no float64, in which that is carried out.
+        BackendUnavailableError
+            If its float64 products of integers are not exact.
         """
+        from portadnn.backends.exactness import check_exact_products
+
         made = replace(self, xp=reproducible(self.xp))
         try:
             made.asarray(np.ones((1, 1)), dtype="float64")
         except (TypeError, RuntimeError) as error:
             raise InputError(
                 f"reproducible arithmetic is carried out in float64, which the backend "
-                f"{self.name!r} has not ({first_line(error)}): expected another device"
+                f"{self.name!r} does not have ({first_line(error)}): expected another device"
             ) from error
+        check_exact_products(made, self.xp)
         return made
+
+    @property
+    def device_text(self) -> str:
+        """The device in words, as reports name it."""
+        return str(self.device)
+
+    def precision_modes(self) -> dict[str, str]:
+        """The library's own settings that change the precision of products, by name."""
+        return {}
 
     def __repr__(self) -> str:
         return (
@@ -140,7 +154,8 @@ class Backend:
     def all_finite(self, arrays: Iterable[Any]) -> bool:
         """Whether every entry of ``arrays`` is a finite number."""
         xp = self.xp
-        return all(bool(xp.all(xp.isfinite(x))) for x in arrays)
+        flags = [xp.all(xp.isfinite(x)) for x in arrays]
+        return bool(xp.all(xp.stack(flags)))  # one read, so a GPU is waited for once
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         """A context in which this backend computes; ``train`` and every check run inside it."""

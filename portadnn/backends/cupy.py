@@ -10,6 +10,7 @@ import numpy as np
 from array_api_compat import is_cupy_array
 
 from portadnn.backends.base import (
+    DTYPES,
     Backend,
     BackendUnavailableError,
     LibraryReport,
@@ -17,6 +18,7 @@ from portadnn.backends.base import (
     first_line,
     importing,
 )
+from portadnn.backends.survival import answers, crash_of
 
 
 class CupyBackend(Backend):
@@ -38,13 +40,32 @@ class CupyBackend(Backend):
     def report(cls) -> LibraryReport:
         cupy, count = _import("cupy")
         _probe("cupy", cupy, cupy.cuda.Device(0))
-        names = (cupy.cuda.runtime.getDeviceProperties(i)["name"].decode() for i in range(count))
         runtime = cupy.cuda.runtime.runtimeGetVersion()
         return LibraryReport(
             cupy.__version__,
-            tuple(f"{i} ({name})" for i, name in enumerate(names)),
+            tuple(f"{i} ({_device_name(cupy, i)})" for i in range(count)),
             f"CUDA runtime {_cuda_version(runtime)}, driver {_driver_text()}",
         )
+
+    @property
+    def device_text(self) -> str:
+        import cupy
+
+        return f"CUDA device {self.device.id} ({_device_name(cupy, self.device.id)})"
+
+    def precision_modes(self) -> dict[str, str]:
+        from cupy._core import _accelerator, _routines_linalg
+
+        modes = {}
+        for name in DTYPES:
+            compute_type = _routines_linalg.get_compute_type(np.dtype(name))
+            text = _routines_linalg.compute_type_to_str(compute_type)
+            modes[f"cupy {name} products"] = text.removeprefix("COMPUTE_TYPE_").lower()
+        accelerators = [
+            *(f"reduction {n}" for n in _accelerator.get_reduction_accelerators()),
+            *(f"routine {n}" for n in _accelerator.get_routine_accelerators()),
+        ]
+        return modes | {"cupy accelerators": ", ".join(accelerators) or "none"}
 
     def synchronize(self, *arrays: Any) -> None:
         self.device.synchronize()
@@ -84,21 +105,43 @@ def _import(name: str) -> tuple[Any, int]:
     return cupy, count
 
 
+def _device_name(cupy: Any, number: int) -> str:
+    return cupy.cuda.runtime.getDeviceProperties(number)["name"].decode()
+
+
 def _probe(name: str, cupy: Any, device: Any) -> None:
-    """An elementwise kernel, a product and a copy back: what fails is kept as the reason."""
+    """Compute in another process, which may crash, then in this one: a failure is the reason."""
     try:
-        with device:
-            x = cupy.arange(4, dtype=cupy.float32).reshape(2, 2)
-            found = (cupy.matmul(x, x) + cupy.exp(x - x)).get()
-        expected = np.asarray([[3, 4], [7, 12]], np.float32)
-        if not np.array_equal(found, expected):
-            raise ArithmeticError(f"a 2 x 2 product gave {found.tolist()}, not 3, 4, 7, 12")
+        number = int(device.id)
+        about = (
+            f"CuPy {cupy.__version__}, driver {_driver_version()}, device {number} "
+            f"({_device_name(cupy, number)})"
+        )
+        crash = crash_of(f"from portadnn.backends.cupy import compute; compute({number})", about)
+        if not crash:
+            compute(number)
+            return
+        problem = f"crashed Python in its probe ({crash}; delete {answers()} to probe again)"
     except Exception as error:
-        raise BackendUnavailableError(
-            name,
-            f"CuPy {cupy.__version__} failed its probe on {device!r} ({first_line(error)})",
-            _advice(),
-        ) from error
+        problem = f"failed its probe on {device!r} ({first_line(error)})"
+    raise BackendUnavailableError(name, f"CuPy {cupy.__version__} {problem}", _advice())
+
+
+def compute(number: int) -> None:
+    """An elementwise kernel, a product and a copy back on that device.
+
+    Raises
+    ------
+    ArithmeticError
+        If the numbers are wrong; whatever CuPy raises besides.
+    """
+    import cupy
+
+    with cupy.cuda.Device(number):
+        x = cupy.arange(4, dtype=cupy.float32).reshape(2, 2)
+        found = (cupy.matmul(x, x) + cupy.exp(x - x)).get()
+    if not np.array_equal(found, np.asarray([[3, 4], [7, 12]], np.float32)):
+        raise ArithmeticError(f"a 2 x 2 product gave {found.tolist()}, not 3, 4, 7, 12")
 
 
 def _advice() -> str:

@@ -54,6 +54,12 @@ class JaxBackend(Backend):
             devices.append("cpu:0")
         return LibraryReport(jax.__version__, tuple(devices))
 
+    def precision_modes(self) -> dict[str, str]:
+        import jax
+
+        with self.scope():
+            return {"jax matmul precision": str(jax.config.jax_default_matmul_precision)}
+
     def synchronize(self, *arrays: Any) -> None:
         import jax
 

@@ -81,7 +81,8 @@ def get_backend(
 def choose_backend(*, dtype: Any = "float32") -> tuple[Backend, str]:
     """What "auto" takes, and why: CuPy where a GPU works, else NumPy."""
     try:
-        return get_backend("cupy", dtype=dtype), "a CUDA device works"
+        backend = get_backend("cupy", dtype=dtype)
+        return backend, f"{backend.device_text} works"
     except BackendUnavailableError as error:
         return get_backend("numpy", dtype=dtype), f"no GPU: {error.cause}"
 

@@ -54,6 +54,14 @@ class TorchBackend(Backend):
         threads = torch.get_num_threads()
         return LibraryReport(torch.__version__, tuple(devices), f"{threads} CPU threads")
 
+    def precision_modes(self) -> dict[str, str]:
+        import torch
+
+        return {
+            "torch float32 matmul precision": torch.get_float32_matmul_precision(),
+            "torch cuda allow_tf32": str(torch.backends.cuda.matmul.allow_tf32),
+        }
+
     def synchronize(self, *arrays: Any) -> None:
         if self.device.type == "cuda":
             import torch

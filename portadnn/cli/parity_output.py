@@ -23,6 +23,9 @@ def show(result: Comparison, html: Path | None, as_json: bool) -> int:
         print_json(_as_json(result))
         return result.outcome.exit_code
     print_line(table_text(_certificate_table(result)))
+    for certificate in result.certificates:
+        made_by = certificate.environment
+        print_line(f"{certificate.backend}: {made_by['library']} on {made_by['device']}")
     for note in result.notes:
         print_line(note)
     for certificate in result.certificates:

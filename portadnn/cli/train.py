@@ -66,7 +66,7 @@ def train(
     quiet
         Print nothing but errors.
     """
-    from portadnn.backends import get_backend
+    from portadnn.backends import environment, get_backend
     from portadnn.cli.output import (
         evaluation_json,
         evaluation_text,
@@ -95,7 +95,8 @@ def train(
     def begin() -> None:
         for part in examples.values():
             say(f"data: {part.source}, {len(part)} examples of {part.input_shape}")
-        say(f"backend: {backend_text}, {run.dtype}, {run.arithmetic} arithmetic")
+        on = f"{backend_text} on {backend.device_text}"
+        say(f"backend: {on}, {run.dtype}, {run.arithmetic} arithmetic")
         say(f"descent: {_descent_text(run)}")
         say(table_text(network_table(network)))
 
@@ -117,7 +118,7 @@ def train(
             "steps_done": steps,
             "seconds": seconds,
             "sources": {name: part.source for name, part in examples.items()},
-            "environment": _environment(backend),
+            "environment": environment(backend),
             "network": network_json(network),
             "config": run.values(),
             "history": [row._asdict() for row in reports.rows],
@@ -254,16 +255,3 @@ def _descent_text(run: RunConfig) -> str:
     rate = "" if run.learning_rate is None else f", rate {run.learning_rate:g}"
     batches = "the whole batch" if run.batch_size is None else f"batches of {run.batch_size}"
     return f"{run.optimizer}{rate}, {run.epochs} epochs, {batches}, schedule {run.schedule}"
-
-
-def _environment(backend: Backend) -> dict[str, str]:
-    """What decides the bits besides the configuration."""
-    import portadnn
-
-    report = backend.report()
-    return {
-        "portadnn": portadnn.__version__,
-        "library": f"{backend.library} {report.version}",
-        "device": str(backend.device),
-        "details": report.details,
-    }

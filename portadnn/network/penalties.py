@@ -42,7 +42,9 @@ def penalized_gradient(W, dW, *, l2=0.0, l1=0.0, xp=None):
     if l2:
         dW = dW + xp.multiply(W, l2)
     if l1:
-        dW = dW + xp.multiply(xp.sign(W), l1)
+        # l1 sign(W) by selections: on CuPy the standard's sign waits for the device. abs(W) is 0
+        # here, or NaN, which must not be lost.
+        dW = dW + xp.where(W > 0, l1, xp.where(W < 0, -l1, xp.abs(W)))
     return dW
 
 

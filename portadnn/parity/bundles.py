@@ -11,14 +11,13 @@ from typing import Any
 import h5py
 import numpy as np
 
-from portadnn.backends import Backend
+from portadnn.backends import Backend, environment
 from portadnn.data.digest import digest
 from portadnn.data.files import atomic_path, open_hdf5, read_array
 from portadnn.errors import InputError
 from portadnn.network.spec import Network
 from portadnn.parity.bounds import declared_format
 from portadnn.parity.compare import Comparison, judge
-from portadnn.parity.environment import environment
 from portadnn.parity.operations import step_order
 from portadnn.parity.plan import Plan, sampled_plan
 from portadnn.parity.run import Run, StepRecord, dtype_of, watch

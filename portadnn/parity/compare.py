@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from portadnn.backends import Backend
+from portadnn.backends import Backend, environment
 from portadnn.errors import InputError
 from portadnn.parity.causes import Cause, name_cause
 from portadnn.parity.certify import Check, Verdict, certify_step, first_failure
-from portadnn.parity.environment import environment
 from portadnn.parity.kinks import Kink, find_kinks
 from portadnn.parity.plan import Plan, full_plan
 from portadnn.parity.projection import project_step

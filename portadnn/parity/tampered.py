@@ -91,7 +91,7 @@ def _calls(run: Run) -> Iterator[tuple[str, str]]:
             yield ("matmul", f"dA{l - 1}")
     for l in range(1, L + 1) if recipe.penalized else ():
         yield from [("multiply", f"rW{l}")] if recipe.l2 else ()
-        yield from each(f"rW{l}", "sign", "multiply") if recipe.l1 else ()
+        yield from each(f"rW{l}", "where", "where") if recipe.l1 else ()
     if recipe.clip_norm is not None:
         for _ in names:
             yield from each("norm", "multiply", "sum")

@@ -128,7 +128,7 @@ def make_loop(
             if held_back is not None:
                 held_back = replace(held_back, X=space.data(np.asarray(to_host(held_back.X))))
         if plan.batches.batch_size is not None:  # a row for each example, in one piece
-            shared = [np.ascontiguousarray(np.asarray(to_host(x)).T) for x in shared]
+            shared = [_rows(x, backend) for x in shared]
         if "space" in options and plan.recipe.l2:
             shared += [None] * (3 - len(shared)) + [space.gram]
     if held_back is not None:
@@ -158,6 +158,14 @@ def _product_on_host(backend: Backend) -> Callable[..., np.ndarray]:
     if backend.arithmetic == "fast":
         return np.matmul
     return get_backend("numpy", arithmetic=backend.arithmetic).xp.matmul
+
+
+def _rows(x: Any, backend: Backend) -> Any:
+    """The columns of ``x`` as rows, in memory as well; an array of the backend stays there."""
+    if not backend.owns(x):
+        return np.ascontiguousarray(x.T)
+    xp = backend.xp
+    return xp.take(x.T, xp.arange(x.shape[1], device=backend.device), axis=0)
 
 
 def _with_slices(data: tuple[Any, ...], backend: Backend) -> tuple[Any, ...]:

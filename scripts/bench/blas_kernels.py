@@ -10,10 +10,9 @@ first kernel named; "stock" is what NumPy takes where OPENBLAS_CORETYPE is not s
 
 import argparse
 
-from portadnn.backends import get_backend
+from portadnn.backends import environment, get_backend
 from portadnn.backends.kernels import compare, mean_ratio
 from portadnn.blas import AVX512_KERNEL, NEEDED_FLAGS, kernel_for, this_processor
-from portadnn.parity.environment import environment
 
 SHAPES = (
     (2048, 2048, 2048),

@@ -247,7 +247,7 @@ def test_every_kernel_stays_within_the_bounds_of_parity(kernel, monkeypatch):
 
 
 def test_the_kernel_is_on_record_in_the_environment_of_a_backend():
-    from portadnn.parity.environment import environment
+    from portadnn.backends import environment
 
     require_openblas()
     assert f"{running_kernel()} kernel" in environment(get_backend("numpy"))["details"]

@@ -95,10 +95,11 @@ class BrokenCupy:
     class cuda:
         class runtime:
             getDeviceCount = staticmethod(lambda: 1)
+            getDeviceProperties = staticmethod(lambda _: {"name": b"a GPU"})
 
         class Device:
-            def __init__(self, _id):
-                pass
+            def __init__(self, id_):
+                self.id = id_
 
             def __enter__(self):
                 return self
@@ -111,7 +112,8 @@ class BrokenCupy:
         raise RuntimeError("nvrtc: error: invalid value for --gpu-architecture\nmore lines")
 
 
-def test_a_gpu_that_fails_its_probe_is_not_taken(monkeypatch):
+def test_a_gpu_that_fails_its_probe_is_not_taken(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setitem(sys.modules, "cupy", BrokenCupy)
     monkeypatch.setitem(sys.modules, "array_api_compat.cupy", object())
     with pytest.raises(BackendUnavailableError, match="failed its probe.*gpu-architecture"):

@@ -59,7 +59,7 @@ def test_train_shows_the_network_and_the_scores_and_writes_the_run(tmp_path, cap
     code, out, err = run(capsys, "train", *QUICK, "--out", tmp_path / "run")
     assert code == 0
     assert err == ""  # no progress bar where stderr is no terminal
-    assert "backend: numpy, float32" in out
+    assert "backend: numpy on cpu, float32" in out
     assert "(4, 64)   (4, 1)    relu" in out
     assert "softmax" in out
     assert "train accuracy" in out

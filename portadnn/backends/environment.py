@@ -1,0 +1,56 @@
+"""What decides a backend's arithmetic, to be kept with what it computed."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+from portadnn.backends.base import Backend
+
+# Variables that change how products are computed, also in libraries that load later.
+PRECISION_VARIABLES = (
+    "CUBLAS_EMULATE_DOUBLE_PRECISION",
+    "CUBLAS_EMULATE_SINGLE_PRECISION",
+    "CUBLAS_EMULATION_STRATEGY",
+    "CUPY_ACCELERATORS",
+    "CUPY_TF32",
+    "NVIDIA_TF32_OVERRIDE",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+    "XLA_FLAGS",
+)
+
+
+def environment(backend: Backend) -> dict[str, str]:
+    """Versions, device, threads, BLAS, processor and precision modes of a backend.
+
+    Returns
+    -------
+    environment : dict of str
+        ``library``, ``device``, ``details`` and so on. Each of ``PRECISION_VARIABLES`` is there,
+        with its value or "not set", and so is each of the library's own ``precision_modes``.
+    """
+    import portadnn
+
+    report = backend.report()
+    return {
+        "portadnn": portadnn.__version__,
+        "library": f"{backend.library} {report.version}",
+        "device": backend.device_text,
+        "details": report.details,
+        "dtype": backend.dtype_name,
+        "arithmetic": backend.arithmetic,
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
+        **backend.precision_modes(),
+        **{name: os.environ.get(name, "not set") for name in PRECISION_VARIABLES},
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [line.partition(":")[2] for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0].strip() if names else platform.processor()

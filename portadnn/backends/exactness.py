@@ -1,0 +1,43 @@
+"""The ground of reproducible arithmetic: float64 products of integers must be exact."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from portadnn.backends.base import Backend, BackendUnavailableError
+
+# Products of 22-bit integers have 44 bits, and sums of 512 of them 53: all that float64 holds.
+BITS, TERMS, ROWS = 22, 512, 64
+
+
+def check_exact_products(backend: Backend, xp: Any) -> None:
+    """Compare a product of random integers on the backend, by ``xp.matmul``, with int64's.
+
+    Raises
+    ------
+    BackendUnavailableError
+        If an entry differs: products are emulated or rounded, and no bits can be promised.
+    """
+    A, B, expected = _integers()
+    with backend.scope():
+        product = xp.matmul(*(backend.asarray(x, dtype="float64") for x in (A, B)))
+        differing = int(np.count_nonzero(backend.to_numpy(product) != expected))
+    if differing:
+        raise BackendUnavailableError(
+            backend.name,
+            f"reproducible arithmetic needs exact float64 products of {BITS}-bit integers, but "
+            f"{differing:,} of {expected.size:,} entries differ on {backend.device_text}",
+            "Switch off what emulates or shortens products (portadnn.backends.environment names "
+            "the settings, CUBLAS_EMULATE_DOUBLE_PRECISION for example), or take another backend",
+        )
+
+
+@functools.cache
+def _integers() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    A = rng.integers(-(2**BITS) + 1, 2**BITS, (ROWS, TERMS))
+    B = rng.integers(-(2**BITS) + 1, 2**BITS, (TERMS, ROWS))
+    return A, B, np.matmul(A, B)
