@@ -1,9 +1,11 @@
 # Sourced by scripts/run, scripts/test, scripts/docs and .ci/run: makes the environment .venv, once
-# per pyproject.toml.
+# per pyproject.toml and constraints.txt. The constraints are the versions that were tested together,
+# so that a new release of another project cannot break a first try.
 # Usage: environment GROUP...   (dependency groups of pyproject.toml, none for the program alone)
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=.venv
+constraints=scripts/constraints.txt
 
 find_python() {
     local candidate
@@ -31,11 +33,11 @@ environment() {
         }
     fi
     stamp="$venv/installed-$(IFS=-; echo "portadnn${*:+-$*}")"
-    if ! cmp -s pyproject.toml "$stamp"; then
+    if ! cat pyproject.toml "$constraints" | cmp -s - "$stamp"; then
         echo "installing into $venv (once): portadnn $*" >&2
         # dependency groups need pip 25.1
         "$venv/bin/python" -m pip install --quiet --upgrade 'pip>=25.1'
-        "$venv/bin/python" -m pip install --quiet --editable . "${arguments[@]}"
-        cp pyproject.toml "$stamp"
+        "$venv/bin/python" -m pip install --quiet --constraint "$constraints" --editable . "${arguments[@]}"
+        cat pyproject.toml "$constraints" >"$stamp"
     fi
 }

@@ -5,6 +5,8 @@ backends: NumPy, array-api-strict on its CPU and its fake ``device1``, and CuPy 
 """
 
 import contextlib
+import importlib.metadata
+import importlib.util
 import os
 import signal
 import sys
@@ -13,6 +15,7 @@ import warnings
 import array_api_strict
 import hypothesis
 import pytest
+from fake_cuda.events import on_stand_in
 from support import CAT_TEST, CAT_TRAIN
 
 from portadnn.backends import BackendUnavailableError, get_backend
@@ -34,6 +37,20 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # examples are drawn from the test's name, so that a failure in CI is one everywhere
 hypothesis.settings.register_profile("portadnn", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("portadnn")
+
+
+def pytest_addoption(parser):
+    text = "run only tests that compute on a backend under test: the others ran without it"
+    parser.addoption("--backend-tests", action="store_true", help=text)
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--backend-tests"):
+        return
+    chosen = {"portadnn_backend_name", "cupy"}
+    left_out = [item for item in items if chosen.isdisjoint(item.fixturenames)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not chosen.isdisjoint(item.fixturenames)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -96,12 +113,33 @@ def require(backends_under_test):
 
 
 @pytest.fixture(scope="session")
-def torch(require):
-    """PyTorch as a judge, where it is among the backends under test."""
-    require("torch")
+def torch(require, backends_under_test):
+    """PyTorch as a judge, where it is among the backends under test, or can be had beside CuPy."""
+    beside_cupy = "cupy" in backends_under_test and importlib.util.find_spec("torch") is not None
+    if beside_cupy and on_stand_in():  # which stands in for the libraries of a CUDA build as well
+        beside_cupy = importlib.metadata.version("torch").endswith("+cpu")
+    if not beside_cupy:
+        require("torch")
     import torch
 
     return torch
+
+
+@pytest.fixture(scope="session")
+def cupy(require):
+    """CuPy, where it is among the backends under test."""
+    require("cupy")
+    import cupy
+
+    return cupy
+
+
+@pytest.fixture
+def stand_in(cupy):
+    """CuPy on the stand-in for CUDA, which counts what is asked of the device."""
+    if not on_stand_in():
+        pytest.skip("this CuPy is not on the stand-in (tests/fake_cuda/run PYTHON -m pytest)")
+    return cupy
 
 
 @pytest.fixture(scope="session")

@@ -26,8 +26,8 @@ def environment(backend: Backend) -> dict[str, str]:
     Returns
     -------
     environment : dict of str
-        ``library``, ``device``, ``details`` and so on. Each of ``PRECISION_VARIABLES`` is there,
-        with its value or "not set", and so is each of the library's own ``precision_modes``.
+        ``library``, ``device``, ``details`` and so on; the library's own ``precision_modes``; and
+        each of ``PRECISION_VARIABLES`` with its value, "not set" or "empty".
     """
     import portadnn
 
@@ -43,7 +43,7 @@ def environment(backend: Backend) -> dict[str, str]:
         "processor": _processor(),
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
         **backend.precision_modes(),
-        **{name: os.environ.get(name, "not set") for name in PRECISION_VARIABLES},
+        **{name: os.environ.get(name, "not set") or "empty" for name in PRECISION_VARIABLES},
     }
 
 

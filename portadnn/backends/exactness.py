@@ -9,7 +9,8 @@ import numpy as np
 
 from portadnn.backends.base import Backend, BackendUnavailableError
 
-# Products of 22-bit integers have 44 bits, and sums of 512 of them 53: all that float64 holds.
+# Products of 22-bit integers have 44 bits, and sums of 512 of them 53: all that float64 holds. The
+# integers are positive and their first bit is set, or the sums would be too small to need 53 bits.
 BITS, TERMS, ROWS = 22, 512, 64
 
 
@@ -38,6 +39,7 @@ def check_exact_products(backend: Backend, xp: Any) -> None:
 @functools.cache
 def _integers() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
-    A = rng.integers(-(2**BITS) + 1, 2**BITS, (ROWS, TERMS))
-    B = rng.integers(-(2**BITS) + 1, 2**BITS, (TERMS, ROWS))
+    A, B = (
+        rng.integers(2 ** (BITS - 1), 2**BITS, shape) for shape in ((ROWS, TERMS), (TERMS, ROWS))
+    )
     return A, B, np.matmul(A, B)

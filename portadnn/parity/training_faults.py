@@ -164,9 +164,7 @@ TRAINING_FAULTS = (
     Fault("dropout not applied backward", "dA1", {("where", "dA1"): _all_kept}, recipe=_DROPOUT),
     Fault("dropout not scaled", "AD2", {("multiply", "AD2"): _first_argument}, recipe=_DROPOUT),
     Fault("l2 halved in the gradient", "rW2", {("multiply", "rW2"): _factor(0.5)}, recipe=_PENALTY),
-    Fault(
-        "l1 left out of the gradient", "rW2", {("where", "rW2#2"): _left_out}, recipe=_PENALTY
-    ),
+    Fault("l1 left out of the gradient", "rW2", {("where", "rW2#2"): _left_out}, recipe=_PENALTY),
     Fault(
         "l2 without its half in the cost",
         "penalty",

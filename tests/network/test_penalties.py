@@ -33,6 +33,16 @@ def test_penalty_and_its_gradient_are_pytorchs(l2, l1, backend, torch):
         assert_equal(gradient, tensors[name].grad.numpy(), backend, atol=4 * eps(backend))
 
 
+def test_the_gradient_of_l1_is_the_sign_of_the_weights(backend):
+    W = backend.asarray([[2.0, -3.0, 0.0, -0.0, np.inf, -np.inf, np.nan]])
+    found = penalized_gradient(W, backend.asarray(np.zeros((1, 7))), l1=0.25)
+    # a weight that is not a number makes a gradient that is none: training must see it
+    assert_lives_on(found, backend)
+    host = backend.to_numpy(found)
+    np.testing.assert_array_equal(host, [[0.25, -0.25, 0.0, 0.0, 0.25, -0.25, np.nan]])
+    assert not np.signbit(host[0, 2:4]).any()
+
+
 @pytest.mark.parametrize("clip_norm", [0.5, 3.0, 100.0])
 def test_clipping_is_pytorchs(clip_norm, backend, torch):
     host = draw()
