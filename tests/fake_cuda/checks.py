@@ -194,7 +194,8 @@ def check_devices():
         assert y.device.id == 1
         assert float(cp.matmul(y, y)[0, 0]) == 8
     assert is_refused(cp.add, x, y)
-    assert is_refused(cp.matmul, x, y)
+    for a, b, out in ((x, y, x + 1), (y, x, x + 1), (x, x, y)):
+        assert is_refused(lambda a, b, out: cp.matmul(a, b, out=out), a, b, out)
     assert is_refused(cp.cuda.Device(2).use)
 
 
