@@ -1,4 +1,4 @@
-"""What CuPy asked of the stand-in for CUDA, as a list that a test can count.
+"""The calls that CuPy made to the stand-in for CUDA, as a list that a test can count.
 
 >>> from fake_cuda.events import on_stand_in, recorded  # doctest: +SKIP
 >>> with recorded() as events:  # doctest: +SKIP

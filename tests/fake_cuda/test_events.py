@@ -1,4 +1,4 @@
-"""The list of events, and where it can be had."""
+"""The list of events: its counts, and its refusal outside the stand-in."""
 
 import pytest
 from fake_cuda.events import Event, Events, on_stand_in, recorded

@@ -1,4 +1,4 @@
-/* What CUDA C++ has and g++ lacks. Every kernel's source is compiled after this, see
+/* CUDA C++ has this and g++ lacks it. Every kernel's source is compiled after it, see
    python/fake_cuda_kernels.py. */
 #pragma once
 #include <algorithm>

@@ -108,6 +108,6 @@ static void replay(void* data) {
 int fake_cudaGraphLaunch(struct graph* graph, struct stream* stream) {
     fake_cuda_log("graph %d", graph->count);
     if (fake_cuda_capture_of(stream))
-        graph->users++; /* it is part of another graph from now on, and never freed */
+        graph->users++; /* another graph has it from now on, so this one is never freed */
     return fake_cuda_enqueue(stream, replay, &graph, sizeof graph);
 }

@@ -71,7 +71,7 @@ void fake_cuda_append(struct graph* graph, void (*run)(void*), const void* data,
 
 struct stream {
     int device;
-    int blocking; /* it waits for the legacy stream, and the legacy stream for it */
+    int blocking; /* this stream and the legacy stream wait for each other */
     struct capture* capture;
     struct stream* next;
 };

@@ -19,7 +19,7 @@ enum {
     SHARED_ALIGNMENT = 512,
 };
 
-/* What kernels see, see device/threads.h. */
+/* Kernels see these, see device/threads.h. */
 struct dim {
     unsigned x, y, z;
 } threadIdx, blockIdx, blockDim, gridDim;
@@ -52,7 +52,7 @@ enum fiber_state { READY, AT_WARP_BARRIER, AT_BLOCK_BARRIER, DONE }; /* device/t
 
 static struct fiber {
     void* stack;
-    void* top; /* where the fiber's registers are saved while it does not run */
+    void* top; /* the fiber's registers lie here while another one runs */
     enum fiber_state state;
 } fibers[MAX_THREADS];
 static void* scheduler; /* the same as top, for run_block */

@@ -5,16 +5,16 @@
 enum {
     /* Its threads differ only in CuPy's loop over the grid, CUPY_FOR. */
     KERNEL_IS_FLAT = 1,
-    /* It has barriers or exchanges values within a warp. */
+    /* The kernel has barriers or exchanges values within a warp. */
     KERNEL_HAS_BARRIERS = 2,
-    /* It computes in float32 and was compiled with -ftz=true. */
+    /* The kernel computes in float32 and was compiled with -ftz=true. */
     KERNEL_FLUSHES = 4,
 };
 
-/* What device/entry.h exports for a kernel. */
+/* device/entry.h exports one for each kernel. */
 struct entry {
     void (*run)(void** arguments);
-    const unsigned* sizes; /* of the arguments in bytes; 0 ends them */
+    const unsigned* sizes; /* bytes of each argument; 0 ends the list */
     int flags;
 };
 

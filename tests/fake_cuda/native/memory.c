@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGNMENT = 512 }; /* of CUDA's allocations */
+enum { ALIGNMENT = 512 }; /* CUDA's allocations have this one */
 
 struct block {
     char* address;

@@ -10,7 +10,7 @@ MULTIPLY(const struct product* p, const REAL* A, const REAL* B, REAL* C) {
     size_t n = p->n;
     size_t k = p->k;
     /* malloc(0) may return 0, so one entry more */
-    REAL* columns = malloc((m * k + 1) * sizeof(REAL)); /* of op(A) */
+    REAL* columns = malloc((m * k + 1) * sizeof(REAL)); /* op(A), column by column */
     REAL* sums = malloc((m + 1) * sizeof(REAL));
     for (size_t l = 0; l < k; l++)
         for (size_t i = 0; i < m; i++)

@@ -9,7 +9,7 @@
 enum { PAGE_SIZE = 4096, JUMP_SIZE = 12 };
 
 struct patch {
-    unsigned long offset; /* of the function to replace, from where the file is loaded */
+    unsigned long offset; /* where the function to replace lies in the loaded file */
     void* target;         /* the function to jump to; 0 ends the table */
 };
 

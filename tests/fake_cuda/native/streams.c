@@ -5,7 +5,7 @@
 
 struct event {
     int device;
-    struct capture* capture; /* of the stream on which it was last recorded */
+    struct capture* capture; /* the event was last recorded on a stream of this capture */
 };
 struct stream* fake_cuda_streams;
 

@@ -221,7 +221,7 @@ def main():
         changed,
         FAKE_CUDA_BUILT=built,
         PYTHONPATH=os.pathsep.join(path),
-        CUDA_PATH=built,  # so that no CUDA toolkit is used where there is one
+        CUDA_PATH=built,  # so that a CUDA toolkit of this machine is not used
         CUDA_HOME=built,
         CUPY_CACHE_DIR=os.path.join(built, "cupy"),
         CUPY_ACCELERATORS="",  # CUB cannot be compiled here

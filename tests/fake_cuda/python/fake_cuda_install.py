@@ -12,7 +12,7 @@ LIBRARIES = ("libcuda.so.1", "libnvrtc.so.12", "libcublas.so.12", "libcublasLt.s
 COMPILER = ctypes.CFUNCTYPE(
     None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p
 )
-_kept = []  # what C holds pointers to
+_kept = []  # C holds pointers to these, so Python must not free them
 
 
 def install(runtime):

@@ -36,7 +36,7 @@ DYNAMIC = re.compile(
 
 
 class CompilationError(Exception):
-    """What g++ said."""
+    """g++ refused a source; the message is its own."""
 
 
 def prepare(source, options):

@@ -1,13 +1,9 @@
-"""The stand-in for CUDA: in processes of its own, so that this process need not be on it."""
+"""``run``: how it refuses, and what it keeps in its cache. ``compile_check`` also."""
 
 import ast
 import importlib.machinery
-import importlib.metadata
 import importlib.util
-import json
 import os
-import platform
-import re
 import shutil
 import signal
 import subprocess
@@ -17,124 +13,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from fake_cuda.events import Event, on_stand_in
+from fake_cuda.processes import HERE, PATIENCE, ROOT, RUN, environment, run
 
-HERE = Path(__file__).resolve().parent
-RUN = HERE / "run"
-ROOT = HERE.parent.parent
-CHECKS = re.findall(r"^def check_(\w+)", (HERE / "checks.py").read_text(), re.M)
-# two processes on a busy machine with two cores compile fifty kernels within this many seconds
-PATIENCE = 300
-
-
-def problem():
-    """Why the stand-in cannot run here, or None."""
-    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
-        return "the stand-in runs on Linux on x86-64 only"
-    for tool in ("gcc", "g++", "nm"):
-        if not shutil.which(tool):
-            return f"{tool} is missing: install gcc, g++ and binutils"
-    try:
-        importlib.metadata.version("cupy-cuda12x")
-    except importlib.metadata.PackageNotFoundError:
-        return "cupy-cuda12x is not installed"
-    return None
-
-
-@pytest.fixture(scope="module", autouse=True)
-def stand_in(backends_under_test):
-    """Skip where it cannot run, unless CuPy is to be tested here on nothing else."""
-    reason = problem()
-    if reason and "cupy" in backends_under_test and on_stand_in():
-        pytest.fail(reason)
-    if reason:
-        pytest.skip(reason)
-
-
-def environment(**variables):
-    """This process's, which may itself be on the stand-in, without the stand-in's variables."""
-    kept = {name: v for name, v in os.environ.items() if not name.startswith("FAKE_CUDA_")}
-    path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**kept, "PYTHONPATH": os.pathsep.join(path), **variables}
-
-
-def run(*arguments, program=(RUN, sys.executable), cwd=None, **variables):
-    return subprocess.run(
-        [*program, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        cwd=cwd,
-        env=environment(**variables),
-    )
-
-
-# ---- CuPy on it ----
-
-
-@pytest.fixture(scope="module", params=["at once", "late"])
-def outcomes(request):
-    """Name of a check: why it failed, or None; and what else the process said."""
-    late = str(int(request.param == "late"))
-    done = run("-W", "error", HERE / "checks.py", FAKE_CUDA_DEVICES="2", FAKE_CUDA_LATE=late)
-    return dict(map(json.loads, done.stdout.splitlines())), f"exit {done.returncode}: {done.stderr}"
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_check(outcomes, name):
-    found, rest = outcomes
-    assert name in found, f"the process ended before; {rest}"
-    assert found[name] is None, found[name]
-
-
-def test_a_function_that_is_not_emulated_names_itself():
-    code = """import cupy, pytest
-with pytest.raises(Exception, match="NotSupported"):
-    cupy.cuda.runtime.memPrefetchAsync(0, 0, 0, 0)
-cupy.cuda.cublas.dnrm2(cupy.cuda.device.get_cublas_handle(), 0, 0, 1, 0)"""
-    done = run("-c", code)
-    assert "fake_cuda: cudaMemPrefetchAsync is not emulated\n" in done.stderr
-    assert "fake_cuda: cublasDnrm2_v2 is not emulated\n" in done.stderr
-    assert "CUBLASError" in done.stderr.splitlines()[-1]
-    assert done.returncode == 1
-
-
-def test_processes_of_the_process_are_on_it_also():
-    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
-    inner = "import cupy; print(cupy.cuda.runtime.getDeviceProperties(0)['name'].decode())"
-    assert run("-c", code, inner).stdout == "stand-in CUDA device (CPU)\n"
-
-
-def test_no_devices():
-    done = run("-c", "import cupy; cupy.ones(1)", FAKE_CUDA_DEVICES="0")
-    assert "cudaErrorNoDevice" in done.stderr
-
-
-# ---- the log ----
-
-LINE = re.compile(
-    r"launch \w+ \d+x\d+"
-    r"|launch thrust_\w+"
-    r"|product \w+ float(32|64) \d+x\d+x\d+ x\d+"
-    r"|copy (h2d|d2h|d2d) \d+ (sync|async)"
-    r"|memset \d+|malloc \d+|pinned \d+|module|host"
-    r"|sync (device|stream|event)"
-    r"|capture begin|capture end \d+|graph \d+"
-)
-
-
-def test_the_log_of_a_command(tmp_path):
-    code = """import os, cupy
-os.chdir("/")
-x = cupy.ones((2, 3))
-(x.sum() + cupy.sort(x)).get(), cupy.matmul(x, x.T)"""
-    (tmp_path / "log").write_text("what stands here stays\n")
-    assert run("-c", code, cwd=tmp_path, FAKE_CUDA_LOG="log").returncode == 0
-    first, *lines = (tmp_path / "log").read_text().splitlines()
-    assert first == "what stands here stays"
-    assert [line for line in lines if not LINE.fullmatch(line)] == []
-    assert {Event.parse(line).kind for line in lines} >= {"launch", "product", "copy", "sync"}
-
+pytestmark = pytest.mark.usefixtures("stand_in")
 
 # ---- errors before the command starts ----
 
@@ -233,6 +114,7 @@ def test_the_pinned_cupy_is_tested():
 
 # ---- the cache ----
 
+
 SUM = "import cupy; print(int(cupy.arange(10).sum()))"
 
 
@@ -248,7 +130,7 @@ def kernels(cache):
 
 
 @pytest.fixture
-def cache(tmp_path):
+def cache(stand_in, tmp_path):
     """A cache with the libraries of the ordinary one, and no kernels."""
     printed = run("-c", "import os; print(os.environ['FAKE_CUDA_BUILT'])").stdout
     folder = Path(printed.rstrip())

@@ -1,0 +1,9 @@
+"""Shared by the checks."""
+
+
+def is_refused(function, *args, error=Exception):
+    try:
+        function(*args)
+    except error:
+        return True
+    return False
