@@ -96,13 +96,17 @@ def cache_folder():
 
 
 def key(version, runtime):
-    """Changes with everything that the built libraries, or compiled kernels, depend on."""
+    """Changes with everything that the built libraries, or compiled kernels, depend on.
+
+    The sources count by what is in them, so two clones share a folder.
+    """
     about = runtime.stat()
     digest = hashlib.sha256(f"{version} {runtime} {about.st_size} {about.st_mtime_ns}".encode())
     digest.update(call("g++", "--version").encode())
-    for path in sorted(p for folder in SOURCES for p in folder.rglob("*.*")):
-        if path.suffix != ".pyc":
-            digest.update(str(path).encode() + path.read_bytes())
+    for folder in SOURCES:
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in (".c", ".h", ".cuh", ".py"):
+                digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
