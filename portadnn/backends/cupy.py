@@ -18,7 +18,7 @@ from portadnn.backends.base import (
     first_line,
     importing,
 )
-from portadnn.backends.survival import answers, crash_of
+from portadnn.backends.survival import answer_to, crash_of
 
 
 class CupyBackend(Backend):
@@ -121,7 +121,7 @@ def _probe(name: str, cupy: Any, device: Any) -> None:
         if not crash:
             compute(number)
             return
-        problem = f"crashed Python in its probe ({crash}; delete {answers()} to probe again)"
+        problem = f"crashed Python in its probe ({crash}; delete {answer_to(about)} to probe again)"
     except Exception as error:
         problem = f"failed its probe on {device!r} ({first_line(error)})"
     raise BackendUnavailableError(name, f"CuPy {cupy.__version__} {problem}", _advice())
