@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
 
-from portadnn.data.models import Model, load_model, save_model
+from portadnn.data.models import Model, fingerprint, load_model, save_model
 from portadnn.errors import InputError
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
@@ -26,6 +28,14 @@ def test_saving_and_loading_back(tmp_path, dtype):
     for name, p in model.parameters.items():
         np.testing.assert_array_equal(again.parameters[name], p)
     assert [p.name for p in tmp_path.iterdir()] == ["model.h5"]
+
+
+def test_a_file_of_version_1_still_loads():
+    model = load_model(Path(__file__).with_name("model-version-1.h5"))  # written at 18f94fb
+    assert fingerprint(model) == "82821b48b792d53393cb77bfb26f2bdb91dc1ab418552c3224a2ee1362160d18"
+    assert model.network == Network((12, 5, 3), "tanh", "softmax")
+    assert (model.classes, model.input_shape) == (("a", "b", "ç"), (2, 2, 3))
+    assert model.scaled is True
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -51,6 +52,15 @@ def test_it_comes_back_as_it_was(path, batch_size):
     assert len(read.digests) == 6
     assert read.environment == written.environment
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_of_version_2_still_loads():
+    bundle = read_bundle(Path(__file__).with_name("bundle-version-2.h5"))  # written at 18f94fb
+    assert [digest[:12] for digest in bundle.digests] == [
+        "5f1dc6896bdf", "b3487423ffa9", "5189369eb5ad",
+    ]  # fmt: skip
+    assert [record.step for record in bundle.records] == [0, 2]
+    assert replay(bundle, get_backend("numpy")).outcome is Outcome.PARITY
 
 
 def test_it_replays_on_every_backend(path, backend):
