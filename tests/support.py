@@ -1,12 +1,25 @@
 """What several test files share."""
 
+import contextlib
 from pathlib import Path
 
+import h5py
 import numpy as np
 from array_api_compat import array_namespace, device
 
+from portadnn.data import container
+
 CAT_TRAIN = Path(__file__).parent.parent.parent / "shared" / "data" / "train_catvnoncat.h5"
 CAT_TEST = CAT_TRAIN.with_name("test_catvnoncat.h5")
+
+
+@contextlib.contextmanager
+def resealed(path):
+    """A model or a bundle to change, which then has the SHA-256 of the change."""
+    with h5py.File(path, "a") as file:
+        yield file
+    image = path.read_bytes()[512:]
+    path.write_bytes(container._block(image) + image)
 
 
 def assert_lives_on(x, backend):

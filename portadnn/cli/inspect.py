@@ -69,7 +69,7 @@ def inspect(
     from portadnn.backends import get_backend
     from portadnn.cli.output import network_json, print_json, table_text
     from portadnn.cli.run_directory import writable_directory
-    from portadnn.data.files import atomic_path
+    from portadnn.data.files import whole_file
     from portadnn.diagnostics import layer_signals, unit_activity
     from portadnn.errors import InputError
     from portadnn.network.choice import check_whole
@@ -96,8 +96,8 @@ def inspect(
                     arrays["X"], placed, Y=arrays["Y"], init=drawn, **given
                 )
                 units[name] = unit_activity(arrays["X"], placed, **given)
-        with atomic_path(plot) as path:
-            figure_of(signals).savefig(path, dpi=120)
+        with whole_file(plot) as file:
+            figure_of(signals).savefig(file, format=plot.suffix[1:].lower(), dpi=120)
     if as_json:
         layers = {name: _rows(signals[name], units[name]) for name in signals}
         print_json(

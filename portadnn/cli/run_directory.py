@@ -93,21 +93,21 @@ def write_run(
     """Model, configuration, history and curves, each whole or not there."""
     import portadnn
     from portadnn.cli.output import finite
-    from portadnn.data.files import atomic_path
+    from portadnn.data.files import whole_file
     from portadnn.data.models import save_model
     from portadnn.plots import training_curves
 
     files = {what: directory / name for what, name in FILES.items()}
     save_model(model, files["model"])
-    with atomic_path(files["config"]) as path:
+    with whole_file(files["config"]) as file:
         where = _WHERE[config.arithmetic]
         header = _HEADER.format(version=portadnn.__version__, where=where, name=FILES["config"])
-        path.write_text(header + "\n" + config.to_toml(), encoding="utf-8")
-    with atomic_path(files["history"]) as path:
-        path.write_text(json.dumps(finite(record), indent=2, allow_nan=False) + "\n")
+        file.write((header + "\n" + config.to_toml()).encode())
+    with whole_file(files["history"]) as file:
+        file.write((json.dumps(finite(record), indent=2, allow_nan=False) + "\n").encode())
     if rows:
-        with atomic_path(files["cost_curve"]) as path:
-            training_curves(rows).savefig(path, format="png", dpi=120)
+        with whole_file(files["cost_curve"]) as file:
+            training_curves(rows).savefig(file, format="png", dpi=120)
     else:
         files.pop("cost_curve").unlink(missing_ok=True)  # an older run's
     return {what: str(path) for what, path in files.items()}
@@ -117,7 +117,7 @@ def write_figures(
     directory: Path, model: Model, examples: Dataset, prediction: Prediction
 ) -> dict[str, str]:
     """Confusion matrix, and where examples are images the worst mistakes and the first weights."""
-    from portadnn.data.files import atomic_path
+    from portadnn.data.files import whole_file
     from portadnn.plots import confusion_matrix, first_layer_weights, is_image, mistakes
 
     assert examples.labels is not None
@@ -141,8 +141,8 @@ def write_figures(
     for what, name in FIGURES.items():
         if what in figures:
             files[what] = str(directory / name)
-            with atomic_path(directory / name) as path:
-                figures[what].savefig(path, format="png", dpi=120)
+            with whole_file(directory / name) as file:
+                figures[what].savefig(file, format="png", dpi=120)
         else:
             (directory / name).unlink(missing_ok=True)  # an older run's
     return files

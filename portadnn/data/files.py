@@ -1,61 +1,103 @@
-"""Files that are either whole or not there, and HDF5 that is read with suspicion."""
+"""How a file is written, whole or not at all, and HDF5 that is read with suspicion."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import h5py
 import numpy as np
 
 from portadnn.errors import InputError
 
+# Windows does not have these. Without O_NONBLOCK, opening a pipe waits for a writer
+_NEW = getattr(os, "O_NOFOLLOW", 0)
+_OLD = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A path to write to, renamed to ``path`` when the block ends well, removed when it does not.
+def whole_file(path: str | os.PathLike[str]) -> Iterator[io.BytesIO]:
+    """A file in memory that replaces ``path`` when the block ends well.
 
-    A reader sees the old file or the new one, whatever happens in between.
+    A reader sees the old file or the new one, whatever happens in between; see docs/file-format.md.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written. The old file is as it was, and nothing else is left.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    content = io.BytesIO()
+    yield content
+    temporary = path.parent / f".portadnn-{secrets.token_hex(16)}.tmp"
     try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} is a directory or a device: expected the name of a file")
+        with open(temporary, "xb", opener=lambda p, flags: os.open(p, flags | _NEW, 0o666)) as file:
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        what = f"there is no directory {path.parent}" if missing else error.strerror
+        raise InputError(f"{path} cannot be written ({what}): choose another place") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # after the rename there is none
+            temporary.unlink()
+    with contextlib.suppress(OSError):  # Windows and some file systems cannot; the file is there
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
 
 @contextlib.contextmanager
-def open_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
-    """An HDF5 file to read; whatever is wrong with it is an InputError that names it."""
-    path = Path(path)
+def open_regular(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file to read as bytes; InputError if it cannot be read or is not a regular file."""
     try:
-        with path.open("rb"):
-            pass
+        with open(path, "rb", opener=lambda p, flags: os.open(p, flags | _OLD)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InputError(f"{path} is a pipe or a device: expected a regular file")
+            yield file
     except OSError as error:
         what = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise InputError(f"{path}: {what}: expected an HDF5 file") from error
+
+
+@contextlib.contextmanager
+def open_hdf5(path: str | os.PathLike[str], image: bytes | None = None) -> Iterator[h5py.File]:
+    """An HDF5 file to read; whatever is wrong with it is an InputError that names it.
+
+    Parameters
+    ----------
+    image : bytes, optional
+        What the file holds, if it was read before: then the path is only a name.
+    """
+    options = {} if image is None else {"driver": "fileobj", "fileobj": io.BytesIO(image)}
+    if image is None:
+        with open_regular(path):
+            pass
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(path, "r", **options)
     except OSError as error:
-        kind = "is a damaged HDF5 file" if h5py.is_hdf5(path) else "is not an HDF5 file"
+        is_hdf5 = image is not None or h5py.is_hdf5(path)
+        kind = "is a damaged HDF5 file" if is_hdf5 else "is not an HDF5 file"
         raise InputError(f"{path} {kind} ({error})") from error
     with file:
         try:
             yield file
         except InputError:
             raise
-        except (
-            OSError,
-            RuntimeError,
-            KeyError,
-            TypeError,
-        ) as error:  # what h5py raises of damaged content
+        except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
+            # h5py raises all of these when the content is damaged
             raise InputError(f"{path} is damaged: {error}") from error
 
 
@@ -90,11 +132,20 @@ def read_array(file: h5py.File, name: str, *, kinds: str, expected: str) -> np.n
         raise InputError(f"{where} is kept in other files: expected {expected}")
     if found.dtype.kind not in kinds:
         raise InputError(f"{where} has dtype {found.dtype}: expected {expected}")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if found.size is None or found.nbytes > memory:
-        size = "no size" if found.size is None else f"{found.nbytes / 2**30:.1f} GiB"
-        raise InputError(
-            f"{where} has shape {found.shape} and {size}, more than this machine's "
-            f"{memory / 2**30:.1f} GiB: expected {expected}"
-        )
+    if found.size is None:
+        raise InputError(f"{where} has shape {found.shape} and no size: expected {expected}")
+    check_size(f"{where} has shape {found.shape} and", found.nbytes, expected)
     return found[()]
+
+
+def check_size(what: str, size: int, expected: str) -> None:
+    """Raise InputError if so many bytes are more than the machine's memory."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows does not tell
+        memory = 2**36
+    if size > memory:
+        raise InputError(
+            f"{what} {size / 2**30:.1f} GiB, more than this machine's {memory / 2**30:.1f} GiB: "
+            f"expected {expected}"
+        )

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from portadnn.data.dataset import Dataset
-from portadnn.data.files import atomic_path, open_hdf5, read_array
+from portadnn.data.files import open_hdf5, read_array, whole_file
 from portadnn.errors import InputError
 
 SPLITS = ("train", "test")
@@ -96,7 +96,7 @@ def load_digits() -> tuple[Dataset, Dataset]:
 
 def write_dataset(path: str | os.PathLike[str], **splits: Dataset) -> None:
     """Write datasets in the same layout: ``write_dataset(path, train=..., test=...)``."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with whole_file(path) as content, h5py.File(content, "w") as file:
         for split, data in splits.items():
             file.create_dataset(f"{split}_set_x", data=data.examples, compression="gzip")
             if data.labels is not None:

@@ -7,16 +7,15 @@ import math
 import os
 from dataclasses import dataclass
 
-import h5py
 import numpy as np
 
+from portadnn.data.container import Container
 from portadnn.data.digest import digest
-from portadnn.data.files import atomic_path, open_hdf5, read_array
+from portadnn.data.files import read_array
 from portadnn.errors import InputError
 from portadnn.network.spec import Network
 
-_FORMAT = "portadnn model"
-_VERSION = 1
+_CONTAINER = Container("portadnn model", "portadnn train", plain=1, sealed=(2,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,19 +75,19 @@ def fingerprint(model: Model) -> str:
 
 
 def save_model(model: Model, path: str | os.PathLike[str]) -> None:
-    """Write a model to an HDF5 file, whole or not at all.
+    """Write a model to an HDF5 file, whole or not at all; docs/file-format.md describes it.
 
-    The root's attributes hold format, version, network, classes and input shape (these three as
-    JSON), and whether uint8 was scaled; the group ``parameters`` holds one dataset per parameter.
+    Raises
+    ------
+    InputError
+        If the file cannot be written. The old file is as it was, and nothing else is left.
     """
     network = {
         "layer_dims": model.network.layer_dims,
         "activations": model.network.activations,
         "head": model.network.head,
     }
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["format"] = _FORMAT
-        file.attrs["version"] = _VERSION
+    with _CONTAINER.create(path) as file:
         file.attrs["network"] = json.dumps(network)
         file.attrs["classes"] = json.dumps(model.classes)
         file.attrs["input_shape"] = json.dumps(model.input_shape)
@@ -105,28 +104,18 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     InputError
         If the file is not a model, or a part of it is missing, damaged or does not fit.
     """
-    with open_hdf5(path) as file:
-        if file.attrs.get("format") != _FORMAT:
-            raise InputError(f"{path} is not a portadnn model: expected a file of `portadnn train`")
-        version = file.attrs.get("version")
-        if version != _VERSION:
-            raise InputError(
-                f"{path} is a model of format version {version}: this portadnn reads {_VERSION}"
+    with _CONTAINER.open(path) as file:
+        network = Network(**json.loads(file.attrs["network"]))
+        classes = tuple(map(str, json.loads(file.attrs["classes"])))
+        input_shape = tuple(map(int, json.loads(file.attrs["input_shape"])))
+        parameters = {
+            name: read_array(
+                file, f"parameters/{name}", kinds="f", expected=f"weights of shape {shape}"
             )
-        try:
-            network = Network(**json.loads(file.attrs["network"]))
-            classes = tuple(map(str, json.loads(file.attrs["classes"])))
-            input_shape = tuple(map(int, json.loads(file.attrs["input_shape"])))
-            parameters = {
-                name: read_array(
-                    file, f"parameters/{name}", kinds="f", expected=f"weights of shape {shape}"
-                )
-                for name, shape in network.shapes.items()
-            }
-            _check_values(parameters)
-            return Model(network, parameters, classes, input_shape, bool(file.attrs["scaled"]))
-        except (InputError, TypeError, ValueError, KeyError) as error:
-            raise InputError(f"{path} is a damaged model: {error}") from error
+            for name, shape in network.shapes.items()
+        }
+        _check_values(parameters)
+        return Model(network, parameters, classes, input_shape, bool(file.attrs["scaled"]))
 
 
 def _check_values(parameters: dict[str, np.ndarray]) -> None:

@@ -12,8 +12,9 @@ import h5py
 import numpy as np
 
 from portadnn.backends import Backend, environment
+from portadnn.data.container import Container
 from portadnn.data.digest import digest
-from portadnn.data.files import atomic_path, open_hdf5, read_array
+from portadnn.data.files import read_array
 from portadnn.errors import InputError
 from portadnn.network.spec import Network
 from portadnn.parity.bounds import declared_format
@@ -23,8 +24,7 @@ from portadnn.parity.plan import Plan, sampled_plan
 from portadnn.parity.run import Run, StepRecord, dtype_of, watch
 from portadnn.training.recipe import Recipe
 
-_FORMAT = "portadnn parity bundle"
-_VERSION = 2
+_CONTAINER = Container("portadnn parity bundle", "portadnn parity record", plain=2, sealed=(3,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ def record_bundle(
     Raises
     ------
     InputError
-        If a step is not of the run or the mode does not fit the dtype.
+        If a step is not of the run, the mode does not fit the dtype, or the file cannot be written.
     """
     keep = sampled_plan(run.steps).full if keep is None else keep
     _check_kept(sorted(keep), run.steps)
@@ -137,9 +137,7 @@ def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
             if not (name in declared and _same_bits(x, declared[name])):
                 arrays[f"steps/{record.step}/{name}"] = x
     text = json.dumps(header, sort_keys=True)
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["format"] = _FORMAT
-        file.attrs["version"] = _VERSION
+    with _CONTAINER.create(path) as file:
         # a header of many digests is larger than an attribute may be
         file.create_dataset("header", data=np.frombuffer(text.encode(), dtype=np.uint8))
         for name, x in arrays.items():
@@ -156,21 +154,8 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     InputError
         If the file is not a bundle, is truncated or altered, or its parts do not fit together.
     """
-    with open_hdf5(path) as file:
-        if str(file.attrs.get("format")) != _FORMAT:
-            raise InputError(
-                f"{path} is not a parity bundle: expected a file of `portadnn parity record`"
-            )
-        if str(file.attrs.get("version")) != str(_VERSION):
-            raise InputError(
-                f"{path} is a bundle of format version {file.attrs.get('version')}: "
-                f"this portadnn reads {_VERSION}"
-            )
-        try:
-            with np.errstate(all="ignore"):  # what is damaged is told by its digest
-                return _read(file)
-        except (InputError, TypeError, ValueError, KeyError, OverflowError) as error:
-            raise InputError(f"{path} is a damaged bundle: {error}") from error
+    with _CONTAINER.open(path) as file, np.errstate(all="ignore"):
+        return _read(file)  # its digests tell what of an old file is damaged
 
 
 def _read(file: h5py.File) -> Bundle:

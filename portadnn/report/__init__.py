@@ -6,7 +6,7 @@ import os
 from html import escape
 from importlib.resources import files
 
-from portadnn.data.files import atomic_path
+from portadnn.data.files import whole_file
 from portadnn.parity.compare import Comparison
 from portadnn.report import sections
 
@@ -26,8 +26,8 @@ def write_report(comparison: Comparison, path: str | os.PathLike[str]) -> None:
         An existing file is replaced.
     """
     page = render(comparison)
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    with whole_file(path) as file:
+        file.write(page.encode())
 
 
 def render(comparison: Comparison) -> str:

@@ -2,10 +2,10 @@
 
 import json
 
-import h5py
 import numpy as np
 import pytest
 from cli.test_cli import run
+from support import resealed
 
 QUICK = ["--steps", 3, "--layers", "5", "--no-noise"]
 
@@ -66,7 +66,7 @@ def test_record_and_replay(capsys, tmp_path):
     code, _, err = run(capsys, "parity", "record", "--out", path, *QUICK[:4])
     assert code == 2
     assert "add --overwrite" in err
-    with h5py.File(path, "a") as file:
+    with resealed(path) as file:
         file["steps/2/W1"][0, 0] += 1e-5
     code, out, err = run(capsys, "parity", "replay", path)
     assert (code, out) == (2, "")

@@ -3,6 +3,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from support import resealed
 
 from portadnn.data.models import Model, fingerprint, load_model, save_model
 from portadnn.errors import InputError
@@ -52,7 +53,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def change(path, name, value):
-    with h5py.File(path, "a") as file:
+    with resealed(path) as file:
         if name in file.attrs:
             file.attrs[name] = value
         else:
@@ -65,7 +66,7 @@ def change(path, name, value):
     ("name", "value", "message"),
     [
         ("format", "other", "is not a portadnn model"),
-        ("version", 99, "model of format version 99: this portadnn reads 1"),
+        ("version", 99, "model of format version 99 with a SHA-256: this portadnn reads 2"),
         ("network", "{}", "damaged model"),
         ("network", "not json", "damaged model"),
         ("network", '{"layer_dims": [12, -5, 3]}', "layer 1 has width -5"),

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from parity.test_compare import make_run
+from support import resealed
 
 from portadnn.backends import get_backend
 from portadnn.errors import InputError
@@ -113,7 +114,7 @@ def test_digests_see_signs_and_order():
 
 def test_a_weight_changed_in_the_file_is_refused(path):
     recorded(path)
-    with h5py.File(path, "a") as file:
+    with resealed(path) as file:
         file["steps/2/W1"][0, 0] += 1e-5
     with pytest.raises(InputError, match="step 2 is not the one that was recorded"):
         read_bundle(path)
@@ -144,7 +145,7 @@ def test_a_weight_changed_before_the_digests_were_made_is_caught(path):
 )
 def test_every_part_is_guarded(path, name):
     recorded(path)
-    with h5py.File(path, "a") as file:
+    with resealed(path) as file:
         x = file[name][()]
         del file[name]
         file[name] = np.asarray(x + np.asarray(1e-3, x.dtype))
@@ -155,7 +156,7 @@ def test_every_part_is_guarded(path, name):
 @pytest.mark.parametrize("name", ["header", "run/X", "steps/1/dW2"])
 def test_missing_parts(path, name):
     recorded(path)
-    with h5py.File(path, "a") as file:
+    with resealed(path) as file:
         del file[name]
     with pytest.raises(InputError, match=f"{name} is missing"):
         read_bundle(path)
@@ -164,7 +165,7 @@ def test_missing_parts(path, name):
 def test_other_files(path, tmp_path):
     with h5py.File(path, "w") as file:
         file["train_set_x"] = np.zeros((2, 2))
-    with pytest.raises(InputError, match="is not a parity bundle"):
+    with pytest.raises(InputError, match="is not a portadnn parity bundle"):
         read_bundle(path)
     with pytest.raises(InputError, match="No such file|no such file"):
         read_bundle(tmp_path / "absent.h5")

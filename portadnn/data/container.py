@@ -1,0 +1,122 @@
+"""The container of our own files: an HDF5 image behind a block that tells whether it is whole.
+
+docs/file-format.md describes every byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import h5py
+
+from portadnn.data.files import check_size, open_hdf5, open_regular, whole_file
+from portadnn.errors import InputError
+
+# like PNG's and HDF5's own: it shows a transfer as text, and a lost eighth bit
+_MAGIC = b"\x89DNN\r\n\x1a\n"
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_VERSION = 1
+_FIELDS = struct.Struct("<8sQQ32s")  # magic, version, the image's length and SHA-256
+_BLOCK = 512  # bytes; the smallest userblock of HDF5, zero after the fields
+
+
+@dataclass(frozen=True)
+class Container:
+    """A kind of our own files.
+
+    Parameters
+    ----------
+    format : str
+        Names the kind in the file; its last word names it in messages.
+    command : str
+        The command that writes such files, for messages.
+    plain : int
+        The version of the content that was written before there was the block.
+    sealed : tuple of int
+        The versions that are read behind the block. The last one is written.
+    """
+
+    format: str
+    command: str
+    plain: int
+    sealed: tuple[int, ...]
+
+    @contextlib.contextmanager
+    def create(self, path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+        """An HDF5 file in memory that replaces ``path`` as ``whole_file`` does."""
+        with whole_file(path) as content:
+            # the oldest layout is the one that every tool reads, and it keeps no times
+            with h5py.File(content, "w", libver="earliest", userblock_size=_BLOCK) as file:
+                file.attrs["format"] = self.format
+                file.attrs["version"] = self.sealed[-1]
+                yield file
+            whole = content.getbuffer()
+            whole[:_BLOCK] = _block(whole[_BLOCK:])
+
+    @contextlib.contextmanager
+    def open(self, path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+        """The HDF5 file in ``path``, read once into memory and checked before it is parsed.
+
+        Raises
+        ------
+        InputError
+            If it is not a file of this kind, or is damaged; also for what is raised in the block.
+        """
+        content, sealed = _read(path)
+        noun = self.format.split()[-1]
+        with open_hdf5(path, content) as file:
+            if str(file.attrs.get("format")) != self.format:
+                raise InputError(
+                    f"{path} is not a {self.format}: expected a file of `{self.command}`"
+                )
+            version = str(file.attrs.get("version"))
+            # a file that lost its block does not pass for an old one
+            known, how = (self.sealed, "with") if sealed else ((self.plain,), "without")
+            if version not in map(str, known):
+                raise InputError(
+                    f"{path} is a {noun} of format version {version} {how} a SHA-256: "
+                    f"this portadnn reads {', '.join(map(str, known))}"
+                )
+            try:
+                yield file
+            except (TypeError, ValueError, LookupError, OverflowError) as error:
+                raise InputError(f"{path} is a damaged {noun}: {error}") from error
+
+
+def _block(image: memoryview) -> bytes:
+    """The 512 bytes that precede an image."""
+    fields = _FIELDS.pack(_MAGIC, _VERSION, len(image), hashlib.sha256(image).digest())
+    return fields.ljust(_BLOCK, b"\0")
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[bytes, bool]:
+    """The content of a file, and whether it has a block, which then fits the rest."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        check_size(f"{path} has", size, "a model or a bundle")
+        block = file.read(_BLOCK)
+        if block.startswith(_HDF5):
+            return block + file.read(), False
+        if not block.startswith(_MAGIC):
+            raise InputError(f"{path} is not an HDF5 file of portadnn, or its beginning is damaged")
+        if len(block) < _BLOCK:
+            raise InputError(f"{path} is damaged: it ends within its first {_BLOCK} bytes")
+        _, version, length, _ = _FIELDS.unpack_from(block)
+        if version != _VERSION:
+            raise InputError(
+                f"{path} is a container of version {version}: this portadnn reads {_VERSION}"
+            )
+        if length != size - _BLOCK:
+            raise InputError(
+                f"{path} is damaged: it holds {size - _BLOCK} bytes of HDF5 but was written with "
+                f"{length}"
+            )
+        content = block + file.read()
+    if block != _block(memoryview(content)[_BLOCK:]):
+        raise InputError(f"{path} is damaged: its SHA-256 is not the one that it was written with")
+    return content, True

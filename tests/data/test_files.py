@@ -1,0 +1,318 @@
+"""A file is replaced whole or not at all, whatever goes wrong in between."""
+
+import json
+import os
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from portadnn.data import files
+from portadnn.data.files import open_hdf5, whole_file
+from portadnn.errors import InputError
+
+
+def write(path, content):
+    with whole_file(path) as file:
+        file.write(content)
+
+
+def test_the_new_file_takes_the_place_of_the_old_one(tmp_path):
+    path = tmp_path / "a.txt"
+    for content in (b"old", b"", b"new" * 1000):
+        write(path, content)
+        assert path.read_bytes() == content
+    umask = os.umask(0)
+    os.umask(umask)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_block_that_fails_writes_nothing(tmp_path):
+    def half():
+        with whole_file(tmp_path / "a.txt") as file:
+            file.write(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        half()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("absent/a.txt", r"absent/a.txt cannot be written \(there is no directory .*absent\)"),
+        (".", "is a directory or a device"),
+        ("folder", "folder is a directory or a device: expected the name of a file"),
+        ("link-to-folder", "link-to-folder is a directory or a device"),
+        ("pipe", "pipe is a directory or a device"),
+        ("file/a.txt", r"file/a.txt cannot be written \(Not a directory\)"),
+        ("n" * 256, r"n cannot be written \(File name too long\): choose another place$"),
+    ],
+)
+def test_where_no_file_can_be(tmp_path, name, message):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "link-to-folder").symlink_to("folder")
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(p.name for p in tmp_path.iterdir())
+    with pytest.raises(InputError, match=message) as caught:
+        write(tmp_path / name, b"new")
+    assert "\n" not in str(caught.value)
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+    assert list((tmp_path / "folder").iterdir()) == []
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_a_device_is_not_replaced():
+    with pytest.raises(InputError, match="/dev/null is a directory or a device"):
+        write("/dev/null", b"new")
+
+
+@pytest.mark.parametrize("target", ["old", "link", "absent"])
+def test_a_link_is_replaced_and_not_followed(tmp_path, target):
+    (tmp_path / "old").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(target)
+    write(tmp_path / "link", b"new")
+    assert not (tmp_path / "link").is_symlink()
+    assert (tmp_path / "link").read_bytes() == b"new"
+    assert (tmp_path / "old").read_bytes() == b"old"
+
+
+def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(tmp_path, monkeypatch):
+    (tmp_path / "victim").write_bytes(b"old")
+    monkeypatch.setattr(files.secrets, "token_hex", lambda n: "guessed")
+    (tmp_path / ".portadnn-guessed.tmp").symlink_to("victim")
+    with pytest.raises(InputError, match="cannot be written .File exists."):
+        write(tmp_path / "a.txt", b"new")
+    assert (tmp_path / "victim").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("call", ["open", "fsync", "replace"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(5, "Input/output error")])
+@pytest.mark.parametrize("late", [False, True])
+def test_whatever_fails_the_file_is_old_or_new(tmp_path, monkeypatch, call, error, late):
+    path = tmp_path / "a.txt"
+    write(path, b"old")
+    real = getattr(os, call)
+
+    def failing(*arguments, **options):
+        if late:
+            real(*arguments, **options)
+        raise error
+
+    monkeypatch.setattr(os, call, failing)
+    with pytest.raises((KeyboardInterrupt, InputError)) as caught:
+        write(path, b"new")
+    monkeypatch.undo()
+    if caught.type is InputError:
+        assert str(caught.value) == (
+            f"{path} cannot be written (Input/output error): choose another place"
+        )
+    assert path.read_bytes() == (b"new" if (call, late) == ("replace", True) else b"old")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_bytes_are_on_the_disk_before_the_name(tmp_path, monkeypatch):
+    calls = []
+    fsync, replace = os.fsync, os.replace
+
+    def watched_fsync(number):
+        calls.append(("fsync", os.readlink(f"/proc/self/fd/{number}")))
+        fsync(number)
+
+    def watched_replace(old, new):
+        calls.append(("replace", str(old)))
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "replace", watched_replace)
+    write(tmp_path / "a.txt", b"new")
+    temporary = calls[0][1]
+    assert temporary.startswith(f"{tmp_path}/.portadnn-")
+    assert calls == [("fsync", temporary), ("replace", temporary), ("fsync", str(tmp_path))]
+
+
+def test_a_directory_that_cannot_be_synced_does_not_matter(tmp_path, monkeypatch):
+    fsync = os.fsync
+
+    def refusing(number):
+        if os.path.isdir(f"/proc/self/fd/{number}"):
+            raise OSError(22, "Invalid argument")
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", refusing)
+    write(tmp_path / "a.txt", b"new")
+    assert (tmp_path / "a.txt").read_bytes() == b"new"
+
+
+def test_a_system_with_less_than_posix(tmp_path):
+    program = (
+        "import os, sys\n"
+        "import numpy, h5py\n"
+        "for name in 'O_NOFOLLOW O_NONBLOCK O_NOCTTY sysconf'.split():\n"
+        "    delattr(os, name)\n"
+        "import portadnn as dnn\n"
+        "model = dnn.train(dnn.load_digits()[0], layers=[2], epochs=1, rng=3, backend='numpy')\n"
+        "dnn.save_model(model, sys.argv[1])\n"
+        "print(dnn.fingerprint(dnn.load_model(sys.argv[1])) == dnn.fingerprint(model))\n"
+    )
+    command = [sys.executable, "-c", program, tmp_path / "model.h5"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "True\n", done.stderr
+
+
+@pytest.mark.parametrize("kind", ["pipe", "/dev/zero", "folder", "absent", "loop"])
+def test_only_regular_files_are_read(tmp_path, kind):
+    os.mkfifo(tmp_path / "pipe")  # nobody writes to it: an ordinary open would wait for ever
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    message = {"folder": "Is a directory", "absent": "no such file", "loop": "Too many levels"}
+    message = message.get(kind, "is a pipe or a device: expected a regular file")
+    with pytest.raises(InputError, match=message), open_hdf5(tmp_path / kind):
+        pass
+
+
+def test_an_image_in_memory_goes_by_the_name_of_its_file(tmp_path):
+    with whole_file(tmp_path / "a.h5") as content, h5py.File(content, "w") as file:
+        file["x"] = np.arange(3)
+    image = (tmp_path / "a.h5").read_bytes()
+    with open_hdf5("/absent/ä.h5", image) as file:
+        assert file.filename == "/absent/ä.h5"
+        np.testing.assert_array_equal(file["x"], [0, 1, 2])
+    with pytest.raises(InputError, match="ä.h5 is a damaged HDF5 file"), open_hdf5("ä.h5", b"no"):
+        pass
+
+
+FULL = """
+import json, os, pathlib, resource, subprocess, sys
+
+import numpy as np
+
+from portadnn.data.models import Model, save_model
+from portadnn.errors import InputError
+from portadnn.network.spec import Network
+
+def model(width):
+    network, rng = Network((12, width, 3), "tanh", "softmax"), np.random.default_rng(width)
+    parameters = {name: rng.normal(size=shape) for name, shape in network.shapes.items()}
+    return Model(network, parameters, ("a", "b", "c"), (12,))
+
+kind, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+path, whole = folder / "model.h5", folder.parent / "whole.h5"
+save_model(model(5), whole)
+old = whole.read_bytes()
+save_model(model(2000), whole)
+new = whole.read_bytes()
+page = os.sysconf("SC_PAGE_SIZE")
+pages = len(new) // page
+if kind == "tmpfs":  # in pages, beside the old file
+    sizes = [-(-len(old) // page) + max(0, pages - 50) + i for i in range(100)]
+elif kind == "limit":
+    near = [len(new) + i for i in range(-20, 20)]
+    sizes = [0, 1, 511, 512, 513, *near, *(len(new) * i // 28 for i in range(1, 56))]
+else:
+    sizes = [0]
+outcomes = []
+for size in sizes:
+    if kind == "tmpfs":
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size * page}", "tmpfs", folder],
+                       check=True)
+    path.write_bytes(old)
+    if kind == "read-only":
+        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+    if kind == "denied":
+        os.chmod(folder, 0o555)
+    child = os.fork()
+    if child == 0:
+        if kind == "limit":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        if kind == "denied" and os.getuid() == 0:
+            os.chdir(folder)
+            path = pathlib.Path("model.h5")
+            os.setuid(65534)
+        try:
+            save_model(model(2000), path)
+        except InputError as error:
+            print(str(error).replace(str(folder), "FOLDER"), file=sys.stderr, flush=True)
+            os._exit(3)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    left = sorted(os.listdir(folder))
+    content = path.read_bytes()
+    if kind == "denied":
+        os.chmod(folder, 0o755)
+    if kind == "tmpfs":
+        subprocess.run(["umount", folder], check=True)
+    state = "old" if content == old else "new" if content == new else "lost"
+    outcomes.append([os.waitstatus_to_exitcode(status), state, left])
+print(json.dumps(outcomes))
+"""
+
+
+def outcomes_of(kind, folder):
+    """What became of every save (exit code, content, files), and the distinct messages."""
+    command = [sys.executable, "-c", FULL, kind, folder]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), set(done.stderr.splitlines())
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A folder where a file system of memory is mounted, and mounted again as a test likes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        pytest.skip(f"mount cannot be run: {error}")
+    if done.returncode != 0:
+        pytest.skip(f"tmpfs cannot be mounted here: {done.stderr.strip()}")
+    yield folder
+    while os.path.ismount(folder):
+        subprocess.run(["umount", folder], check=True)
+
+
+def assert_each_is_old_or_new(outcomes):
+    for outcome in outcomes:
+        assert outcome in ([0, "new", ["model.h5"]], [3, "old", ["model.h5"]])
+
+
+def test_100_sizes_of_a_full_disk(disk):
+    outcomes, messages = outcomes_of("tmpfs", disk)
+    assert_each_is_old_or_new(outcomes)
+    failed = [code for code, *_ in outcomes].count(3)
+    assert len(outcomes) == 100
+    assert 20 < failed < 80
+    assert messages == {
+        "FOLDER/model.h5 cannot be written (No space left on device): choose another place"
+    }
+
+
+def test_100_limits_of_a_files_size(tmp_path):
+    (tmp_path / "folder").mkdir()
+    outcomes, messages = outcomes_of("limit", tmp_path / "folder")
+    assert_each_is_old_or_new(outcomes)
+    assert [code for code, *_ in outcomes[:45]] == [3] * 25 + [0] * 20  # to the byte
+    assert len(outcomes) == 100
+    assert messages == {"FOLDER/model.h5 cannot be written (File too large): choose another place"}
+
+
+def test_a_read_only_file_system(disk):
+    outcomes, messages = outcomes_of("read-only", disk)
+    assert outcomes == [[3, "old", ["model.h5"]]]
+    (message,) = messages
+    assert "model.h5 cannot be written (Read-only file system)" in message
+
+
+def test_a_directory_that_is_another_users(tmp_path):
+    (tmp_path / "folder").mkdir()
+    outcomes, messages = outcomes_of("denied", tmp_path / "folder")
+    assert outcomes == [[3, "old", ["model.h5"]]]
+    (message,) = messages
+    assert "model.h5 cannot be written (Permission denied)" in message
