@@ -11,6 +11,7 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import h5py
 
@@ -39,22 +40,29 @@ class Container:
         The version of the content that was written before there was the block.
     sealed : tuple of int
         The versions that are read behind the block. The last one is written.
+    packed : bool
+        Whether arrays of more than 1,000 values are compressed.
     """
 
     format: str
     command: str
     plain: int
     sealed: tuple[int, ...]
+    packed: bool = False
 
-    @contextlib.contextmanager
-    def create(self, path: str | os.PathLike[str]) -> Iterator[h5py.File]:
-        """An HDF5 file in memory that replaces ``path`` as ``whole_file`` does."""
+    def write(
+        self, path: str | os.PathLike[str], attributes: dict[str, Any], arrays: dict[str, Any]
+    ) -> None:
+        """Replace ``path`` by a file of these attributes and arrays, as ``whole_file`` does."""
         with whole_file(path) as content:
+            # libhdf5 crashes if memory ends while it writes, so first see that there is enough
+            bytes(2 * sum(x.nbytes for x in arrays.values()) + 2**23)
             # the oldest layout is the one that every tool reads, and it keeps no times
             with h5py.File(content, "w", libver="earliest", userblock_size=_BLOCK) as file:
-                file.attrs["format"] = self.format
-                file.attrs["version"] = self.sealed[-1]
-                yield file
+                file.attrs.update({"format": self.format, "version": self.sealed[-1], **attributes})
+                for name, x in arrays.items():
+                    gzip = "gzip" if self.packed and x.size > 1000 else None
+                    file.create_dataset(name, data=x, compression=gzip, shuffle=bool(gzip))
             whole = content.getbuffer()
             whole[:_BLOCK] = _block(whole[_BLOCK:])
 

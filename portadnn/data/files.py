@@ -34,9 +34,9 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[io.BytesIO]:
     """
     path = Path(path)
     content = io.BytesIO()
-    yield content
     temporary = path.parent / f".portadnn-{secrets.token_hex(16)}.tmp"
     try:
+        yield content
         if path.exists() and not path.is_file():
             raise InputError(f"{path} is a directory or a device: expected the name of a file")
         with open(temporary, "xb", opener=lambda p, flags: os.open(p, flags | _NEW, 0o666)) as file:
@@ -45,9 +45,10 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[io.BytesIO]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        what = f"there is no directory {path.parent}" if missing else error.strerror
+        what = error.strerror or error
         raise InputError(f"{path} cannot be written ({what}): choose another place") from error
+    except MemoryError as error:
+        raise InputError(f"{path} cannot be written: there is not enough memory") from error
     finally:
         with contextlib.suppress(OSError):  # after the rename there is none
             temporary.unlink()

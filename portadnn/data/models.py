@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -82,18 +82,14 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
     InputError
         If the file cannot be written. The old file is as it was, and nothing else is left.
     """
-    network = {
-        "layer_dims": model.network.layer_dims,
-        "activations": model.network.activations,
-        "head": model.network.head,
+    attributes = {
+        "network": json.dumps(asdict(model.network)),
+        "classes": json.dumps(model.classes),
+        "input_shape": json.dumps(model.input_shape),
+        "scaled": model.scaled,
     }
-    with _CONTAINER.create(path) as file:
-        file.attrs["network"] = json.dumps(network)
-        file.attrs["classes"] = json.dumps(model.classes)
-        file.attrs["input_shape"] = json.dumps(model.input_shape)
-        file.attrs["scaled"] = model.scaled
-        for name, p in model.parameters.items():
-            file.create_dataset(f"parameters/{name}", data=p)
+    arrays = {f"parameters/{name}": p for name, p in model.parameters.items()}
+    _CONTAINER.write(path, attributes, arrays)
 
 
 def load_model(path: str | os.PathLike[str]) -> Model:

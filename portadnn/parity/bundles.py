@@ -24,7 +24,7 @@ from portadnn.parity.plan import Plan, sampled_plan
 from portadnn.parity.run import Run, StepRecord, dtype_of, watch
 from portadnn.training.recipe import Recipe
 
-_CONTAINER = Container("portadnn parity bundle", "portadnn parity record", plain=2, sealed=(3,))
+_CONTAINER = Container("portadnn parity bundle", "portadnn parity record", 2, (3,), packed=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,14 +136,9 @@ def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
             # the data is in the file once; a step that saw other data brings its own
             if not (name in declared and _same_bits(x, declared[name])):
                 arrays[f"steps/{record.step}/{name}"] = x
-    text = json.dumps(header, sort_keys=True)
-    with _CONTAINER.create(path) as file:
-        # a header of many digests is larger than an attribute may be
-        file.create_dataset("header", data=np.frombuffer(text.encode(), dtype=np.uint8))
-        for name, x in arrays.items():
-            compression = "gzip" if x.size > 1000 else None
-            file.create_dataset(name, data=x, compression=compression, shuffle=bool(compression))
-        file.attrs["sha256"] = digest({"header": _text_array(text), **arrays})
+    # a header of many digests is larger than an attribute may be
+    arrays["header"] = _text_array(json.dumps(header, sort_keys=True))
+    _CONTAINER.write(path, {"sha256": digest(arrays)}, arrays)
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:

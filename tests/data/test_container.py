@@ -188,8 +188,7 @@ def test_versions_and_kinds(path, tmp_path):
 @pytest.mark.parametrize("error", [KeyError("W1"), ValueError("odd"), OverflowError("large")])
 def test_what_goes_wrong_in_the_block_is_damage(tmp_path, error):
     thing = tmp_path / "thing.h5"
-    with THING.create(thing) as file:
-        file["x"] = 1
+    THING.write(thing, {}, {"x": np.zeros(3)})
     with pytest.raises(InputError, match=r"thing.h5 is a damaged thing: "), THING.open(thing):
         raise error
 

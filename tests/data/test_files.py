@@ -44,7 +44,7 @@ def test_a_block_that_fails_writes_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("absent/a.txt", r"absent/a.txt cannot be written \(there is no directory .*absent\)"),
+        ("absent/a.txt", r"absent/a.txt cannot be written \(No such file or directory\)"),
         (".", "is a directory or a device"),
         ("folder", "folder is a directory or a device: expected the name of a file"),
         ("link-to-folder", "link-to-folder is a directory or a device"),
@@ -188,7 +188,7 @@ def test_an_image_in_memory_goes_by_the_name_of_its_file(tmp_path):
 
 
 FULL = """
-import json, os, pathlib, resource, subprocess, sys
+import json, os, pathlib, resource, signal, subprocess, sys, time
 
 import numpy as np
 
@@ -202,10 +202,13 @@ def model(width):
     return Model(network, parameters, ("a", "b", "c"), (12,))
 
 kind, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+large = model(2000)
 path, whole = folder / "model.h5", folder.parent / "whole.h5"
 save_model(model(5), whole)
 old = whole.read_bytes()
-save_model(model(2000), whole)
+start = time.perf_counter()
+save_model(large, whole)
+seconds = time.perf_counter() - start
 new = whole.read_bytes()
 page = os.sysconf("SC_PAGE_SIZE")
 pages = len(new) // page
@@ -214,9 +217,13 @@ if kind == "tmpfs":  # in pages, beside the old file
 elif kind == "limit":
     near = [len(new) + i for i in range(-20, 20)]
     sizes = [0, 1, 511, 512, 513, *near, *(len(new) * i // 28 for i in range(1, 56))]
+elif kind == "memory":  # beside what is in use
+    used = page * int(pathlib.Path("/proc/self/statm").read_text().split()[0])
+    sizes = [used + 2**21 + 2**18 * i for i in range(100)]
 else:
-    sizes = [0]
+    sizes = range(60 if kind == "interrupt" else 1)
 outcomes = []
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
 for size in sizes:
     if kind == "tmpfs":
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size * page}", "tmpfs", folder],
@@ -230,16 +237,24 @@ for size in sizes:
     if child == 0:
         if kind == "limit":
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        if kind == "memory":
+            resource.setrlimit(resource.RLIMIT_AS, (size, size))
         if kind == "denied" and os.getuid() == 0:
             os.chdir(folder)
             path = pathlib.Path("model.h5")
             os.setuid(65534)
         try:
-            save_model(model(2000), path)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+            save_model(large, path)
+            os._exit(0)
         except InputError as error:
             print(str(error).replace(str(folder), "FOLDER"), file=sys.stderr, flush=True)
             os._exit(3)
-        os._exit(0)
+        except KeyboardInterrupt:
+            os._exit(4)
+    if kind == "interrupt":
+        time.sleep(seconds * size / 40)
+        os.kill(child, signal.SIGINT)
     status = os.waitpid(child, 0)[1]
     left = sorted(os.listdir(folder))
     content = path.read_bytes()
@@ -301,6 +316,27 @@ def test_100_limits_of_a_files_size(tmp_path):
     assert [code for code, *_ in outcomes[:45]] == [3] * 25 + [0] * 20  # to the byte
     assert len(outcomes) == 100
     assert messages == {"FOLDER/model.h5 cannot be written (File too large): choose another place"}
+
+
+def test_60_interrupts(tmp_path):
+    (tmp_path / "folder").mkdir()
+    outcomes, _ = outcomes_of("interrupt", tmp_path / "folder")
+    for code, state, left in outcomes:
+        assert code in (0, 4)
+        assert state == "new" or (code, state) == (4, "old")
+        assert left == ["model.h5"]
+    assert len(outcomes) == 60
+    assert 4 in [code for code, *_ in outcomes]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_AS is Linux's")
+def test_100_limits_of_the_memory(tmp_path):
+    (tmp_path / "folder").mkdir()
+    outcomes, messages = outcomes_of("memory", tmp_path / "folder")
+    assert_each_is_old_or_new(outcomes)
+    assert len(outcomes) == 100
+    assert 10 < [code for code, *_ in outcomes].count(3) < 90
+    assert messages == {"FOLDER/model.h5 cannot be written: there is not enough memory"}
 
 
 def test_a_read_only_file_system(disk):

@@ -46,7 +46,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.setattr(
         h5py.Group, "create_dataset", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full"))
     )
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match=r"model.h5 cannot be written \(disk full\)"):
         save_model(make_model("float64"), path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["model.h5"]
