@@ -170,7 +170,7 @@ class Backend:
         step: Callable[..., tuple[Any, Any]],
         state: Any,
         inputs: Any,
-        shared: tuple[Any, ...] = (),
+        shared: Any = (),
         *,
         every_output: bool = True,
     ) -> tuple[Any, Any]:
@@ -179,11 +179,11 @@ class Backend:
         Parameters
         ----------
         step : callable
-            ``step(state, input, *shared) -> state, outputs``. It must be pure, and the same
+            ``step(state, input, shared) -> state, outputs``. It must be pure, and the same
             function object (or an equal one) from call to call, for it is compiled once.
-        state, inputs, outputs : array, tuple or dict of arrays
+        state, inputs, outputs : array, tuple, named tuple or dict of arrays
             Every array of ``inputs`` has the same leading length n, 1 or more.
-        shared : tuple
+        shared : the same, and None in place of an array
             What every step reads and none changes, the data above all. (A step that closed over
             it would make it a constant of the compiled program.)
         every_output : bool
@@ -201,7 +201,7 @@ class Backend:
         collected = []
         for i in range(leading_length(inputs)):
             given = unflatten(structure, iter([x[i, ...] for x in stacked]))
-            state, outputs = self._settle(step(state, given, *shared))
+            state, outputs = self._settle(step(state, given, shared))
             collected.append(flatten(outputs))
         leaves = zip(*(made for made, _ in collected), strict=True)
         return state, unflatten(collected[0][1], iter([self.xp.stack(x) for x in leaves]))

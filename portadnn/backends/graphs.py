@@ -50,7 +50,7 @@ class Graph:
 
         def run() -> None:
             new, outputs = step(
-                unflatten(structure, iter(self.state)), unflatten(form, iter(self.inputs)), *shared
+                unflatten(structure, iter(self.state)), unflatten(form, iter(self.inputs)), shared
             )
             made, made_structure = flatten(new)
             self.outputs, self.output_structure = flatten(outputs)
@@ -67,7 +67,7 @@ class Graph:
         self._check(step, state, given, shared)
 
     def _check(self, step: Any, state: Any, given: Any, shared: Any) -> None:
-        new, outputs = step(state, given, *shared)
+        new, outputs = step(state, given, shared)
         expected = [*flatten(new)[0], *flatten(outputs)[0]]
         self.launch(flatten(state)[0], flatten(given)[0])
         for x, y in zip((*self.state, *self.outputs), expected, strict=True):
@@ -98,7 +98,7 @@ _GRAPHS: OrderedDict[Any, Graph | None] = OrderedDict()
 
 
 def repeat(
-    step: Any, state: Any, inputs: Any, shared: tuple[Any, ...], capture: Callable[..., Any]
+    step: Any, state: Any, inputs: Any, shared: Any, capture: Callable[..., Any]
 ) -> tuple[Any, Any] | None:
     """As ``Backend.repeat``, by a graph; None for few steps, and where there can be no graph."""
     (leaves, structure), data = flatten(inputs), [x for x in flatten(shared)[0] if x is not None]

@@ -82,7 +82,7 @@ class JaxBackend(Backend):
         step: Callable[..., tuple[Any, Any]],
         state: Any,
         inputs: Any,
-        shared: tuple[Any, ...] = (),
+        shared: Any = (),
         *,
         every_output: bool = True,
     ) -> tuple[Any, Any]:
@@ -141,7 +141,7 @@ def _compiled(step: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, 
     import jax
     import jax.numpy as jnp
 
-    def loop(n: Any, state: Any, inputs: Any, shared: tuple[Any, ...]) -> tuple[Any, Any]:
+    def loop(n: Any, state: Any, inputs: Any, shared: Any) -> tuple[Any, Any]:
         def at(i: Any) -> Any:
             return jax.tree.map(
                 lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), inputs
@@ -149,12 +149,12 @@ def _compiled(step: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, 
 
         def body(i: Any, carry: Any) -> Any:
             state, outputs = carry
-            state, output = step(state, at(i), *shared)
+            state, output = step(state, at(i), shared)
             outputs = jax.tree.map(lambda all_, one: all_.at[i].set(one), outputs, output)
             return state, outputs
 
         capacity = leading_length(inputs)
-        _, output = jax.eval_shape(step, state, at(0), *shared)
+        _, output = jax.eval_shape(step, state, at(0), shared)
         outputs = jax.tree.map(lambda one: jnp.zeros((capacity, *one.shape), one.dtype), output)
         return jax.lax.fori_loop(0, n, body, (state, outputs))
 

@@ -42,7 +42,7 @@ class NumpyBackend(Backend):
         step: Callable[..., tuple[Any, Any]],
         state: Any,
         inputs: Any,
-        shared: tuple[Any, ...] = (),
+        shared: Any = (),
         *,
         every_output: bool = True,
     ) -> tuple[Any, Any]:

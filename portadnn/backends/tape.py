@@ -221,7 +221,7 @@ _TAPES: OrderedDict[Any, Tape | None] = OrderedDict()
 
 
 def repeat(
-    step: Any, state: Any, inputs: Any, shared: tuple[Any, ...], every_output: bool = True
+    step: Any, state: Any, inputs: Any, shared: Any, every_output: bool = True
 ) -> tuple[Any, Any] | None:
     """As ``Backend.repeat``, by a tape; None where the step cannot be recorded."""
     parts = [flatten(tree) for tree in (state, inputs, shared)]
@@ -254,7 +254,7 @@ def _record(step: Any, state: Any, inputs: Any, shared: Any) -> Tape | None:
         groups.append(stands(leaves))
         trees.append(unflatten(structure, iter(groups[-1])))
     try:
-        new_state, outputs = step(trees[0], trees[1], *trees[2])
+        new_state, outputs = step(*trees)
     except Untraceable:
         return None
     (new, structure), (made, output_structure) = flatten(new_state), flatten(outputs)

@@ -78,7 +78,7 @@ class TorchBackend(Backend):
         step: Callable[..., tuple[Any, Any]],
         state: Any,
         inputs: Any,
-        shared: tuple[Any, ...] = (),
+        shared: Any = (),
         *,
         every_output: bool = True,
     ) -> tuple[Any, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def flatten(tree: Any) -> tuple[list[Any], Any]:
-    """The leaves of dicts and tuples, and their structure."""
+    """The leaves of dicts and tuples, named ones too, and their structure."""
     if isinstance(tree, dict):
         parts = [flatten(x) for x in tree.values()]
         return [leaf for leaves, _ in parts for leaf in leaves], (
@@ -16,7 +16,7 @@ def flatten(tree: Any) -> tuple[list[Any], Any]:
     if isinstance(tree, tuple):
         parts = [flatten(x) for x in tree]
         return [leaf for leaves, _ in parts for leaf in leaves], (
-            len(tree),
+            getattr(tree, "_make", tuple),
             tuple(structure for _, structure in parts),
         )
     return [tree], None
@@ -25,6 +25,6 @@ def flatten(tree: Any) -> tuple[list[Any], Any]:
 def unflatten(structure: Any, leaves: Any) -> Any:
     if structure is None:
         return next(leaves)
-    names, structures = structure
+    form, structures = structure
     parts = [unflatten(part, leaves) for part in structures]
-    return tuple(parts) if isinstance(names, int) else dict(zip(names, parts, strict=True))
+    return form(parts) if callable(form) else dict(zip(form, parts, strict=True))

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from portadnn.backends import Backend
-from portadnn.network.model import L_model_backward, L_model_forward, compute_cost_with_logits
 from portadnn.parity.run import Run, final_parameters
 from portadnn.training.sample_space import sample_gradient
-from portadnn.training.step import batch_of, final_gradients
+from portadnn.training.step import apply, gradients
 
 
 def noise_floor(run: Run, backend: Backend) -> dict[str, float | None]:
@@ -57,37 +56,25 @@ def distance(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -
     return largest
 
 
-def split_step(state, inputs, X, Y, S=None, gram=None, *, network, recipe, sample=False, xp):
+def split_step(state, inputs, shared, *, recipe, sample=False, xp, **options):
     """A training step whose gradients are added up from two halves of the batch."""
-    parameters, slots = state
-    if "batch" in inputs:
-        X, Y, S = batch_of(inputs, X, Y, S, xp=xp)
-    m = X.shape[1]
-    grads: dict = {}
+    parameters, _ = state
+    whole = shared.batch(inputs["batch"], xp) if "batch" in inputs else shared
+    m = whole.X.shape[1]
+    found: dict = {}
     parts: list = []
     cost = 0.0
     for part in (slice(0, m // 2), slice(m // 2, m)):
-        X_part, Y_part = X[:, part], Y[:, part]
-        options = {"network": network, "xp": xp}
-        dropout = {
-            "masks": {name: D[:, part] for name, D in inputs.items() if name.startswith("D")},
-            "dropout": recipe.dropout,
-        }
-        weights = None if S is None else S[:, part]
-        share = X_part.shape[1] / m
-        AL, caches = L_model_forward(X_part, parameters, **options, **dropout)
-        ZL = caches[-1][1]
-        cost = cost + share * compute_cost_with_logits(ZL, Y_part, weights=weights, **options)
-        found = L_model_backward(
-            AL, Y_part, caches, weights=weights, input_gradient=False, **options, **dropout
-        )
-        parts.append(found["dZ1"])
-        for name in (f"d{parameter}" for parameter in parameters):
-            term = xp.multiply(found[name], share)
-            grads[name] = grads[name] + term if name in grads else term
+        half = whole.mapped(lambda x, part=part: x[:, part])
+        masks = {name: D[:, part] for name, D in inputs.items() if name.startswith("D")}
+        of_half, tensors = gradients(parameters, masks, half, recipe=recipe, xp=xp, **options)
+        share = half.X.shape[1] / m
+        cost = cost + share * tensors["cost"]
+        parts.append(tensors["dZ1"])
+        for name, dp in of_half.items():
+            term = xp.multiply(dp, share)
+            found[name] = found[name] + term if name in found else term
     if sample:  # nothing is added up in it
         dZ1 = xp.concat(parts, axis=1)
-        grads["dW1"] = sample_gradient(dZ1, parameters["W1"], inputs, xp=xp)
-    gradients, _ = final_gradients(parameters, grads, recipe, xp)
-    scalars = {name: inputs[name] for name in recipe.scalar_names}
-    return recipe.optimizer.update(parameters, gradients, slots, scalars, xp=xp), cost
+        found["dW1"] = sample_gradient(dZ1, parameters["W1"], inputs, xp=xp)
+    return apply(state, found, inputs, recipe=recipe, xp=xp)[0], cost

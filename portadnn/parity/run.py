@@ -16,7 +16,7 @@ from portadnn.network.spec import Network
 from portadnn.training.recipe import PLAIN, Plan, Recipe, check_schedule
 from portadnn.training.sample_space import SampleSpace
 from portadnn.training.schedules import Constant, Plateau, Schedule, as_schedule
-from portadnn.training.step import make_step, observed_step, train_step
+from portadnn.training.step import Shared, make_step, observed_step, train_step
 from portadnn.training.streams import Batches, place_of
 
 
@@ -110,14 +110,10 @@ class Run:
         return Plan(self.learning_rate, epochs, batches, self.recipe, self.schedule)
 
     @property
-    def shared(self) -> tuple[np.ndarray | None, ...]:
-        """What every step reads, as the step takes it: X, Y, weights, and the Gram matrix."""
-        given = [self.X, self.Y] if self.weights is None else [self.X, self.Y, self.weights]
-        if self.batch_size is not None:  # a row for each example
-            given = [np.ascontiguousarray(x.T) for x in given]
-        if self.gram is not None:
-            return (*given, *[None] * (3 - len(given)), self.gram)
-        return tuple(given)
+    def shared(self) -> Shared:
+        """What every step reads, as the step takes it."""
+        shared = Shared(self.X, self.Y, self.weights, self.gram)
+        return shared if self.batch_size is None else shared.in_rows()
 
     @property
     def slots(self) -> dict[str, tuple[int, int]]:
@@ -242,9 +238,8 @@ def watch(
             done = target + 1
             (after, slots), tensors = state
             if "X" not in tensors:
-                whole = {name: x for name, x in zip(("X", "Y", "S"), shared, strict=False)
-                         if x is not None}  # fmt: skip
-                tensors = {**whole, **tensors}
+                whole = {"X": shared.X, "Y": shared.Y, "S": shared.S}
+                tensors = {name: x for name, x in whole.items() if x is not None} | tensors
             tensors = {**tensors, **{f"{name}+": p for name, p in {**after, **slots}.items()}}
             host = {name: np.array(backend.to_numpy(x)) for name, x in tensors.items()}
             yield StepRecord(target, backend.dtype_name, host)
@@ -263,11 +258,11 @@ def final_parameters(
         return {name: np.array(backend.to_numpy(p)) for name, p in state[0].items()}
 
 
-def _on(backend: Backend, run: Run) -> tuple[tuple[Any, ...], tuple[Any, Any]]:
+def _on(backend: Backend, run: Run) -> tuple[Shared, tuple[Any, Any]]:
     """What every step reads, and the state before the first, on the backend."""
     parameters = {name: backend.asarray(p) for name, p in run.parameters.items()}
     state = parameters, run.recipe.optimizer.init(parameters, xp=backend.xp)
-    return tuple(None if x is None else backend.asarray(x) for x in run.shared), state
+    return Shared(*(None if x is None else backend.asarray(x) for x in run.shared)), state
 
 
 def _blank_tensors(run: Run, backend: Backend, state: Any, shared: Any) -> Any:
@@ -276,7 +271,7 @@ def _blank_tensors(run: Run, backend: Backend, state: Any, shared: Any) -> Any:
     (_, observed), _ = observed_step(
         (state, {}),
         first,
-        *shared,
+        shared,
         network=run.network,
         recipe=run.recipe,
         sample=run.sample,

@@ -16,6 +16,7 @@ from portadnn.training.lbfgs import LBFGS, LBFGSLoop
 from portadnn.training.loop import Loop
 from portadnn.training.recipe import Plan
 from portadnn.training.sample_space import SampleSpace, choose_form
+from portadnn.training.step import Shared
 from portadnn.training.validation import Validation
 
 REPORT_EVERY = 100  # epochs between two reports where an epoch is one step
@@ -112,7 +113,7 @@ def make_loop(
         report_every = usual_report_every(plan.batches.batch_size, solver)
     plan.recipe.check(network)
     network.check(parameters)
-    shared = _checked((X, Y) if weights is None else (X, Y, weights), network, backend)
+    shared = Shared(*_checked((X, Y, weights), network, backend))
     held_back = None
     if validation is not None:
         held_back = Validation(*_checked(validation, network, backend, "validation "))
@@ -121,22 +122,22 @@ def make_loop(
     if solver is None:
         options |= {"on_costs": on_costs, "slots": slots}
         if choose_form(first_layer, network, plan, started=bool(slots)) == "sample":
-            W0, examples = (np.asarray(to_host(x)) for x in (start["W1"], shared[0]))
+            W0, examples = (np.asarray(to_host(x)) for x in (start["W1"], shared.X))
             product = _product_on_host(backend)
             space = options["space"] = SampleSpace.of(network, W0, examples, product)
-            shared[0] = space.H
+            shared = shared._replace(X=space.H, gram=space.gram if plan.recipe.l2 else None)
             if held_back is not None:
                 held_back = replace(held_back, X=space.data(np.asarray(to_host(held_back.X))))
         if plan.batches.batch_size is not None:  # a row for each example, in one piece
-            shared = [_rows(x, backend) for x in shared]
-        if "space" in options and plan.recipe.l2:
-            shared += [None] * (3 - len(shared)) + [space.gram]
+            shared = shared.mapped(lambda x: _rows(x, backend))
     if held_back is not None:
         scored = (held_back.X, held_back.Y, held_back.S)
         options["validation"] = Validation(*_on(backend, scored))
-    data = tuple(_on(backend, shared))
+    data = Shared(*_on(backend, shared))
     if backend.arithmetic == "reproducible" and plan.batches.batch_size is None:
-        data = _with_slices(data, backend)
+        operands = {"X": data.X} if data.gram is None else {"X": data.X, "gram": data.gram}
+        slices = {name: backend.xp.slices_of(x, axis=0) for name, x in operands.items()}
+        data = data._replace(slices=slices)  # which no step needs to cut then
     if solver is not None:
         return LBFGSLoop(network, backend, plan, data, **options, solver=solver), start
     return Loop(network, backend, plan, data, **options), start
@@ -166,14 +167,6 @@ def _rows(x: Any, backend: Backend) -> Any:
         return np.ascontiguousarray(x.T)
     xp = backend.xp
     return xp.take(x.T, xp.arange(x.shape[1], device=backend.device), axis=0)
-
-
-def _with_slices(data: tuple[Any, ...], backend: Backend) -> tuple[Any, ...]:
-    """X, Y, S and gram, with the slices of X and gram, which no step needs to cut."""
-    X, Y, S, gram = [*data, None, None][:4]
-    operands = {"X": X} if gram is None else {"X": X, "gram": gram}
-    slices = {name: backend.xp.slices_of(x, axis=0) for name, x in operands.items()}
-    return X, Y, S, gram, slices
 
 
 def _on(backend: Backend, arrays: Iterable[Any]) -> list[Any]:

@@ -13,10 +13,9 @@ from portadnn.errors import InputError
 from portadnn.network.choice import as_text, check_number, check_whole, choose
 from portadnn.network.optimizers import OPTIMIZERS, Optimizer
 from portadnn.training.loop import After, Loop, Parameters
-from portadnn.training.recipe import PLAIN
 from portadnn.training.schedules import Constant
 from portadnn.training.state import TrainingState
-from portadnn.training.step import final_gradients, make_step, step_tensors
+from portadnn.training.step import final_gradients, gradients, make_step
 from portadnn.training.stops import DivergenceError
 
 
@@ -106,11 +105,11 @@ class LBFGSLoop(Loop):
         evaluations = 0
         step = make_step(self.network, self.backend.xp, gradient_step, self.plan.recipe)
         inputs = {"learning_rate": self.backend.asarray(np.ones((1, 1, 1)))}
-        gradients = {f"d{name}": p for name, p in parameters.items()}  # of the right shapes
+        blank = {f"d{name}": p for name, p in parameters.items()}  # of the right shapes
 
         def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
             nonlocal evaluations
-            state = self._unpack(x), gradients
+            state = self._unpack(x), blank
             (_, found), cost = self.backend.repeat(step, state, inputs, self.shared)
             value = float(self.backend.to_numpy(cost)[0])
             vector = self._pack({name: found[f"d{name}"] for name in self.network.shapes})
@@ -164,11 +163,9 @@ class LBFGSLoop(Loop):
         return parameters
 
 
-def gradient_step(state, inputs, X, Y, S=None, *, network, recipe=PLAIN, xp):
+def gradient_step(state, inputs, shared, *, recipe, xp, **options):
     """A step that changes nothing: its state carries the gradients of the whole cost."""
     parameters, _ = state
-    _, tensors = step_tensors(
-        (parameters, {}), inputs, X, Y, S, network=network, recipe=recipe, xp=xp
-    )
-    gradients, _ = final_gradients(parameters, tensors, recipe, xp)
-    return (parameters, gradients), tensors["cost"]
+    found, tensors = gradients(parameters, inputs, shared, recipe=recipe, xp=xp, **options)
+    found, _ = final_gradients(parameters, found, recipe=recipe, xp=xp)
+    return (parameters, found), tensors["cost"]

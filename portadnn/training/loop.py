@@ -16,7 +16,7 @@ from portadnn.network.spec import Network
 from portadnn.training.recipe import Plan
 from portadnn.training.sample_space import SampleSpace
 from portadnn.training.state import EpochRecord, TrainingState, check_callbacks, notify
-from portadnn.training.step import make_step
+from portadnn.training.step import Shared, make_step
 from portadnn.training.stops import DivergenceError, TrainingInterrupted, deferred_interrupt
 from portadnn.training.validation import Validation
 
@@ -38,8 +38,7 @@ class Loop:
     network : Network
     backend : Backend
     plan : Plan
-    shared : tuple of arrays
-        ``X`` and ``Y``, and ``S`` where examples have weights.
+    shared : Shared
     report_every : int
         Epochs between two reports; the first and the last epoch have one as well.
     validation : Validation, optional
@@ -58,7 +57,7 @@ class Loop:
     network: Network
     backend: Backend
     plan: Plan
-    shared: tuple[Any, ...]
+    shared: Shared
     report_every: int = 1
     validation: Validation | None = None
     callbacks: Iterable[Any] = ()

@@ -1,8 +1,12 @@
-"""One training step, as one pure function."""
+"""One training step, as one pure function: ``gradients``, then ``apply``."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from portadnn.arithmetic import for_one_step
 from portadnn.network.model import L_model_backward, L_model_forward, compute_cost_with_logits
@@ -11,65 +15,75 @@ from portadnn.training.recipe import PLAIN
 from portadnn.training.sample_space import sample_gradient
 
 
-def train_step(
-    state, inputs, X, Y, S=None, gram=None, slices=None, *, network, recipe=PLAIN, sample=False, xp
-):
-    """Forward, cost, backward, update.
+class Shared(NamedTuple):
+    """The data that every step reads and none changes.
 
-    Parameters
+    Attributes
     ----------
-    state : (parameters, slots)
-        ``W1 .. WL`` (n_l, n_prev), ``b1 .. bL`` (n_l, 1), and what the optimizer keeps of each,
-        ``vW1`` and so on.
-    inputs : dict
-        What changes from step to step: the optimizer's scalars, ``learning_rate`` above all, each
-        (1, 1); ``batch`` (B,), the indices of the step's examples, where it is not the whole of
-        them; the dropout masks ``Dl`` (n_l, B).
     X : array, shape (n_x, m)
     Y : array, shape (n_L, m)
-        Where there are batches, X, Y and S have a row for each example, (m, n_x), so that one is
-        copied in one piece.
     S : array, shape (1, m), optional
-        Weights of the examples, of mean 1; (n_L, m) for a weight for every output.
+        Weights of the examples, of mean 1; (n_L, m) for a weight for every output. If there are
+        batches, X, Y and S have a row for each example, (m, n_x), see ``in_rows``.
     gram : array, shape (n_1 + m, n_1 + m), optional
         In sample space with an l2 penalty.
     slices : dict, optional
         In reproducible arithmetic, those of ``X`` and ``gram`` as right operands.
+    """
+
+    X: Any
+    Y: Any
+    S: Any = None
+    gram: Any = None
+    slices: Any = None
+
+    def mapped(self, function: Callable[[Any], Any]) -> Shared:
+        """With what ``function`` makes of X, Y and S; slices are left out."""
+        X, Y, S = (None if x is None else function(x) for x in self[:3])
+        return Shared(X, Y, S, self.gram)
+
+    def in_rows(self) -> Shared:
+        """With a row for each example, so that one is copied in one piece; of arrays of NumPy."""
+        return self.mapped(lambda x: np.ascontiguousarray(x.T))
+
+    def batch(self, indices: Any, xp: Any) -> Shared:
+        """The columns of a batch, from rows."""
+        return self.mapped(lambda x: xp.take(x, indices, axis=0).T)
+
+
+def gradients(parameters, inputs, shared, *, network, recipe=PLAIN, sample=False, xp):
+    """The cost of a step and the gradients of it, with everything that is computed on the way.
+
+    Parameters
+    ----------
+    parameters : dict
+        ``W1 .. WL`` (n_l, n_prev), ``b1 .. bL`` (n_l, 1).
+    inputs : dict
+        What changes from step to step: the optimizer's scalars, ``learning_rate`` above all, each
+        (1, 1); ``batch`` (B,), the indices of the step's examples, if it is not the whole of them;
+        the dropout masks ``Dl`` (n_l, B).
+    shared : Shared
+    network : Network
+    recipe : Recipe
+        Its penalty is part of the cost. ``apply`` adds the gradients of it, once, also if the
+        other gradients are the mean of those of several parts of a batch.
     sample : bool
         Whether W1 and X are those of sample space, see ``sample_space.py``.
 
     Returns
     -------
-    state : (parameters, slots)
-        The new ones.
-    cost : 0-d array
-        Of the parameters that came in, with the penalty.
-    """
-    options = {"network": network, "recipe": recipe, "sample": sample, "xp": xp}
-    state, tensors = step_tensors(state, inputs, X, Y, S, gram, slices, **options)
-    return state, tensors["cost"]
-
-
-def step_tensors(
-    state, inputs, X, Y, S=None, gram=None, slices=None, *, network, recipe=PLAIN, sample=False, xp
-):
-    """The same step with every tensor that it makes, by name.
-
-    Returns
-    -------
-    state : (parameters, slots)
-        The new ones.
+    found : dict
+        ``dW1 .. dWL``, ``db1 .. dbL``, averaged over the examples.
     tensors : dict
-        ``X``, ``Y`` and ``S`` of the batch where there is one, ``Zl``, ``Al``, ``ADl`` (after
-        dropout), ``penalty``, ``cost``, ``dZl``, ``dADl``, ``dAl``, ``dWl``, ``dbl``, ``rWl`` (with
-        the penalty's gradient), ``norm``, ``gWl``, ``gbl`` (clipped): those that there are.
+        ``X``, ``Y`` and ``S`` of the batch if there is one, ``Zl``, ``Al``, ``ADl`` (after
+        dropout), ``penalty``, ``cost``, ``dZl``, ``dADl``, ``dAl``, ``dWl``, ``dbl``: those that
+        there are.
     """
-    parameters, slots = state
+    X, Y, S, gram, slices = shared
     tensors: dict = {}
-    given = {"X": X, "gram": gram}
-    xp = for_one_step(xp, [(given[name], 0, cut) for name, cut in (slices or {}).items()])
+    xp = for_one_step(xp, [(getattr(shared, name), 0, cut) for name, cut in (slices or {}).items()])
     if "batch" in inputs:
-        X, Y, S = batch_of(inputs, X, Y, S, xp=xp)
+        X, Y, S = shared.batch(inputs["batch"], xp)[:3]
         tensors |= {"X": X, "Y": Y} | ({} if S is None else {"S": S})
     masks = {name: x for name, x in inputs.items() if name.startswith("D")}
     dropout = {"masks": masks, "dropout": recipe.dropout}
@@ -100,46 +114,76 @@ def step_tensors(
         if dropped:
             tensors[f"A{l}"] = dropped[0]
     tensors[f"A{network.L}"] = AL
-    gradients, made = final_gradients(parameters, tensors, recipe, xp)
+    return {f"d{name}": tensors[f"d{name}"] for name in parameters}, tensors
+
+
+def apply(state, found, inputs, *, recipe=PLAIN, xp):
+    """The state that a step's gradients lead to: penalty, clipping, and the optimizer's update.
+
+    Parameters
+    ----------
+    state : (parameters, slots)
+        The parameters that the gradients are of, and what the optimizer keeps of each, ``vW1`` and
+        so on.
+    found : dict
+        As ``gradients`` returned it.
+    inputs : dict
+        Has the optimizer's scalars.
+
+    Returns
+    -------
+    state : (parameters, slots)
+        The new ones.
+    tensors : dict
+        Those of ``final_gradients``.
+    """
+    parameters, slots = state
+    found, tensors = final_gradients(parameters, found, recipe=recipe, xp=xp)
     scalars = {name: inputs[name] for name in recipe.scalar_names}
-    state = recipe.optimizer.update(parameters, gradients, slots, scalars, xp=xp)
+    return recipe.optimizer.update(parameters, found, slots, scalars, xp=xp), tensors
+
+
+def final_gradients(parameters, found, *, recipe, xp):
+    """What the optimizer is given, and the tensors on the way: ``rWl``, ``norm``, ``gWl``, ``gbl``.
+
+    ``rWl`` is with the penalty's gradient, ``gWl`` and ``gbl`` are clipped.
+    """
+    tensors: dict = {}
+    found = dict(found)
+    for name in (name for name in parameters if name.startswith("W") and recipe.penalized):
+        tensors[f"r{name}"] = found[f"d{name}"] = penalized_gradient(
+            parameters[name], found[f"d{name}"], l2=recipe.l2, l1=recipe.l1, xp=xp
+        )
+    if recipe.clip_norm is not None:
+        # in an order of their own: jax.jit sorts a dict by its names
+        norm = tensors["norm"] = global_norm([found[name] for name in sorted(found)], xp=xp)
+        for name in parameters:
+            tensors[f"g{name}"] = found[f"d{name}"] = clipped(
+                found[f"d{name}"], norm, recipe.clip_norm, xp=xp
+            )
+    return found, tensors
+
+
+def step_tensors(state, inputs, shared, *, recipe=PLAIN, xp, **options):
+    """A step: the new state, and every tensor that ``gradients`` and ``apply`` made, by name."""
+    found, tensors = gradients(state[0], inputs, shared, recipe=recipe, xp=xp, **options)
+    state, made = apply(state, found, inputs, recipe=recipe, xp=xp)
     return state, tensors | made
 
 
-def batch_of(inputs, *rows, xp):
-    """The columns of a batch, from arrays of a row for each example; None stays None."""
-    return (None if x is None else xp.take(x, inputs["batch"], axis=0).T for x in rows)
+def train_step(state, inputs, shared, **options):
+    """A step: the new state, and the cost of the parameters that came in, with the penalty."""
+    state, tensors = step_tensors(state, inputs, shared, **options)
+    return state, tensors["cost"]
 
 
-def final_gradients(parameters, grads, recipe, xp):
-    """What the optimizer is given, and the tensors on the way there: penalty, then clipping."""
-    made: dict = {}
-    gradients = {f"d{name}": grads[f"d{name}"] for name in parameters}
-    if recipe.penalized:
-        for name in (name for name in parameters if name.startswith("W")):
-            made[f"r{name}"] = gradients[f"d{name}"] = penalized_gradient(
-                parameters[name], gradients[f"d{name}"], l2=recipe.l2, l1=recipe.l1, xp=xp
-            )
-    if recipe.clip_norm is not None:
-        # in an order of their own: jax.jit sorts a dict by its names
-        norm = made["norm"] = global_norm([gradients[n] for n in sorted(gradients)], xp=xp)
-        for name in parameters:
-            made[f"g{name}"] = gradients[f"d{name}"] = clipped(
-                gradients[f"d{name}"], norm, recipe.clip_norm, xp=xp
-            )
-    return gradients, made
-
-
-def observed_step(
-    state, inputs, X, Y, S=None, gram=None, slices=None, *, network, recipe=PLAIN, sample=False, xp
-):
+def observed_step(state, inputs, shared, **options):
     """The step for a run that is watched: the state carries the tensors of the step just made.
 
     So one compiled loop runs any number of steps, and only the tensors of its last step are kept.
     """
     (parameters, slots), _ = state
-    options = {"network": network, "recipe": recipe, "sample": sample, "xp": xp}
-    updated, tensors = step_tensors((parameters, slots), inputs, X, Y, S, gram, slices, **options)
+    updated, tensors = step_tensors((parameters, slots), inputs, shared, **options)
     given = {name: x for name, x in inputs.items() if name != "batch"}
     return (updated, {**parameters, **slots, **tensors, **given}), tensors["cost"]
 
@@ -147,5 +191,4 @@ def observed_step(
 @functools.lru_cache(maxsize=64)
 def make_step(network, xp, step=train_step, recipe=PLAIN, sample=False):
     """A step of a network on a namespace: the same object each time, so it is compiled once."""
-    form = {"sample": True} if sample else {}  # a step of L-BFGS knows no other
-    return functools.partial(step, network=network, recipe=recipe, xp=xp, **form)
+    return functools.partial(step, network=network, recipe=recipe, sample=sample, xp=xp)

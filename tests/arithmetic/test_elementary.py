@@ -278,7 +278,7 @@ def test_log_undoes_exp(x):
 
 
 def test_numpy_steps_are_recorded():
-    def step(state, inputs):
+    def step(state, inputs, _):
         x = inputs["x"]
         named = {name: getattr(elementary, name)(x, xp=numpy_namespace) for name in BOUNDS}
         return state, named

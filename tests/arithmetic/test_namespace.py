@@ -13,7 +13,7 @@ from portadnn.errors import InputError
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
 from portadnn.training.recipe import Plan, Recipe
-from portadnn.training.step import make_step
+from portadnn.training.step import Shared, make_step
 from portadnn.training.streams import Batches
 
 XP = reproducible(numpy_namespace)
@@ -243,11 +243,11 @@ def training(backend, recipe, head, batch_size):
     parameters = {n: p.astype(dtype) for n, p in initialize_parameters_deep(DIMS, rng=rng).items()}
     parameters = {n: backend.asarray(p) for n, p in parameters.items()}
     state = parameters, recipe.optimizer.init(parameters, xp=backend.xp)
-    shared = (X, Y, rng.random((1, M)).astype(dtype))
+    shared = Shared(X, Y, rng.random((1, M)).astype(dtype))
     if batch_size is not None:
-        shared = tuple(x.T for x in shared)
+        shared = shared.in_rows()
     step = make_step(network, reproducible(backend.xp), recipe=recipe)
-    shared = tuple(map(backend.asarray, shared))
+    shared = shared.mapped(backend.asarray)
     return step, state, plan.inputs(0, STEPS, network, backend), shared
 
 

@@ -1,12 +1,14 @@
 """What every backend does beside the array API: conversion, scope, repeat."""
 
+from typing import Any, NamedTuple
+
 import numpy as np
 import pytest
 from support import assert_lives_on
 
 from portadnn.backends import get_backend
 from portadnn.errors import InputError
-from portadnn.training.step import make_step
+from portadnn.training.step import Shared, make_step
 
 
 def test_asarray_rounds_on_the_host_to_the_same_bits(backend, dtype):
@@ -42,9 +44,15 @@ def test_asarray_of_read_only_memory(backend):
     np.testing.assert_array_equal(backend.to_numpy(backend.asarray(values)), values)
 
 
-def counting_step(state, rate, offset):
+class Given(NamedTuple):
+    missing: Any
+    offset: Any
+
+
+def counting_step(state, rate, given):
     """A little recurrence with a dict for a state and a tuple of outputs."""
-    x = state["x"] * 0.5 + rate * offset
+    assert given.missing is None
+    x = state["x"] * 0.5 + rate * given.offset
     return {"x": x, "n": state["n"] + 1.0}, (x[0, 0], {"n": state["n"]})
 
 
@@ -53,7 +61,9 @@ def test_repeat_runs_the_step_once_per_input(n, backend):
     rates = np.linspace(0.0, 1.0, n).reshape(n, 1, 1)
     start = {"x": backend.asarray([[1.0, 2.0]]), "n": backend.asarray([[0.0]])}
     offset = backend.asarray([[2.0]])
-    state, (xs, counts) = backend.repeat(counting_step, start, backend.asarray(rates), (offset,))
+    state, (xs, counts) = backend.repeat(
+        counting_step, start, backend.asarray(rates), Given(None, offset)
+    )
 
     x, expected = np.asarray([[1.0, 2.0]]), []
     for rate in backend.to_numpy(backend.asarray(rates))[:, 0, 0].astype(float):
@@ -78,7 +88,7 @@ def training(backend, digits):
     step = make_step(network, backend.xp)
     X = backend.asarray(digits[0].columns("float64")[:, :40])
     Y = backend.asarray(digits[0].targets("float64")[:, :40])
-    return step, (initialize_parameters_deep(network.layer_dims, backend=backend), {}), (X, Y)
+    return step, (initialize_parameters_deep(network.layer_dims, backend=backend), {}), Shared(X, Y)
 
 
 def step_inputs(n, rate, backend):

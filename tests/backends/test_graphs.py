@@ -11,7 +11,7 @@ from portadnn.backends.trees import flatten
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
 from portadnn.training.recipe import Plan, Recipe
-from portadnn.training.step import make_step
+from portadnn.training.step import Shared, make_step
 from portadnn.training.streams import Batches
 
 pytestmark = pytest.mark.usefixtures("torch")
@@ -38,8 +38,8 @@ def problem(recipe, batch_size=None, steps=STEPS):
     drawn = initialize_parameters_deep(DIMS, rng=rng)
     parameters = {name: backend.asarray(p) for name, p in drawn.items()}
     state = parameters, recipe.optimizer.init(parameters, xp=backend.xp)
-    shared = (X, Y) if batch_size is None else (X.T.copy(), Y.T.copy())
-    shared = tuple(backend.asarray(x) for x in shared)
+    shared = Shared(X, Y) if batch_size is None else Shared(X, Y).in_rows()
+    shared = shared.mapped(backend.asarray)
     step = make_step(network, backend.xp, recipe=recipe)
     return backend, step, state, plan.inputs(0, steps, network, backend), shared
 
@@ -56,13 +56,13 @@ def same(ours, theirs):
 @pytest.mark.parametrize("recipe", [Recipe(), Recipe("adam", l2=0.1, dropout=(0.5,))])
 def test_it_makes_the_steps_of_the_plain_loop(recipe, batch_size):
     backend, step, state, inputs, shared = problem(recipe, batch_size)
-    before = [x.clone() for x in flatten((state, inputs, shared))[0]]
+    before = [x.clone() for x in flatten((state, inputs, shared[:2]))[0]]
     found = graphs.repeat(step, state, inputs, shared, again)
     same(found, Backend.repeat(backend, step, state, inputs, shared))
     after = graphs.repeat(step, found[0], inputs, shared, again)
     same(after, Backend.repeat(backend, step, found[0], inputs, shared))
     same(found, Backend.repeat(backend, step, state, inputs, shared))  # left alone by the second
-    for x, y in zip(flatten((state, inputs, shared))[0], before, strict=True):
+    for x, y in zip(flatten((state, inputs, shared[:2]))[0], before, strict=True):
         assert bool((x == y).all())
     assert len(graphs._GRAPHS) == 1
 
@@ -97,7 +97,7 @@ def test_a_state_that_changes_places_is_refused():
     state = torch.zeros(2), torch.ones(2)
     inputs = {"a": torch.ones((STEPS, 1))}
 
-    def swap(state, given):
+    def swap(state, given, _):
         return (state[1], state[0]), state[0].sum()
 
     assert graphs.repeat(swap, state, inputs, (), again) is None

@@ -14,7 +14,7 @@ from portadnn.backends.trees import flatten
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
 from portadnn.training.recipe import Plan, Recipe
-from portadnn.training.step import make_step, observed_step, train_step
+from portadnn.training.step import Shared, make_step, observed_step, train_step
 from portadnn.training.streams import Batches
 
 RECIPES = {
@@ -46,14 +46,14 @@ def problem(recipe, head, batch_size, dtype, step, weighted=True):
     plan = Plan(0.1, 7, Batches(M, batch_size, drop_last=True), recipe, "exponential:0.9")
     parameters = {n: p.astype(dtype) for n, p in initialize_parameters_deep(DIMS, rng=rng).items()}
     state = parameters, recipe.optimizer.init(parameters)
-    shared = (X, Y, rng.random((1, M)).astype(dtype)) if weighted else (X, Y)
+    shared = Shared(X, Y, rng.random((1, M)).astype(dtype) if weighted else None)
     if batch_size is not None:
-        shared = tuple(x.T for x in shared)  # a row for each example
+        shared = shared.in_rows()
     inputs = plan.inputs(0, 7, network, backend)
     made = make_step(network, backend.xp, step, recipe)
     if step is observed_step:
         first = {name: x[0] for name, x in inputs.items()}
-        (_, seen), _ = made((state, {}), first, *shared)
+        (_, seen), _ = made((state, {}), first, shared)
         state = state, {name: np.zeros_like(x) for name, x in seen.items()}
     return backend, made, state, inputs, shared
 
@@ -77,21 +77,21 @@ def test_training_has_the_bits_of_the_plain_loop(
 def test_what_goes_in_is_left_alone_and_what_comes_out_belongs_to_the_caller():
     _, made, state, inputs, shared = problem(RECIPES["adam"], "softmax", 8, "float64",
                                                    train_step)  # fmt: skip
-    before = [x.copy() for x in flatten((state, inputs, shared))[0]]
+    before = [x.copy() for x in flatten((state, inputs, shared[:3]))[0]]
     first = tape.repeat(made, state, inputs, shared)
     kept = [x.copy() for x in flatten(first)[0]]
     tape.repeat(made, first[0], inputs, shared)
-    for x, y in zip(flatten((state, inputs, shared))[0], before, strict=True):
+    for x, y in zip(flatten((state, inputs, shared[:3]))[0], before, strict=True):
         np.testing.assert_array_equal(x, y)
     for x, y in zip(flatten(first)[0], kept, strict=True):
         np.testing.assert_array_equal(x, y)
 
 
 def test_other_data_of_the_same_shapes_are_not_mixed_up():
-    backend, made, state, inputs, (X, Y) = problem(Recipe(), "softmax", None, "float64", train_step,
+    backend, made, state, inputs, shared = problem(Recipe(), "softmax", None, "float64", train_step,
                                                    weighted=False)  # fmt: skip
-    tape.repeat(made, state, inputs, (X, Y))
-    other = X + 1, np.roll(Y, 1, axis=1)
+    tape.repeat(made, state, inputs, shared)
+    other = Shared(shared.X + 1, np.roll(shared.Y, 1, axis=1))
     same(
         tape.repeat(made, state, inputs, other), Backend.repeat(backend, made, state, inputs, other)
     )
@@ -136,11 +136,11 @@ def test_nothing_of_the_data_is_kept(monkeypatch):
 
 
 def test_states_that_change_places():
-    def swap(state, rate):
+    def swap(state, rate, _):
         x, y, z = state
         return (y, x, z), (np.sum(x * rate), y[0, 1], z)
 
-    def turn(state, rate):
+    def turn(state, rate, _):
         x, y, z = state
         return (y, z, x * rate), x
 
@@ -160,15 +160,15 @@ def test_one_recording_serves_any_number_of_steps(monkeypatch):
     assert len(tape._TAPES) == 1
 
 
-def looks(state, rate):
+def looks(state, rate, _):
     return (state * 2 if state[0, 0] > 0 else state), rate
 
 
-def takes_out(state, rate):
+def takes_out(state, rate, _):
     return np.asarray(state) * rate, rate
 
 
-def sorts(state, rate):
+def sorts(state, rate, _):
     return np.sort(state) * rate, rate
 
 
@@ -192,7 +192,7 @@ def test_any_mix_of_calls_has_the_same_bits(data):
     )
     program = data.draw(choices)
 
-    def step(state, inputs):
+    def step(state, inputs, _):
         x, y = state
         values = [x, y, inputs["r"] * x]
         for kind, i, j in program:

@@ -16,7 +16,7 @@ from portadnn.training import step as step_module
 from portadnn.training.callbacks import BestModel, CSVLog, EarlyStopping, History, ProgressBar
 from portadnn.training.loop import Loop
 from portadnn.training.recipe import Plan, Recipe
-from portadnn.training.step import make_step
+from portadnn.training.step import Shared, make_step
 from portadnn.training.stops import DivergenceError, TrainingInterrupted
 from portadnn.training.streams import Batches, dropout_mask
 from portadnn.training.train import fit
@@ -274,7 +274,7 @@ def test_costs_are_of_the_steps_of_the_epoch_by_their_sizes(backend):
     steps = {}
     with backend.scope():
         Loop(
-            NETWORK, backend, plan, tuple(backend.asarray(x.T) for x in (X, Y, EXAMPLE_WEIGHTS)),
+            NETWORK, backend, plan, Shared(X, Y, EXAMPLE_WEIGHTS).in_rows().mapped(backend.asarray),
             callbacks=[history],
             on_costs=lambda start, costs: steps.update(enumerate(costs.tolist(), start)),
         ).run({n: backend.asarray(p) for n, p in
@@ -291,9 +291,9 @@ def test_jax_compiles_once_for_each_shape(require, monkeypatch):
     traces = []
     counted = step_module.train_step
 
-    def train_step(state, inputs, *data, **options):
-        traces.append(inputs["batch"].shape if "batch" in inputs else data[0].shape)
-        return counted(state, inputs, *data, **options)
+    def train_step(state, inputs, shared, **options):
+        traces.append(inputs["batch"].shape if "batch" in inputs else shared.X.shape)
+        return counted(state, inputs, shared, **options)
 
     def make_step(network, xp, **options):
         return functools.partial(train_step, network=network, xp=xp, **options)
@@ -447,6 +447,6 @@ def test_divergence_ends_callbacks_and_names_the_step(backend):
     host = {name: backend.to_numpy(p) for name, p in error.parameters.items()}
     with np.errstate(all="ignore"):
         rate = np.full((1, 1), 50.0, backend.dtype_name)
-        data = X.astype(backend.dtype_name), Y.astype(backend.dtype_name)
-        (after, _), cost = step((host, {}), {"learning_rate": rate}, *data)
+        data = Shared(X.astype(backend.dtype_name), Y.astype(backend.dtype_name))
+        (after, _), cost = step((host, {}), {"learning_rate": rate}, data)
     assert not all(np.isfinite(x).all() for x in (cost, *after.values()))

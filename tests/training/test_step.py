@@ -9,7 +9,7 @@ from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.losses import HEADS
 from portadnn.network.spec import Network
 from portadnn.training.recipe import Recipe
-from portadnn.training.step import final_gradients, make_step, step_tensors
+from portadnn.training.step import Shared, final_gradients, gradients, make_step, step_tensors
 
 
 @st.composite
@@ -46,16 +46,15 @@ def problems(draw):
 
 def cost_and_gradients(network, recipe, parameters, inputs, *data):
     options = {"network": network, "recipe": recipe, "xp": np}
-    rows = [x if x is None else x.T for x in data]  # of which the step takes a batch
-    _, tensors = step_tensors((parameters, {}), inputs, *rows, **options)
-    return tensors["cost"], final_gradients(parameters, tensors, recipe, np)[0]
+    found, tensors = gradients(parameters, inputs, Shared(*data).in_rows(), **options)
+    return tensors["cost"], final_gradients(parameters, found, recipe=recipe, xp=np)[0]
 
 
 @settings(max_examples=60)
 @given(problems())
 def test_gradients_of_the_whole_cost_are_central_differences(problem):
     network, recipe, parameters, inputs, *data = problem
-    _, gradients = cost_and_gradients(*problem)
+    _, found = cost_and_gradients(*problem)
     h = 1e-5
     for name, p in parameters.items():
         for index in list(np.ndindex(p.shape))[:5]:
@@ -70,14 +69,14 @@ def test_gradients_of_the_whole_cost_are_central_differences(problem):
             expected = (costs[0] - costs[1]) / (2 * h)
             # h**2 times a third derivative, and the rounding of the costs over h
             tolerance = 1e-8 + 1e-10 * max(1.0, *map(abs, costs))
-            assert abs(gradients[f"d{name}"][index] - expected) < tolerance, name
+            assert abs(found[f"d{name}"][index] - expected) < tolerance, name
 
 
 @settings(max_examples=60)
 @given(problem=problems())
 def test_gradients_of_the_whole_cost_are_those_of_autograd(problem, torch):
     network, recipe, parameters, inputs, X, Y, S = problem
-    cost, gradients = cost_and_gradients(*problem)
+    cost, found = cost_and_gradients(*problem)
     tensors = {name: torch.tensor(p, requires_grad=True) for name, p in parameters.items()}
     batch = inputs["batch"]
     A, y = torch.tensor(X[:, batch]), torch.tensor(Y[:, batch])
@@ -101,9 +100,7 @@ def test_gradients_of_the_whole_cost_are_those_of_autograd(problem, torch):
     # both are rounded a few dozen times, in another order
     assert abs(float(cost) - expected.item()) < 1e-13 * max(1.0, expected.item())
     for name, tensor in tensors.items():
-        np.testing.assert_allclose(
-            gradients[f"d{name}"], tensor.grad.numpy(), rtol=1e-10, atol=1e-13
-        )
+        np.testing.assert_allclose(found[f"d{name}"], tensor.grad.numpy(), rtol=1e-10, atol=1e-13)
 
 
 def test_the_tensors_of_a_step_are_in_the_order_of_the_text():
@@ -112,7 +109,7 @@ def test_the_tensors_of_a_step_are_in_the_order_of_the_text():
     parameters = initialize_parameters_deep(network.layer_dims)
     recipe = Recipe(l2=0.1, clip_norm=1.0, dropout=(0.5,))
     _, tensors = step_tensors(
-        (parameters, {}), inputs, np.ones((3, 5)), np.ones((2, 5)),
+        (parameters, {}), inputs, Shared(np.ones((3, 5)), np.ones((2, 5))),
         network=network, recipe=recipe, xp=np,
     )  # fmt: skip
     expected = {"Z1", "A1", "AD1", "Z2", "A2", "penalty", "cost", "dZ1", "dZ2", "dA1", "dAD1"}
@@ -136,7 +133,7 @@ def test_a_step_changes_nothing_that_it_was_given(recipe):
     if recipe.dropout:
         inputs["D1"] = np.ones((4, 5), bool)
     slots = recipe.optimizer.init(parameters)
-    data = np.ones((3, 5)), np.ones((2, 5)), np.ones((1, 5))
-    for x in (*parameters.values(), *inputs.values(), *slots.values(), *data):
+    data = Shared(np.ones((3, 5)), np.ones((2, 5)), np.ones((1, 5)))
+    for x in (*parameters.values(), *inputs.values(), *slots.values(), *data[:3]):
         x.flags.writeable = False
-    make_step(network, np, recipe=recipe)((parameters, slots), inputs, *data)
+    make_step(network, np, recipe=recipe)((parameters, slots), inputs, data)

@@ -17,7 +17,7 @@ from portadnn.training import loop
 from portadnn.training.callbacks import History
 from portadnn.training.inference import evaluate, predict
 from portadnn.training.recipe import Plan
-from portadnn.training.step import make_step
+from portadnn.training.step import Shared, make_step
 from portadnn.training.stops import DivergenceError, TrainingInterrupted
 from portadnn.training.streams import Batches
 from portadnn.training.train import L_layer_model, train
@@ -182,7 +182,7 @@ def test_divergence_names_the_iteration_and_keeps_the_last_finite_parameters(bac
     parameters = initialize_parameters_deep([5, 4, 1], rng=1, backend=backend)
     step = make_step(NETWORK, backend.xp)
     inputs = Plan(50.0, 1, Batches(12)).inputs(0, 1, NETWORK, backend)
-    data = backend.asarray(X), backend.asarray(Y)
+    data = Shared(backend.asarray(X), backend.asarray(Y))
     for iteration in range(400):  # noqa: B007 (used after the loop)
         (after, _), cost = backend.repeat(step, (parameters, {}), inputs, data)
         finite = all(np.isfinite(backend.to_numpy(p)).all() for p in after.values())

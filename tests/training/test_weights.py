@@ -11,7 +11,7 @@ from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.losses import HEADS
 from portadnn.network.spec import Network
 from portadnn.training.recipe import Plan, Recipe
-from portadnn.training.step import make_step, step_tensors
+from portadnn.training.step import Shared, make_step, step_tensors
 from portadnn.training.streams import Batches
 from portadnn.training.train import train
 from portadnn.training.weights import example_weights
@@ -67,10 +67,10 @@ def test_whole_weights_are_repeated_examples(head, backend):
     parameters = initialize_parameters_deep(network.layer_dims, rng=1, backend=backend)
 
     def tensors(*arrays):
-        data = [backend.asarray(x) for x in arrays]
+        data = Shared(*map(backend.asarray, arrays))
         inputs = {"learning_rate": backend.asarray([[0.1]])}
         options = {"network": network, "recipe": Recipe(), "xp": backend.xp}
-        return step_tensors((parameters, {}), inputs, *data, **options)[1]
+        return step_tensors((parameters, {}), inputs, data, **options)[1]
 
     weighted = tensors(X, Y, example_weights(labels, CLASSES, sample_weight=counts))
     repeated = tensors(np.repeat(X, counts, axis=1), np.repeat(Y, counts, axis=1))
@@ -88,8 +88,8 @@ def test_weights_of_single_outputs_are_those_of_their_costs(backend):
     parameters = initialize_parameters_deep(network.layer_dims, rng=1, backend=backend)
     step = make_step(network, backend.xp)
     inputs = Plan(0.1, 1, Batches(2)).inputs(0, 1, network, backend)
-    data = [backend.asarray(x) for x in (X, Y, S)]
-    (updated, _), cost = backend.repeat(step, (parameters, {}), inputs, tuple(data))
+    data = Shared(*map(backend.asarray, (X, Y, S)))
+    (updated, _), cost = backend.repeat(step, (parameters, {}), inputs, data)
     W = backend.to_numpy(parameters["W1"]).astype(float)
     A = 1 / (1 + np.exp(-W @ X))
     eps = float(backend.xp.finfo(backend.dtype).eps)
