@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from portadnn.errors import InputError
 from portadnn.network.activations import get_activation
+from portadnn.network.examples import number_of, over_examples
 from portadnn.network.namespace import resolve
 
 
@@ -123,9 +124,9 @@ def linear_backward(dZ, cache, *, input_gradient=True, weight_gradient=True, xp=
             f"holds {expected[1]} examples: expected {expected}"
         )
     xp = resolve(xp, dZ, A_prev, W, b)
-    m = A_prev.shape[1]
-    dW = xp.divide(xp.matmul(dZ, A_prev.T), m) if weight_gradient else None  # (n_l, n_prev)
-    db = xp.divide(xp.sum(dZ, axis=1, keepdims=True), m)  # (n_l, 1)
+    m, over = number_of(A_prev, xp), over_examples(xp)
+    dW = xp.divide(over.matmul(dZ, A_prev.T), m) if weight_gradient else None  # (n_l, n_prev)
+    db = xp.divide(over.sum(dZ, axis=1, keepdims=True), m)  # (n_l, 1)
     dA_prev = xp.matmul(W.T, dZ) if input_gradient else None  # (n_prev, m)
     return dA_prev, dW, db
 

@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 from portadnn.errors import unknown_name
 from portadnn.network.activations import identity, sigmoid, softmax
+from portadnn.network.examples import number_of, over_examples
 from portadnn.network.namespace import Array, resolve
 
 
@@ -32,7 +33,7 @@ def sigmoid_cross_entropy_with_logits(Z, Y, S=None, *, xp=None):
     """``mean(max(Z, 0) - Y Z + log(1 + exp(-abs(Z))))``: softplus(Z) - Y Z without overflow."""
     xp = resolve(xp, Z, Y)
     softplus = xp.maximum(Z, 0.0) + xp.log1p(xp.exp(-xp.abs(Z)))
-    return xp.divide(xp.sum(_weighted(softplus - xp.multiply(Y, Z), S, xp)), Z.shape[1])
+    return xp.divide(_total(softplus - xp.multiply(Y, Z), S, xp), number_of(Z, xp))
 
 
 def sigmoid_cross_entropy(AL, Y, *, xp=None):
@@ -50,7 +51,7 @@ def softmax_cross_entropy_with_logits(Z, Y, S=None, *, xp=None):
     Z = Z - xp.max(Z, axis=0, keepdims=True)
     log_sum_exp = xp.log(xp.sum(xp.exp(Z), axis=0, keepdims=True))  # (1, m), >= 0
     terms = log_sum_exp - xp.sum(xp.multiply(Y, Z), axis=0, keepdims=True)
-    return xp.divide(xp.sum(_weighted(terms, S, xp)), Z.shape[1])
+    return xp.divide(_total(terms, S, xp), number_of(Z, xp))
 
 
 def softmax_cross_entropy(AL, Y, *, xp=None):
@@ -63,11 +64,11 @@ def squared_error(AL, Y, S=None, *, xp=None):
     """``mean(sum((AL - Y)**2)) / 2``; AL and the logits are the same here."""
     xp = resolve(xp, AL, Y)
     E = AL - Y
-    return xp.divide(xp.sum(_weighted(xp.multiply(E, E), S, xp)), 2 * AL.shape[1])
+    return xp.divide(_total(xp.multiply(E, E), S, xp), 2 * number_of(AL, xp))
 
 
-def _weighted(terms, S, xp):
-    return terms if S is None else xp.multiply(terms, S)
+def _total(terms, S, xp):
+    return over_examples(xp).sum(terms if S is None else xp.multiply(terms, S))
 
 
 def _plogq(P, Q, xp):

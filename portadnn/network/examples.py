@@ -1,0 +1,18 @@
+"""The seam for sums over the examples: whatever shares them among processes replaces it.
+
+A namespace with an attribute ``examples`` has its own ``matmul`` and ``sum`` over their axis, and
+their ``number``. Any other namespace has all examples, and is used itself.
+"""
+
+from __future__ import annotations
+
+
+def over_examples(xp):
+    """``matmul`` and ``sum`` over the axis of the examples, of all processes together."""
+    return getattr(xp, "examples", xp)
+
+
+def number_of(A, xp):
+    """How many examples there are, one for each column of ``A``, on all processes together."""
+    seam = over_examples(xp)
+    return A.shape[1] if seam is xp else seam.number
