@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,25 +34,13 @@ from portadnn.estimator.settings import (
 from portadnn.network.model import L_model_forward
 from portadnn.network.optimizers import GradientDescent, Optimizer
 from portadnn.network.spec import Network
-from portadnn.training.fit import fit
+from portadnn.training.fit import make_loop
 from portadnn.training.lbfgs import LBFGS
 from portadnn.training.recipe import Plan, Recipe, dropout_rates
+from portadnn.training.state import RunState
 from portadnn.training.stops import TrainingInterrupted
 from portadnn.training.streams import Batches
 from portadnn.training.weights import normalized
-
-
-@dataclass(frozen=True)
-class Past:
-    """What a fit leaves for the next one: the optimizer with its steps and slots, the draws."""
-
-    solver: Optimizer | LBFGS
-    seed: int
-    epochs: int = 0
-    samples: int = 0
-    steps: int = 0
-    slots: dict[str, Any] = field(default_factory=dict)
-    waited: int = 0
 
 
 class BasePortaDNN(BaseEstimator):
@@ -64,7 +52,10 @@ class BasePortaDNN(BaseEstimator):
     best_loss_: float | None
     validation_scores_: Any
     best_validation_score_: float | None
-    _past: Past
+    t_: int
+    _seed: int
+    _solver: Optimizer | LBFGS
+    _state: RunState
 
     _parameter_constraints = CONSTRAINTS
 
@@ -172,33 +163,32 @@ class BasePortaDNN(BaseEstimator):
             self._head(),
         )
         random_state = check_random_state(self.random_state)
+        past = RunState({})
         if first:
             parameters = initial_parameters(self.init, network, random_state)
-            past = Past(solver, random_state.randint(np.iinfo(np.int32).max))
+            self._seed = random_state.randint(np.iinfo(np.int32).max)
         else:
             parameters = as_parameters(self.coefs_, self.intercepts_)
             network.check(parameters)
-            # the optimizer starts anew in every fit, and where it is another one
-            past = self._past if partial and self._past.solver == solver else replace(
-                self._past, solver=solver, steps=0, slots={}
-            )  # fmt: skip
+            past = self._state
+            if not partial or self._solver != solver:  # every fit starts its optimizer again
+                past = replace(past, step=0, slots={})
 
         X, Y = columns(X), columns(Y)
         validation: tuple[Any, ...] | None = None
         if self.early_stopping:
-            training, held_back = self._split(y, past.seed)
+            training, held_back = self._split(y, self._seed)
             scored = normalized(sample_weight[held_back])
             validation = take(X, held_back), Y[:, held_back]
             if scored is not None:
                 validation = (*validation, scored)
             X, Y, weights = take(X, training), Y[:, training], weights[..., training]
         relative = normalized(weights)
-        plan = self._plan(network, X.shape[1], float(np.mean(weights)), past, partial)
-        monitor = self._monitor(past, parameters)
+        plan = self._plan(network, X.shape[1], float(np.mean(weights)), solver, past, partial)
+        monitor = self._monitor(solver)
         backend = self._backend(home)
-        slots = {name: backend.asarray(x) for name, x in past.slots.items()}
-        try:
-            parameters = fit(
+        with backend.scope():
+            loop, start = make_loop(
                 parameters,
                 X,
                 Y,
@@ -210,35 +200,48 @@ class BasePortaDNN(BaseEstimator):
                 validation=validation,
                 callbacks=[monitor],
                 report_every=1,
-                slots=slots,
+                first_layer="feature" if past.slots else "auto",
             )
-        except TrainingInterrupted as error:
-            parameters = monitor.parameters or error.parameters
-            warnings.warn("Training interrupted by user.", stacklevel=4)
-        else:
-            if monitor.stopped is None and not partial:
-                warnings.warn(
-                    f"{self.max_iter} iterations, all that max_iter allows, were made, and the "
-                    f"optimization has not converged yet",
-                    ConvergenceWarning,
-                    stacklevel=4,
-                )
-        self._past = replace(
-            past,
-            epochs=past.epochs + monitor.epochs,
-            samples=past.samples + monitor.epochs * plan.batches.m,
-            steps=past.steps + monitor.epochs * plan.batches.steps_per_epoch,
-            slots={name: home.asarray(x) for name, x in slots.items()},
-            waited=monitor.waited,
-        )
-        self._set_fitted(network, parameters, home)
+            slots = {name: backend.asarray(x) for name, x in past.slots.items()} or start.slots
+            start = replace(start, slots=slots, rows=past.rows, callbacks=past.callbacks)
+            try:
+                state = loop.run(start)
+            except TrainingInterrupted as error:
+                state = error.state
+                warnings.warn("Training interrupted by user.", stacklevel=4)
+            else:
+                if monitor.stopped is None and not partial:
+                    warnings.warn(
+                        f"{self.max_iter} iterations, all that max_iter allows, were made, and the "
+                        f"optimization has not converged yet",
+                        ConvergenceWarning,
+                        stacklevel=4,
+                    )
+            state = loop.left(state)
+        self._solver = solver
+        # coefs_ and intercepts_ are the parameters, also if they are changed between two fits
+        slots = {name: home.asarray(x) for name, x in state.slots.items()}
+        self._state = replace(state, parameters={}, slots=slots, kept=None)
+        self.n_iter_ = len(state.rows) - len(past.rows)
+        self.t_ = self._seen(past) + self.n_iter_ * plan.batches.m
+        self._set_fitted(network, state.parameters, home)
         self._set_curves(monitor)
         return self
 
+    def _seen(self, past: RunState) -> int:
+        """Samples before this fit."""
+        return self.t_ if past.rows else 0
+
     def _plan(
-        self, network: Network, m: int, mean_weight: float, past: Past, partial: bool
+        self,
+        network: Network,
+        m: int,
+        mean_weight: float,
+        solver: Optimizer | LBFGS,
+        past: RunState,
+        partial: bool,
     ) -> Plan:
-        whole = isinstance(past.solver, LBFGS)
+        whole, epochs = isinstance(solver, LBFGS), len(past.rows)
         batch_size = m if whole else batch_size_of(self.batch_size, m)
         return Plan(
             self.learning_rate_init,
@@ -246,52 +249,44 @@ class BasePortaDNN(BaseEstimator):
             Batches(
                 m,
                 batch_size if batch_size < m else None,
-                past.seed,
+                self._seed,
                 self.shuffle,
-                first_epoch=past.epochs,
+                first_epoch=epochs,
             ),
             Recipe(
-                GradientDescent() if isinstance(past.solver, LBFGS) else past.solver,
+                GradientDescent() if isinstance(solver, LBFGS) else solver,
                 # over the weights of a batch together, its size where there are none
                 self.alpha / (batch_size * mean_weight),
                 self.l1,
                 self.clip_norm,
                 dropout_rates(self.dropout, network),
             ),
-            schedule_of(self, m, past.samples, past.epochs if partial else None),
-            past.steps,
+            schedule_of(self, m, self._seen(past), epochs if partial else None),
+            past.step,
         )
 
-    def _monitor(self, past: Past, parameters: dict[str, Any]) -> Monitor:
+    def _monitor(self, solver: Optimizer | LBFGS) -> Monitor:
         scoring = self.early_stopping
-        monitor = Monitor(
+        return Monitor(
             self.tol,
             # lbfgs has a rule of its own
-            math.inf if isinstance(past.solver, LBFGS) and not scoring else self.n_iter_no_change,
+            math.inf if isinstance(solver, LBFGS) and not scoring else self.n_iter_no_change,
             scoring,
             self.learning_rate == "adaptive" and self.solver == "sgd",
             bool(self.verbose),
         )
-        if past.epochs:
-            monitor.losses, monitor.waited = list(self.loss_curve_), past.waited
-            if not scoring and self.best_loss_ is not None:
-                monitor.best = self.best_loss_
-            elif scoring and self.best_validation_score_ is not None:
-                monitor.best, monitor.parameters = -self.best_validation_score_, parameters
-                monitor.scores = list(self.validation_scores_)
-        return monitor
 
     def _set_curves(self, monitor: Monitor) -> None:
-        scoring = monitor.scoring
-        self.n_iter_ = monitor.epochs
-        self.loss_curve_ = monitor.losses
-        self.loss_ = monitor.losses[-1] if monitor.losses else math.nan
+        scoring, rows = monitor.scoring, self._state.rows
+        self.loss_curve_ = [row.cost for row in rows]
+        self.loss_ = rows[-1].cost if rows else math.nan
         self.best_loss_ = None if scoring else monitor.best
-        self.validation_scores_ = monitor.scores if scoring else None
+        scores = [row.validation_score for row in rows if row.validation_score is not None]
+        self.validation_scores_ = scores if scoring else None
         self.best_validation_score_ = -monitor.best if scoring else None
 
     def _set_fitted(self, network: Network, parameters: dict[str, Any], home: Backend) -> None:
-        self._network, self.t_ = network, self._past.samples
+        self._network = network
         layers = range(1, network.L + 1)
         self.coefs_ = [home.asarray(parameters[f"W{l}"]).T for l in layers]  # (n_prev, n_l)
         self.intercepts_ = [home.asarray(parameters[f"b{l}"])[:, 0] for l in layers]  # (n_l,)

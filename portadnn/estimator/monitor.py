@@ -26,14 +26,14 @@ class Monitor:
         Whether the rate has to become small before the run stops.
     verbose : bool
         Whether every epoch is printed.
-    losses, scores : list
-        Of earlier runs, which go on.
     best : float
         The least loss, or the negative of the best score.
     waited : int
         Epochs since it was better.
     parameters : dict, optional
         Those with the best score.
+    stopped : str, optional
+        Why the run stopped.
     """
 
     tol: float
@@ -41,26 +41,31 @@ class Monitor:
     scoring: bool = False
     adaptive: bool = False
     verbose: bool = False
-    losses: list[float] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    best: float = math.inf
-    waited: int = 0
-    parameters: dict[str, Any] | None = None
-    epochs: int = field(default=0, init=False)
+    best: float = field(default=math.inf, init=False)
+    waited: int = field(default=0, init=False)
+    parameters: dict[str, Any] | None = field(default=None, init=False)
     stopped: str | None = field(default=None, init=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next fit goes on from."""
+        names = "scoring", "best", "waited", "parameters"
+        return {name: getattr(self, name) for name in names}
+
+    def load_state_dict(self, past: dict[str, Any]) -> None:
+        """Go on from an earlier ``state_dict()``; its best must be of the same kind to count."""
+        self.waited = past["waited"]
+        if past["scoring"] == self.scoring:
+            self.best, self.parameters = past["best"], past["parameters"]
 
     def on_epoch_end(self, state: TrainingState) -> None:
         record = state.record
         assert record is not None
-        self.epochs = state.epoch
-        self.losses.append(record.cost)
         if self.verbose:
             print(f"Iteration {state.epoch}, loss = {record.cost:.8f}")
         value = record.cost
         if self.scoring:
             assert record.validation_score is not None
             value = -record.validation_score
-            self.scores.append(record.validation_score)
             if self.verbose:
                 print(f"Validation score: {record.validation_score:f}")
         self.waited = self.waited + 1 if value > self.best - self.tol else 0

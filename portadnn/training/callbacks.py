@@ -20,12 +20,12 @@ from portadnn.training.state import EpochRecord, TrainingState
 
 @dataclass(eq=False)
 class History:
-    """The rows of all reports of the last run, in ``rows``."""
+    """The rows of all reports of the last run, in ``rows``; if it went on, from its beginning."""
 
     rows: list[EpochRecord] = field(default_factory=list)
 
     def on_train_begin(self, state: TrainingState) -> None:
-        self.rows.clear()
+        self.rows[:] = state.rows
 
     def on_epoch_end(self, state: TrainingState) -> None:
         assert state.record is not None
@@ -80,6 +80,14 @@ class BestModel:
         if self.restore and self.parameters is not None:
             state.keep(self.parameters)
 
+    def state_dict(self) -> dict[str, Any]:
+        """The best report so far: its loss, its row and its parameters."""
+        return {"best": self._best, "record": self.record, "parameters": self.parameters}
+
+    def load_state_dict(self, past: dict[str, Any]) -> None:
+        """Go on from an earlier ``state_dict()``."""
+        self._best, self.record, self.parameters = past["best"], past["record"], past["parameters"]
+
     def _improved(self, state: TrainingState) -> bool:
         value = getattr(state.record, self.monitor)
         loss = value if MONITORS[self.monitor] else -value
@@ -116,6 +124,15 @@ class EarlyStopping(BestModel):
         super().on_train_begin(state)
         self._waited = 0
 
+    def state_dict(self) -> dict[str, Any]:
+        """Also how many reports it has waited."""
+        return super().state_dict() | {"waited": self._waited}
+
+    def load_state_dict(self, past: dict[str, Any]) -> None:
+        """Go on from an earlier ``state_dict()``."""
+        super().load_state_dict(past)
+        self._waited = past["waited"]
+
     def on_epoch_end(self, state: TrainingState) -> None:
         self._waited = 0 if self._improved(state) else self._waited + 1
         if self._waited >= self.patience:
@@ -131,7 +148,7 @@ class CSVLog:
     Parameters
     ----------
     path : path of the file
-        It is replaced.
+        It is replaced; a run that goes on writes its earlier rows again.
     """
 
     path: str | os.PathLike[str]
@@ -143,10 +160,13 @@ class CSVLog:
         except OSError as error:
             raise InputError(f"{self.path} cannot be written: {error.strerror}") from error
         csv.writer(self._file).writerow(EpochRecord._fields)
+        self._write(state.rows)
 
     def on_epoch_end(self, state: TrainingState) -> None:
-        assert state.record is not None
-        csv.writer(self._file).writerow(["" if x is None else x for x in state.record])
+        self._write(state.rows[-1:])
+
+    def _write(self, rows: list[EpochRecord]) -> None:
+        csv.writer(self._file).writerows([["" if x is None else x for x in row] for row in rows])
         self._file.flush()
 
     def on_train_end(self, state: TrainingState) -> None:
@@ -204,6 +224,7 @@ class ProgressBar:
     """A bar on stderr: epoch, cost, rate, time left."""
 
     _bar: Any = field(default=None, init=False, repr=False)
+    _start: int = field(default=0, init=False, repr=False)
     _task: Any = field(default=None, init=False, repr=False)
 
     def on_train_begin(self, state: TrainingState) -> None:
@@ -219,7 +240,7 @@ class ProgressBar:
             console=Console(stderr=True),
             transient=True,
         )
-        total = state.epochs * state.steps_per_epoch
+        total, self._start = state.epochs * state.steps_per_epoch, state.steps_done
         self._task = self._bar.add_task(
             "", total=total, epoch=0, epochs=state.epochs, cost=float("nan"), rate=0.0
         )
@@ -231,7 +252,7 @@ class ProgressBar:
             completed=state.steps_done,
             epoch=state.epoch,
             cost=state.cost,
-            rate=state.steps_done / max(state.seconds, 1e-9),
+            rate=(state.steps_done - self._start) / max(state.seconds, 1e-9),
         )
 
     def on_train_end(self, state: TrainingState) -> None:

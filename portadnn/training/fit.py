@@ -16,6 +16,7 @@ from portadnn.training.lbfgs import LBFGS, LBFGSLoop
 from portadnn.training.loop import Loop
 from portadnn.training.recipe import Plan
 from portadnn.training.sample_space import SampleSpace, choose_form
+from portadnn.training.state import RunState
 from portadnn.training.step import Shared
 from portadnn.training.validation import Validation
 
@@ -47,7 +48,7 @@ def fit(
     """
     with backend.scope():
         loop, start = make_loop(parameters, X, Y, backend=backend, **settings)
-        return loop.run(start)
+        return loop.parameters(loop.run(start))
 
 
 def make_loop(
@@ -63,10 +64,9 @@ def make_loop(
     validation: tuple[Any, ...] | None = None,
     callbacks: Iterable[Any] = (),
     report_every: int | None = None,
-    slots: dict[str, Any] | None = None,
     first_layer: str = "auto",
     on_costs: Callable[[int, np.ndarray], None] | None = None,
-) -> tuple[Loop, dict[str, Any]]:
+) -> tuple[Loop, RunState]:
     """What ``fit`` runs: everything checked, the first layer's form chosen, the data in place.
 
     It is made, and run, inside the backend's scope.
@@ -89,8 +89,6 @@ def make_loop(
         Scored at every report.
     callbacks, report_every
         As for ``train``.
-    slots : dict, optional
-        What the optimizer keeps, from an earlier run; it is changed to that of the end.
     first_layer : {"auto", "sample", "feature"}
         As for ``train``.
     on_costs : callable, optional
@@ -99,8 +97,8 @@ def make_loop(
     Returns
     -------
     loop : Loop
-    parameters : dict
-        The initial ones on the backend, for its ``run``.
+    start : RunState
+        For its ``run``. The state of an earlier run of the same declaration may take its place.
 
     Raises
     ------
@@ -120,8 +118,8 @@ def make_loop(
     options: dict[str, Any] = {"report_every": report_every, "callbacks": callbacks}
     start = {name: backend.asarray(parameters[name]) for name in network.shapes}
     if solver is None:
-        options |= {"on_costs": on_costs, "slots": slots}
-        if choose_form(first_layer, network, plan, started=bool(slots)) == "sample":
+        options["on_costs"] = on_costs
+        if choose_form(first_layer, network, plan) == "sample":
             W0, examples = (np.asarray(to_host(x)) for x in (start["W1"], shared.X))
             product = _product_on_host(backend)
             space = options["space"] = SampleSpace.of(network, W0, examples, product)
@@ -139,8 +137,9 @@ def make_loop(
         slices = {name: backend.xp.slices_of(x, axis=0) for name, x in operands.items()}
         data = data._replace(slices=slices)  # which no step needs to cut then
     if solver is not None:
-        return LBFGSLoop(network, backend, plan, data, **options, solver=solver), start
-    return Loop(network, backend, plan, data, **options), start
+        options["solver"] = solver
+    loop = (Loop if solver is None else LBFGSLoop)(network, backend, plan, data, **options)
+    return loop, loop.start(start)
 
 
 def _checked(data: Iterable[Any], network: Network, backend: Backend, what: str = "") -> list[Any]:

@@ -14,7 +14,7 @@ from portadnn.network.choice import as_text, check_number, check_whole, choose
 from portadnn.network.optimizers import OPTIMIZERS, Optimizer
 from portadnn.training.loop import After, Loop, Parameters
 from portadnn.training.schedules import Constant
-from portadnn.training.state import TrainingState
+from portadnn.training.state import RunState, TrainingState
 from portadnn.training.step import final_gradients, gradients, make_step
 from portadnn.training.stops import DivergenceError
 
@@ -98,14 +98,16 @@ class LBFGSLoop(Loop):
                 f"lbfgs needs SciPy ({error}): pip install 'portadnn[sklearn]'"
             ) from error
 
-    def _descend(self, parameters: Parameters, progress: TrainingState, after: After) -> Parameters:
+    def _descend(self, now: RunState, progress: TrainingState, after: After) -> None:
         from scipy.optimize import minimize
 
         started = time.perf_counter()
-        evaluations = 0
+        evaluations, remaining = 0, self.plan.steps - progress.steps_done
+        if not remaining:
+            return
         step = make_step(self.network, self.backend.xp, gradient_step, self.plan.recipe)
         inputs = {"learning_rate": self.backend.asarray(np.ones((1, 1, 1)))}
-        blank = {f"d{name}": p for name, p in parameters.items()}  # of the right shapes
+        blank = {f"d{name}": p for name, p in now.parameters.items()}  # of the right shapes
 
         def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
             nonlocal evaluations
@@ -114,28 +116,28 @@ class LBFGSLoop(Loop):
             value = float(self.backend.to_numpy(cost)[0])
             vector = self._pack({name: found[f"d{name}"] for name in self.network.shapes})
             if evaluations == 0 and not (math.isfinite(value) and np.isfinite(vector).all()):
-                raise DivergenceError(0, value, 1.0, parameters)
+                raise DivergenceError(0, value, 1.0, now.parameters)
             evaluations += 1
             return value, vector
 
         def iterated(intermediate_result: Any) -> None:
+            now.parameters, now.step = self._unpack(intermediate_result.x), now.step + 1
             progress.steps_done += 1
             progress.cost = float(intermediate_result.fun)
             progress.seconds = time.perf_counter() - started
-            now = self._unpack(intermediate_result.x)
-            progress.moved_to(now)
-            if after(now, np.asarray([progress.cost])):
+            progress.moved_to(now.parameters)
+            if after(np.asarray([progress.cost])):
                 raise StopIteration
 
         result = minimize(
             evaluate,
-            self._pack(parameters),
+            self._pack(now.parameters),
             jac=True,
             method="L-BFGS-B",
             callback=iterated,
             options={
-                "maxiter": self.plan.epochs,
-                "maxfun": 20 * self.plan.epochs,
+                "maxiter": remaining,
+                "maxfun": 20 * remaining,
                 "maxcor": self.solver.memory,
                 "gtol": self.solver.tolerance,
                 "ftol": 64 * float(np.finfo(self.backend.dtype_name).eps),
@@ -144,11 +146,10 @@ class LBFGSLoop(Loop):
         early = progress.steps_done < self.plan.epochs
         if not progress.stopped and (early or result.status == 0):
             progress.stop(str(result.message))
-        found = self._unpack(result.x)
+        now.parameters = self._unpack(result.x)
         reported = progress.record.epoch if progress.record else 0
         if reported < progress.steps_done:  # it ended between two reports, where nobody knew
-            after(found, np.asarray([progress.cost]), last=True)
-        return found
+            after(np.asarray([progress.cost]), last=True)
 
     def _pack(self, arrays: Parameters) -> np.ndarray:
         flat = [np.asarray(self.backend.to_numpy(x), np.float64).ravel() for x in arrays.values()]

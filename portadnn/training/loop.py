@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from portadnn.backends import Backend
+from portadnn.errors import InputError
 from portadnn.network.choice import check_whole
 from portadnn.network.spec import Network
 from portadnn.training.recipe import Plan
 from portadnn.training.sample_space import SampleSpace
-from portadnn.training.state import EpochRecord, TrainingState, check_callbacks, notify
+from portadnn.training.state import (
+    EpochRecord,
+    RunState,
+    TrainingState,
+    check_callbacks,
+    notify,
+    with_past,
+)
 from portadnn.training.step import Shared, make_step
 from portadnn.training.stops import DivergenceError, TrainingInterrupted, deferred_interrupt
 from portadnn.training.validation import Validation
@@ -25,7 +33,6 @@ LARGEST_CHUNK = 128
 CHUNK_BYTES = 2**25  # of dropout masks
 
 Parameters: TypeAlias = dict[str, Any]
-State: TypeAlias = tuple[Parameters, dict[str, Any]]
 After: TypeAlias = Callable[..., bool]
 
 
@@ -47,11 +54,9 @@ class Loop:
         See ``TrainingState``.
     on_costs : callable, optional
         Called with the number of the first step of a chunk and the costs of its steps.
-    slots : dict, optional
-        What the optimizer keeps, to start from where it is not empty; it ends as that of the end.
     space : SampleSpace, optional
-        Where ``shared`` and the validation data are in its terms. What goes in and comes out, to
-        callbacks too, is not.
+        If ``shared`` and the validation data are in its terms. States are too; what callbacks see,
+        and ``parameters`` returns, is not.
     """
 
     network: Network
@@ -62,104 +67,160 @@ class Loop:
     validation: Validation | None = None
     callbacks: Iterable[Any] = ()
     on_costs: Callable[[int, np.ndarray], None] | None = None
-    slots: dict[str, Any] | None = None
     space: SampleSpace | None = None
-    _factor: float = field(default=1.0, init=False)  # on the rate, of a plateau schedule
 
     def __post_init__(self) -> None:
         check_whole("report_every", self.report_every, 1)
 
-    def run(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Train, and return the parameters after it, or those that a callback kept.
+    def run(self, state: RunState) -> RunState:
+        """Make the steps of the plan that are still to be made, from a state that stays as it is.
 
         Raises
         ------
+        InputError
+            If the state does not fit the run.
         DivergenceError, TrainingInterrupted
-            With the parameters to keep, likewise.
+            With the parameters to keep.
         """
-        state = TrainingState(
+        callbacks = check_callbacks(self.callbacks)
+        progress = TrainingState(
             self.network,
             self.plan.epochs,
             self.plan.batches.steps_per_epoch,
             validates=self.validation is not None,
+            steps_done=self._steps_done(state),
+            rows=list(state.rows),
         )
-        try:
-            last = self._run(parameters, state)
-        except (DivergenceError, TrainingInterrupted) as error:
-            error.parameters = self._kept_or(error.parameters, state)
-            raise
-        return self._kept_or(last, state)
+        progress._to_host = self._to_host
+        progress.moved_to(state.parameters)
+        now = replace(state, costs=list(state.costs), rows=progress.rows, kept=None)
 
-    def _kept_or(self, last: Parameters, state: TrainingState) -> Parameters:
-        if state.kept is None:
-            return last
-        return {name: self.backend.asarray(np.array(p)) for name, p in state.kept.items()}
-
-    def _run(self, parameters: Parameters, state: TrainingState) -> Parameters:
-        callbacks = check_callbacks(self.callbacks)
-        parameters = self.entered(parameters)
-        state._to_host = self._to_host
-        state.moved_to(parameters)
-        tracker = self.plan.schedule.tracker()
-        epoch_costs: list[float] = []
-
-        def after(parameters: dict[str, Any], costs: np.ndarray, *, last: bool = False) -> bool:
+        def after(costs: np.ndarray, *, last: bool = False) -> bool:
             """What follows a chunk of steps; whether the run shall stop. The last has a report."""
             if self.on_costs:
-                self.on_costs(state.steps_done - len(costs), costs)
-            epoch_costs.extend(costs.tolist())
-            notify(callbacks, "on_progress", state)
-            if last or self._reports_at(state.steps_done):
-                state.record = self._record(state, epoch_costs, parameters)
-                cost = state.record.validation_cost
-                tracker.observe(state.record.cost if cost is None else cost)
-                self._factor = tracker.factor
-                notify(callbacks, "on_epoch_end", state)
-            if state.steps_done % state.steps_per_epoch == 0:
-                epoch_costs.clear()
+                self.on_costs(progress.steps_done - len(costs), costs)
+            now.costs += costs.tolist()
+            notify(callbacks, "on_progress", progress)
+            reports = last or self._reports_at(progress.steps_done)
+            if reports:
+                progress.record = self._record(now, progress)
+                now.rows.append(progress.record)
+                cost = progress.record.validation_cost
+                now.tracker = self.plan.schedule.followed(
+                    now.tracker, progress.record.cost if cost is None else cost
+                )
+            if progress.steps_done % progress.steps_per_epoch == 0:
+                now.costs.clear()
+            if reports:
+                notify(callbacks, "on_epoch_end", progress)
             if interrupted():
-                raise TrainingInterrupted(state.steps_done, self._leave(parameters))
-            return state.stopped is not None
+                raise KeyboardInterrupt
+            return progress.stopped is not None
 
         try:
-            notify(callbacks, "on_train_begin", state)
-            with deferred_interrupt() as interrupted:
-                parameters = self._descend(parameters, state, after)
-        except KeyboardInterrupt as error:
-            if isinstance(error, TrainingInterrupted):
-                raise
-            raise TrainingInterrupted(state.steps_done, self._leave(state._device)) from None
-        finally:
-            notify(callbacks, "on_train_end", state)
-        return parameters
+            try:
+                notify(callbacks, "on_train_begin", progress)
+                for name, callback in with_past(callbacks):
+                    if name in state.callbacks:
+                        callback.load_state_dict(state.callbacks[name])
+                with deferred_interrupt() as interrupted:
+                    if now.costs and progress.steps_done % progress.steps_per_epoch == 0:
+                        after(np.empty(0))  # an interrupt came before the report of the epoch
+                    self._descend(now, progress, after)
+            finally:
+                notify(callbacks, "on_train_end", progress)
+                past = {name: callback.state_dict() for name, callback in with_past(callbacks)}
+                now.callbacks, now.kept = state.callbacks | past, progress.kept
+        except DivergenceError as error:
+            if now.kept is not None:
+                error.parameters = self.parameters(now)
+            raise
+        except KeyboardInterrupt:
+            raise TrainingInterrupted(progress.steps_done, self.parameters(now), now) from None
+        return now
 
-    def entered(self, parameters: Parameters) -> Parameters:
-        """Parameters of the network itself in the terms of the run's data."""
-        if self.space is None:
-            return parameters
-        inside = self.space.enter(parameters)
-        return {name: self.backend.asarray(p) for name, p in inside.items()}
+    def start(self, parameters: Parameters) -> RunState:
+        """The state before the first step, from parameters of the network itself."""
+        if self.space is not None:
+            inside = self.space.enter(parameters)
+            parameters = {name: self.backend.asarray(p) for name, p in inside.items()}
+        slots = self.plan.recipe.optimizer.init(parameters, xp=self.backend.xp)
+        return RunState(parameters, slots, self.plan.first_step)
 
-    def step_and_state(self, parameters: Parameters) -> tuple[Callable[..., Any], State]:
-        """The step that is repeated, and the state before the first; of parameters ``entered``."""
-        recipe, xp = self.plan.recipe, self.backend.xp
-        network = self.network if self.space is None else self.space.network
-        step = make_step(network, xp, recipe=recipe, sample=self.space is not None)
-        return step, (parameters, self.slots or recipe.optimizer.init(parameters, xp=xp))
+    def parameters(self, state: RunState) -> Parameters:
+        """What the run has found: parameters of the network itself, the last or those kept."""
+        if state.kept is None:
+            return self._leave(state.parameters)
+        return {name: self.backend.asarray(np.array(p)) for name, p in state.kept.items()}
 
-    def _descend(self, parameters: Parameters, progress: TrainingState, after: After) -> Parameters:
-        """Make the steps, and return the last parameters."""
-        last = parameters
-        for last, costs in self._chunks(parameters, progress):
-            if after(last, costs):
+    def left(self, state: RunState) -> RunState:
+        """The state in the terms of the network itself, with what the run has found."""
+        return replace(state, parameters=self.parameters(state), slots=self._leave(state.slots))
+
+    def step(self) -> Callable[..., Any]:
+        """The step that is repeated."""
+        return make_step(
+            self._inner, self.backend.xp, recipe=self.plan.recipe, sample=self.space is not None
+        )
+
+    @property
+    def _inner(self) -> Network:
+        """The network in the terms of the run's first layer."""
+        return self.network if self.space is None else self.space.network
+
+    def _steps_done(self, state: RunState) -> int:
+        """How many steps of the plan were made, of a state that fits."""
+        self._inner.check(state.parameters)
+        done, steps = state.step - self.plan.first_step, self.plan.steps
+        if not 0 <= done <= steps:
+            raise InputError(
+                f"the state is at step {state.step}, but the run has the steps "
+                f"{self.plan.first_step} to {self.plan.first_step + steps}: expected one of them"
+            )
+        recipe = self.plan.recipe
+        slots = {f"{slot}{name}" for slot in recipe.slots for name in self.network.shapes}
+        if state.slots.keys() != slots:
+            raise InputError(
+                f"the state has the slots {', '.join(sorted(state.slots)) or 'none'}, but "
+                f"{recipe.optimizer.name} keeps {', '.join(sorted(slots)) or 'none'}: give the "
+                f"state of a run with the same optimizer"
+            )
+        return done
+
+    def _descend(self, now: RunState, progress: TrainingState, after: After) -> None:
+        """Make the steps, a chunk at a time, and keep the state and ``progress`` up."""
+        backend, step, chunk = self.backend, self.step(), 1
+        started = time.perf_counter()
+        while progress.steps_done < self.plan.steps:
+            chunk_started = time.perf_counter()
+            n = self._chunk_length(progress.steps_done, chunk)
+            (parameters, slots), chunk_costs = backend.repeat(
+                step,
+                (now.parameters, now.slots),
+                self.inputs(progress.steps_done, n, now.tracker.factor),
+                self.shared,
+                every_output=self.plan.batches.steps_per_epoch > 1,  # for the mean of the epoch
+            )
+            costs = backend.to_numpy(chunk_costs)
+            if not (np.isfinite(costs[[0, -1]]).all() and backend.all_finite(parameters.values())):
+                raise self._locate(step, now, progress.steps_done, n)
+            ended = time.perf_counter()
+            now.parameters, now.slots, now.step = parameters, slots, now.step + n
+            progress.steps_done, progress.cost = progress.steps_done + n, float(costs[-1])
+            progress.seconds = ended - started
+            progress.moved_to(parameters)
+            if after(costs):
                 break
-        return self._leave(last)
+            if ended - chunk_started < CHUNK_SECONDS / 2:
+                chunk = min(2 * chunk, LARGEST_CHUNK)
+            elif ended - chunk_started > CHUNK_SECONDS:
+                chunk = max(chunk // 2, 1)
 
-    def _leave(self, parameters: Parameters) -> Parameters:
-        """The parameters of the network itself, on the backend."""
+    def _leave(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters, or slots, of the network itself, on the backend."""
         if self.space is None:
-            return parameters
-        left = self._to_host(parameters)
+            return dict(arrays)
+        left = self._to_host(arrays)
         return {name: self.backend.asarray(p) for name, p in left.items()}
 
     def _to_host(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -167,48 +228,14 @@ class Loop:
         host = {name: np.array(self.backend.to_numpy(p)) for name, p in arrays.items()}
         return host if self.space is None else self.space.leave(host)
 
-    def _chunks(
-        self, parameters: dict[str, Any], progress: TrainingState
-    ) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-        """Parameters after a chunk of steps, and the steps' costs; ``progress`` is kept up."""
-        backend = self.backend
-        step, state = self.step_and_state(parameters)
-        started = time.perf_counter()
-        done, chunk = 0, 1
-        while done < self.plan.steps:
-            chunk_started = time.perf_counter()
-            n = self._chunk_length(done, chunk)
-            after, chunk_costs = backend.repeat(
-                step,
-                state,
-                self.inputs(done, n),
-                self.shared,
-                every_output=self.plan.batches.steps_per_epoch > 1,  # for the mean of the epoch
-            )
-            costs = backend.to_numpy(chunk_costs)
-            if not (np.isfinite(costs[[0, -1]]).all() and backend.all_finite(after[0].values())):
-                raise self._locate(step, state, done, n)
-            now = time.perf_counter()
-            state, done = after, done + n
-            progress.steps_done, progress.cost = done, float(costs[-1])
-            progress.seconds = now - started
-            progress.moved_to(state[0])
-            yield state[0], costs
-            if now - chunk_started < CHUNK_SECONDS / 2:
-                chunk = min(2 * chunk, LARGEST_CHUNK)
-            elif now - chunk_started > CHUNK_SECONDS:
-                chunk = max(chunk // 2, 1)
-        if self.slots is not None:
-            self.slots.update(self._leave(state[1]))
-
-    def inputs(self, start: int, n: int) -> dict[str, Any]:
-        """What changes from step to step, of n steps."""
+    def inputs(self, start: int, n: int, factor: float = 1.0) -> dict[str, Any]:
+        """What changes from step to step, of n steps; the factor on the rate is the tracker's."""
         return self.plan.inputs(
             start,
             start + n,
             self.network,
             self.backend,
-            self._factor,
+            factor,
             sample=self.space is not None,
         )
 
@@ -234,26 +261,29 @@ class Loop:
         wanted = epoch == 1 or epoch == self.plan.epochs or epoch % self.report_every == 0
         return rest == 0 and wanted
 
-    def _record(
-        self, state: TrainingState, epoch_costs: list[float], parameters: dict[str, Any]
-    ) -> EpochRecord:
-        batches, last = self.plan.batches, state.steps_done - 1
-        costs = epoch_costs[-batches.steps_per_epoch :]
+    def _record(self, now: RunState, progress: TrainingState) -> EpochRecord:
+        batches, last = self.plan.batches, progress.steps_done - 1
+        costs = now.costs[-batches.steps_per_epoch :]
         sizes = [batches.size(last - i) for i in range(len(costs))][::-1]
         mean = math.fsum(c * n for c, n in zip(costs, sizes, strict=True)) / sum(sizes)
         scores = (None, None) if self.validation is None else self.validation.score(
-            parameters, self.space.network if self.space else self.network, self.backend
+            now.parameters, self._inner, self.backend
         )  # fmt: skip
-        return EpochRecord(state.epoch, mean, self.plan.rate(last, self._factor), *scores)
+        rate = self.plan.rate(last, now.tracker.factor)
+        return EpochRecord(progress.epoch, mean, rate, *scores)
 
-    def _locate(self, step: Callable[..., Any], state: State, done: int, n: int) -> DivergenceError:
+    def _locate(
+        self, step: Callable[..., Any], now: RunState, done: int, n: int
+    ) -> DivergenceError:
         """Replay a chunk step by step, from the state it started from, to name the step."""
-        iteration = done
+        iteration, factor = done, now.tracker.factor
+        state: Any = (now.parameters, now.slots)
         while True:
-            after, costs = self.backend.repeat(step, state, self.inputs(iteration, 1), self.shared)
+            inputs = self.inputs(iteration, 1, factor)
+            after, costs = self.backend.repeat(step, state, inputs, self.shared)
             cost = float(self.backend.to_numpy(costs)[0])
             finite = math.isfinite(cost) and self.backend.all_finite(after[0].values())
             if not finite or iteration == done + n - 1:
-                rate = self.plan.rate(iteration, self._factor)
+                rate = self.plan.rate(iteration, factor)
                 return DivergenceError(iteration, cost, rate, self._leave(state[0]))
             state, iteration = after, iteration + 1

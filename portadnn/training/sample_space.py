@@ -128,7 +128,7 @@ def sample_gradient(dZ, K, inputs, *, xp):
     return xp.concat([xp.zeros_like(K[:, :n_1]), xp.divide(dZ, size)], axis=1)
 
 
-def choose_form(first_layer: str, network: Network, plan: Plan, *, started: bool = False) -> str:
+def choose_form(first_layer: str, network: Network, plan: Plan) -> str:
     """ "sample" or "feature", whichever takes fewer operations, or what is asked for.
 
     Parameters
@@ -136,8 +136,6 @@ def choose_form(first_layer: str, network: Network, plan: Plan, *, started: bool
     first_layer : {"auto", "sample", "feature"}
     network : Network
     plan : Plan
-    started : bool
-        Whether the optimizer has a past, which need not lie in the span.
 
     Raises
     ------
@@ -151,7 +149,6 @@ def choose_form(first_layer: str, network: Network, plan: Plan, *, started: bool
         f"{recipe.optimizer.name} is not linear in the gradient": not recipe.optimizer.linear,
         "an l1 penalty is not linear in W1": recipe.l1 > 0,
         "clipping needs the norm of dW1": recipe.clip_norm is not None,
-        "the optimizer goes on from an earlier run": started,
     }
     because = next((reason for reason, holds in obstacles.items() if holds), None)
     if first_layer == "sample" and because:

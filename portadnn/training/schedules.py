@@ -12,10 +12,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from portadnn.network.choice import as_text, check_number, check_whole, choose
 from portadnn.network.powers import half_cosine, power
+
+
+class Tracker(NamedTuple):
+    """A second factor on the rate, and what it follows from: the costs of the run so far."""
+
+    factor: float = 1.0
+    best: float = math.inf
+    waited: int = 0  # reports since the best
 
 
 @dataclass(frozen=True)
@@ -28,9 +36,9 @@ class Schedule:
         """What the rate is multiplied by at ``epoch``, which is a fraction, of ``epochs``."""
         return 1.0
 
-    def tracker(self) -> Tracker:
-        """What follows the costs of one run."""
-        return Tracker()
+    def followed(self, tracker: Tracker, cost: float) -> Tracker:
+        """What the cost of a report leads to: that of the validation data if there are any."""
+        return tracker
 
     def _check(self, field: str, low: float, high: float = math.inf, **limits: bool) -> None:
         kind = f"{field} of the schedule {self.name}"
@@ -43,15 +51,6 @@ class Schedule:
 
     def __str__(self) -> str:
         return as_text(self.name, self)
-
-
-class Tracker:
-    """A second factor, which follows from the costs of the run so far."""
-
-    factor = 1.0
-
-    def observe(self, cost: float) -> None:
-        """Take note of the cost at a report: that of the validation data where there are any."""
 
 
 @dataclass(frozen=True)
@@ -127,23 +126,12 @@ class Plateau(Schedule):
         self._check("factor", 0.0, 1.0, low_open=True, high_open=True)
         self._check("min_delta", 0.0)
 
-    def tracker(self) -> Tracker:
-        return _PlateauTracker(self)
-
-
-class _PlateauTracker(Tracker):
-    def __init__(self, schedule: Plateau) -> None:
-        self._schedule, self._best, self._waited = schedule, math.inf, 0
-        self.factor = 1.0
-
-    def observe(self, cost: float) -> None:
-        if cost < self._best - self._schedule.min_delta:
-            self._best, self._waited = cost, 0
-            return
-        self._waited += 1
-        if self._waited >= self._schedule.patience:
-            self.factor *= self._schedule.factor
-            self._waited = 0
+    def followed(self, tracker: Tracker, cost: float) -> Tracker:
+        if cost < tracker.best - self.min_delta:
+            return tracker._replace(best=cost, waited=0)
+        if tracker.waited + 1 < self.patience:
+            return tracker._replace(waited=tracker.waited + 1)
+        return tracker._replace(factor=tracker.factor * self.factor, waited=0)
 
 
 SCHEDULES: dict[str, type[Schedule]] = {

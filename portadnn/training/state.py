@@ -1,14 +1,16 @@
-"""What callbacks are given of a run, and what they may ask of it."""
+"""What a run has become, and what its callbacks are given of it and may ask of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from portadnn.network.spec import Network
+from portadnn.training.schedules import Tracker
 
 
 class EpochRecord(NamedTuple):
@@ -35,13 +37,50 @@ class EpochRecord(NamedTuple):
 
 
 @dataclass(eq=False)
+class RunState:
+    """Everything that a run has become: ``Loop.run`` goes on from it, and returns a new one.
+
+    Attributes
+    ----------
+    parameters : dict of arrays
+        Of the backend, in the terms of the run's first layer: in sample space, W1 is K.
+    slots : dict of arrays
+        What the optimizer keeps, in the same terms.
+    step : int
+        Steps made so far, those before the plan's ``first_step`` included.
+    tracker : Tracker
+        Of the schedule.
+    costs : list of float
+        Of the steps of the epoch that is not complete.
+    rows : list of EpochRecord
+        Of all reports.
+    callbacks : dict
+        The ``state_dict()`` of every callback that has a past, by the name of its class and its
+        number among those of that class.
+    kept : dict of arrays, optional
+        Parameters that a callback chose instead of the last; on the host, of the network itself.
+    """
+
+    parameters: dict[str, Any]
+    slots: dict[str, Any] = field(default_factory=dict)
+    step: int = 0
+    tracker: Tracker = field(default_factory=Tracker)
+    costs: list[float] = field(default_factory=list)
+    rows: list[EpochRecord] = field(default_factory=list)
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    kept: dict[str, np.ndarray] | None = None
+
+
+@dataclass(eq=False)
 class TrainingState:
     """A run as its callbacks see it.
 
     A callback is any object with some of the methods ``on_train_begin(state)``,
     ``on_progress(state)`` (a few times a second, at no fixed epoch), ``on_epoch_end(state)`` (at
     every report) and ``on_train_end(state)`` (also after Ctrl-C and divergence). What it does with
-    the state changes no number of the run.
+    the state changes no number of the run. If it has a past that a run which goes on should know,
+    it also has ``state_dict()``, which returns it as a dict of numbers and arrays, and
+    ``load_state_dict(past)``, which is called after ``on_train_begin``.
 
     Attributes
     ----------
@@ -57,6 +96,8 @@ class TrainingState:
         Since the start.
     record : EpochRecord or None
         The last report.
+    rows : list of EpochRecord
+        All reports, those before the run went on included.
     stopped : str or None
         Why the run is to stop before its last epoch, or None.
     """
@@ -69,6 +110,7 @@ class TrainingState:
     cost: float = float("nan")
     seconds: float = 0.0
     record: EpochRecord | None = None
+    rows: list[EpochRecord] = field(default_factory=list)
     stopped: str | None = None
     _device: dict[str, Any] = field(default_factory=dict, repr=False)
     _to_host: Callable[[dict[str, Any]], dict[str, np.ndarray]] = field(
@@ -115,6 +157,16 @@ def notify(callbacks: Iterable[Any], method: str, state: TrainingState) -> None:
         function = getattr(callback, method, None)
         if function is not None:
             function(state)
+
+
+def with_past(callbacks: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """The callbacks that have a past, by the names that a ``RunState`` gives them."""
+    counts: Counter[str] = Counter()
+    for callback in callbacks:
+        if hasattr(callback, "state_dict"):
+            name = type(callback).__name__
+            counts[name] += 1
+            yield f"{name} {counts[name]}", callback
 
 
 def check_callbacks(callbacks: Iterable[Any]) -> tuple[Any, ...]:

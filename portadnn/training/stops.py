@@ -49,15 +49,17 @@ class TrainingInterrupted(KeyboardInterrupt):
         Iterations done.
     parameters : dict
         After that many.
+    state : RunState
+        From which the run can go on.
     model : Model or None
         The same as a model, where ``train`` raised it.
     """
 
     model: Any = None
 
-    def __init__(self, iteration: int, parameters: Any) -> None:
+    def __init__(self, iteration: int, parameters: Any, state: Any = None) -> None:
         super().__init__(f"training was interrupted after {iteration} iterations")
-        self.iteration, self.parameters = iteration, parameters
+        self.iteration, self.parameters, self.state = iteration, parameters, state
 
 
 @contextlib.contextmanager

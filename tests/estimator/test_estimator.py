@@ -282,7 +282,7 @@ def test_early_stopping_returns_the_best(make, wine, diabetes):
     assert fitted.n_iter_ == len(fitted.validation_scores_) < 500
     assert fitted.best_validation_score_ == max(fitted.validation_scores_)
     assert fitted.best_loss_ is None
-    _, held_back = fitted._split(y, fitted._past.seed)
+    _, held_back = fitted._split(y, fitted._seed)
     assert fitted.score(X[held_back], y[held_back]) == pytest.approx(fitted.best_validation_score_)
     # another run starts from the best, on the same split, and is never worse
     best = fitted.best_validation_score_

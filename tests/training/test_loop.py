@@ -14,8 +14,10 @@ from portadnn.network.optimizers import OPTIMIZERS
 from portadnn.network.spec import Network
 from portadnn.training import step as step_module
 from portadnn.training.callbacks import BestModel, CSVLog, EarlyStopping, History, ProgressBar
+from portadnn.training.fit import make_loop
 from portadnn.training.loop import Loop
 from portadnn.training.recipe import Plan, Recipe
+from portadnn.training.state import RunState
 from portadnn.training.step import Shared, make_step
 from portadnn.training.stops import DivergenceError, TrainingInterrupted
 from portadnn.training.streams import Batches, dropout_mask
@@ -234,15 +236,139 @@ def test_the_length_of_chunks_changes_no_number(backend, monkeypatch):
     assert_same_bits(run(backend, plan, report_every=6), together)
 
 
-def test_a_run_in_two_parts_is_the_run(backend):
-    whole, slots = plan_of(EVERYTHING, 3, batch_size=10), {}
+class Stop:
+    """Stops or interrupts a run after so many steps, or at a report."""
+
+    def __init__(self, steps, how="stop"):
+        self.steps, self.how = steps, how
+
+    def on_progress(self, state):
+        if state.steps_done >= self.steps:
+            if self.how == "interrupt":
+                raise KeyboardInterrupt
+            state.stop("enough")
+
+
+def callbacks_with_a_past(path, patience=2):
+    return [
+        History(), CSVLog(path), EarlyStopping(patience=patience, min_delta=0.05),
+        BestModel("cost"), BestModel(restore=False),
+    ]  # fmt: skip
+
+
+def loop_of(backend, plan, callbacks, first_layer="auto"):
+    X, Y = problem("softmax")
+    parameters = initialize_parameters_deep(NETWORK.layer_dims, rng=0)
+    return make_loop(
+        parameters, X, Y, network=NETWORK, backend=backend, plan=plan, weights=EXAMPLE_WEIGHTS,
+        validation=(X, np.roll(Y, 1, axis=1)), callbacks=callbacks, report_every=1,
+        first_layer=first_layer,
+    )  # fmt: skip
+
+
+def as_values(x, backend):
+    """A run's state as something that can be compared."""
+    if isinstance(x, RunState):
+        return {name: as_values(value, backend) for name, value in vars(x).items()}
+    if isinstance(x, dict):
+        return {name: as_values(value, backend) for name, value in x.items()}
+    return backend.to_numpy(x).tolist() if hasattr(x, "shape") else x
+
+
+GOING_ON = {
+    "everything": (plan_of(EVERYTHING, 5, batch_size=10), "auto"),
+    "plateau": (
+        plan_of(Recipe("momentum"), 5, schedule="plateau:patience=1", batch_size=10),
+        "auto",
+    ),
+    "sample space": (plan_of(Recipe("nesterov", l2=0.1), 5, batch_size=10), "sample"),
+    "whole batch": (plan_of(Recipe("adam"), 9, batch_size=None), "auto"),
+}
+
+
+@pytest.mark.parametrize("how", ["stop", "interrupt"])
+@pytest.mark.parametrize(("plan", "form"), GOING_ON.values(), ids=GOING_ON)
+def test_a_run_that_goes_on_is_the_run(plan, form, how, backend, tmp_path, monkeypatch):
+    """From any step, with callbacks of its own: every number, row, file and best model."""
+    patience = 2 if plan.batches.batch_size else 7  # both stop the run before its end
+    monkeypatch.setattr("portadnn.training.loop.LARGEST_CHUNK", 1)
+    with backend.scope():
+        together = callbacks_with_a_past(tmp_path / "whole.csv", patience)
+        loop, start = loop_of(backend, plan, together, form)
+        before = as_values(start, backend)
+        whole = as_values(loop.run(start), backend)
+        for steps in (1, 4, 6):
+            again = callbacks_with_a_past(tmp_path / "parts.csv", patience)
+            loop, start = loop_of(backend, plan, [Stop(steps, how), *again], form)
+            try:
+                state = loop.run(start)
+            except TrainingInterrupted as error:
+                state = error.state
+            assert as_values(start, backend) == before
+            halfway = as_values(state, backend)
+            assert state.step == steps < plan.steps
+            again = callbacks_with_a_past(tmp_path / "parts.csv", patience)
+            loop, _ = loop_of(backend, plan, [ProgressBar(), *again], form)
+            assert as_values(loop.run(state), backend) == whole
+            assert as_values(state, backend) == halfway
+            assert again[0].rows == together[0].rows
+            assert (tmp_path / "parts.csv").read_text() == (tmp_path / "whole.csv").read_text()
+
+
+def test_a_run_of_two_plans_is_the_run(backend):
+    whole = plan_of(EVERYTHING, 3, batch_size=10)
     first = replace(whole, epochs=2)
-    half = run(backend, first, slots=slots)
-    assert slots.keys() == {f"{slot}{name}" for slot in "vs" for name in NETWORK.shapes}
     rest = replace(
         whole, epochs=1, first_step=first.steps, batches=replace(whole.batches, first_epoch=2)
     )
-    assert_same_bits(run(backend, rest, parameters=half, slots=slots), plain(backend))
+    with backend.scope():
+        loop, state = loop_of(backend, first, [])
+        for plan in (first, rest):
+            loop, _ = loop_of(backend, plan, [])
+            state = loop.run(state)
+        assert state.step == whole.steps
+        found = {name: np.array(backend.to_numpy(p)) for name, p in state.parameters.items()}
+    assert_same_bits(found, plain(backend))
+
+
+def test_a_run_that_is_complete_makes_no_step():
+    backend = get_backend("numpy")
+    loop, start = loop_of(backend, plan_of(EVERYTHING, 1), journal := [Journal()])
+    state = loop.run(start)
+    assert as_values(loop.run(state), backend) == as_values(state, backend)
+    assert journal[0].calls[-2:] == [("begin", 5), ("end", 1)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"step": 6}, "at step 6, but the run has the steps 0 to 5"),
+        ({"step": -1}, "at step -1"),
+        ({"slots": {}}, "the slots none, but adam keeps sW1, .*same optimizer"),
+        ({"parameters": {"W1": np.ones((5, 9))}}, "expected W1, b1, W2, b2"),
+    ],
+)
+def test_a_state_of_another_run_is_refused(change, message):
+    journal = Journal()
+    loop, start = loop_of(get_backend("numpy"), plan_of(EVERYTHING, 1), [journal])
+    with pytest.raises(InputError, match=message):
+        loop.run(replace(start, **change))
+    assert journal.calls == []
+
+
+def test_a_state_in_sample_space_is_not_one_of_the_network():
+    backend = get_backend("numpy", dtype="float64")
+    plan = plan_of(Recipe("momentum"), 2, batch_size=None)
+    sample, _ = loop_of(backend, plan, [], "sample")
+    feature, start = loop_of(backend, plan, [], "feature")
+    with pytest.raises(InputError, match="W1 has shape"):
+        sample.run(start)
+    expected = feature.run(start)
+    found = sample.left(sample.run(sample.start(start.parameters)))
+    for kind in ("parameters", "slots"):
+        for name, x in getattr(expected, kind).items():
+            # 2 steps of a sum of 23 terms in another order
+            np.testing.assert_allclose(getattr(found, kind)[name], x, rtol=0, atol=1e-14)
 
 
 def test_a_batch_of_all_examples_is_the_whole_batch_in_another_order(backend_name):
@@ -273,12 +399,13 @@ def test_costs_are_of_the_steps_of_the_epoch_by_their_sizes(backend):
     history, plan = History(), plan_of(EVERYTHING, 2, batch_size=10)
     steps = {}
     with backend.scope():
-        Loop(
+        loop = Loop(
             NETWORK, backend, plan, Shared(X, Y, EXAMPLE_WEIGHTS).in_rows().mapped(backend.asarray),
             callbacks=[history],
             on_costs=lambda start, costs: steps.update(enumerate(costs.tolist(), start)),
-        ).run({n: backend.asarray(p) for n, p in
-               initialize_parameters_deep(NETWORK.layer_dims, rng=0).items()})  # fmt: skip
+        )  # fmt: skip
+        parameters = initialize_parameters_deep(NETWORK.layer_dims, rng=0, backend=backend)
+        loop.run(loop.start(parameters))
     assert list(steps) == list(range(6))
     for epoch, row in enumerate(history.rows):
         mean = sum(steps[3 * epoch + i] * size for i, size in enumerate((10, 10, 3))) / 23

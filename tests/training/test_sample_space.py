@@ -14,7 +14,7 @@ from portadnn.network.spec import Network
 from portadnn.parity.compare import Outcome, compare
 from portadnn.parity.run import Run
 from portadnn.training.callbacks import History
-from portadnn.training.fit import fit
+from portadnn.training.fit import make_loop
 from portadnn.training.recipe import Plan, Recipe
 from portadnn.training.sample_space import SampleSpace, choose_form
 from portadnn.training.streams import Batches
@@ -41,13 +41,14 @@ def trained(form, backend, recipe=RECIPES["gradient descent"], batch_size=None, 
     network, parameters, X, Y, weights = problem(**options)
     _, _, X_val, Y_val, _ = problem(seed=1, m=9)
     history = History()
-    slots = {}
-    found = fit(
-        parameters, X, Y, network=network, backend=backend, weights=weights, slots=slots,
-        plan=Plan(0.05, 12, Batches(M, batch_size), recipe, "exponential:0.95"),
-        validation=(X_val, Y_val), callbacks=[history], report_every=3, first_layer=form,
-    )  # fmt: skip
-    return found, history.rows, slots
+    with backend.scope():
+        loop, start = make_loop(
+            parameters, X, Y, network=network, backend=backend, weights=weights,
+            plan=Plan(0.05, 12, Batches(M, batch_size), recipe, "exponential:0.95"),
+            validation=(X_val, Y_val), callbacks=[history], report_every=3, first_layer=form,
+        )  # fmt: skip
+        state = loop.left(loop.run(start))
+    return state.parameters, history.rows, state.slots
 
 
 @pytest.mark.parametrize("batch_size", [None, 8])
@@ -162,8 +163,6 @@ def test_where_it_is_another_algorithm_it_is_refused_or_not_chosen(recipe, becau
     assert choose_form("auto", network, plan(recipe, 209)) == "feature"
     with pytest.raises(InputError, match=because):
         choose_form("sample", network, plan(recipe, 209))
-    with pytest.raises(InputError, match="goes on from an earlier run"):
-        choose_form("sample", network, plan(), started=True)
     with pytest.raises(InputError, match="unknown first_layer 'samples': did you mean 'sample'"):
         choose_form("samples", network, plan())
 

@@ -16,6 +16,7 @@ from portadnn.training.schedules import (
     Plateau,
     Schedule,
     Step,
+    Tracker,
     as_schedule,
 )
 from portadnn.training.streams import Batches
@@ -78,11 +79,11 @@ def test_warm_up_is_a_line_that_ends_at_the_whole_rate(torch):
     min_delta=st.sampled_from([0.0, 0.01, 1.0]),
 )
 def test_plateau_is_pytorchs(costs, patience, factor, min_delta, torch):
-    tracker = Plateau(patience, factor, min_delta).tracker()
+    schedule, tracker = Plateau(patience, factor, min_delta), Tracker()
     found = []
     for cost in costs:
         found.append(0.1 * tracker.factor)
-        tracker.observe(cost)
+        tracker = schedule.followed(tracker, cost)
     expected = torch_rates(
         torch,
         # PyTorch waits for more than its patience, and has a smallest change by default
@@ -143,10 +144,10 @@ def test_a_rate_that_is_too_small_for_a_float_is_0():
 
 
 def test_only_a_plateau_follows_the_costs():
-    tracker = as_schedule("step:1").tracker()
+    schedule, tracker = as_schedule("step:1"), Tracker()
     for _ in range(20):
-        tracker.observe(math.inf)
-    assert tracker.factor == 1.0
+        tracker = schedule.followed(tracker, math.inf)
+    assert tracker == Tracker(factor=1.0)
     assert Schedule().factor_at(3, 5) == 1.0
 
 

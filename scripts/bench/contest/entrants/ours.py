@@ -46,7 +46,7 @@ class Ours(Entrant):
     def begin(self):
         with self.backend.scope():
             self.loop, start = make_loop(self.task.weights, self.X, self.Y, **self.settings())
-            self.step, self.state = self.loop.step_and_state(self.loop.entered(start))
+            self.step, self.state = self.loop.step(), (start.parameters, start.slots)
         self.done = 0
 
     def advance(self, n):

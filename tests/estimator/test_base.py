@@ -1,0 +1,90 @@
+"""Fits that go on from what an earlier one has become."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.neural_network import MLPClassifier
+
+from portadnn import PortaDNNClassifier, PortaDNNRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+SOLVERS = {
+    "adam": {},
+    "sgd": {"solver": "sgd", "momentum": 0.0},
+    "nesterov": {"solver": "sgd"},
+    "momentum": {"solver": "sgd", "nesterovs_momentum": False},
+}
+
+
+@pytest.mark.parametrize("parameters", SOLVERS.values(), ids=SOLVERS)
+def test_patience_ends_no_pass_of_partial_fit(parameters):
+    """200 passes over one sample are the fit of 200 passes: patience runs out after 28 of them."""
+    X, y = [[2.0]], [1.0]
+    one_by_one = PortaDNNRegressor((42,), random_state=42, learning_rate_init=0.01, **parameters)
+    whole = clone(one_by_one).set_params(max_iter=200, tol=0.0, n_iter_no_change=10**6).fit(X, y)
+    for _ in range(200):
+        one_by_one.partial_fit(X, y)
+    assert one_by_one.loss_curve_ == whole.loss_curve_
+    for found, expected in zip(
+        one_by_one.coefs_ + one_by_one.intercepts_, whole.coefs_ + whole.intercepts_, strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("parameters", SOLVERS.values(), ids=SOLVERS)
+def test_batch_by_batch_it_is_scikit_learns(parameters):
+    X, y = load_digits(return_X_y=True)
+    # epsilon: so small that its place in Adam's quotient does not matter
+    options = {"hidden_layer_sizes": (32,), "random_state": 0, "epsilon": 1e-30} | parameters
+    ours, theirs = PortaDNNClassifier(**options), MLPClassifier(**options)
+    order = np.random.default_rng(0).permutation(len(X))
+    for i in range(400):
+        batch = np.take(order, range(64 * i, 64 * i + 64), mode="wrap")
+        for network in (ours, theirs):
+            network.partial_fit(X[batch] / 16, y[batch], classes=np.arange(10))
+    for found, expected in zip(ours.coefs_, theirs.coefs_, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)  # of 400 steps
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=0, atol=1e-9)
+    assert ours.t_ == theirs.t_ == 400 * 64
+
+
+def wide(m=12):
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((m, 400)), rng.integers(0, 2, m)
+
+
+def test_a_pass_goes_on_from_a_fit_in_sample_space(monkeypatch):
+    """The velocity of a fit is that of W1 itself, in whichever form the fit had it."""
+    X, y = wide()
+    fitted = {}
+    for form in ("sample", "feature"):
+        network = PortaDNNClassifier((4,), solver="sgd", max_iter=60, tol=0.0, random_state=0)
+        chosen = []
+        monkeypatch.setattr(
+            "portadnn.training.fit.choose_form",
+            lambda *given, form=form, chosen=chosen: chosen.append(given[0]) or form,
+        )
+        network.fit(X, y)
+        monkeypatch.undo()
+        fitted[form] = network.partial_fit(X, y).partial_fit(X, y)
+        assert chosen == ["auto"]
+        assert fitted[form]._state.slots["vW1"].shape == (4, 400)
+    # 62 steps of a sum of 400 terms in another order
+    np.testing.assert_allclose(
+        fitted["sample"].coefs_[0], fitted["feature"].coefs_[0], rtol=0, atol=1e-10
+    )
+
+
+def test_the_best_of_another_kind_does_not_count():
+    X, y = wide(60)
+    options = {"hidden_layer_sizes": (4,), "random_state": 0, "warm_start": True, "max_iter": 3}
+    network = PortaDNNClassifier(**options).fit(X, y)
+    least = network.best_loss_
+    network.set_params(early_stopping=True, validation_fraction=0.3).fit(X, y)
+    assert network.best_loss_ is None
+    assert network.best_validation_score_ == max(network.validation_scores_)
+    network.set_params(early_stopping=False).fit(X, y)
+    assert network.best_loss_ == min(network.loss_curve_[6:]) != least
+    assert network.validation_scores_ is None
+    assert len(network.loss_curve_) == 9
