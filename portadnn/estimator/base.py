@@ -189,19 +189,11 @@ class BasePortaDNN(BaseEstimator):
         backend = self._backend(home)
         with backend.scope():
             loop, start = make_loop(
-                parameters,
-                X,
-                Y,
-                network=network,
-                backend=backend,
-                plan=plan,
-                solver=solver if isinstance(solver, LBFGS) else None,
-                weights=relative,
-                validation=validation,
-                callbacks=[monitor],
-                report_every=1,
+                parameters, X, Y, network=network, backend=backend, plan=plan,
+                solver=solver if isinstance(solver, LBFGS) else None, weights=relative,
+                validation=validation, callbacks=[monitor], report_every=1,
                 first_layer="feature" if past.slots else "auto",
-            )
+            )  # fmt: skip
             slots = {name: backend.asarray(x) for name, x in past.slots.items()} or start.slots
             start = replace(start, slots=slots, rows=past.rows, callbacks=past.callbacks)
             try:

@@ -268,13 +268,6 @@ def _on(backend: Backend, run: Run) -> tuple[Shared, tuple[Any, Any]]:
 def _blank_tensors(run: Run, backend: Backend, state: Any, shared: Any) -> Any:
     """Zeros of the shapes of a step's tensors: a compiled loop fixes its state's shapes."""
     first = {name: x[0, ...] for name, x in run.inputs(0, 1, backend).items()}
-    (_, observed), _ = observed_step(
-        (state, {}),
-        first,
-        shared,
-        network=run.network,
-        recipe=run.recipe,
-        sample=run.sample,
-        xp=backend.xp,
-    )
+    step = make_step(run.network, backend.xp, observed_step, run.recipe, run.sample)
+    (_, observed), _ = step((state, {}), first, shared)
     return {name: backend.xp.zeros_like(x) for name, x in observed.items()}

@@ -11,7 +11,7 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from portadnn.errors import InputError, unknown_name
 from portadnn.network.choice import check_number, check_whole
@@ -59,6 +59,7 @@ class BestModel:
     parameters: dict[str, Any] | None = field(default=None, init=False)
     record: EpochRecord | None = field(default=None, init=False)
     _best: float = field(default=math.inf, init=False)
+    _past: ClassVar[tuple[str, ...]] = ("parameters", "record", "_best")
 
     def __post_init__(self) -> None:
         if self.monitor not in MONITORS:
@@ -81,12 +82,13 @@ class BestModel:
             state.keep(self.parameters)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best report so far: its loss, its row and its parameters."""
-        return {"best": self._best, "record": self.record, "parameters": self.parameters}
+        """What a run that goes on has to know."""
+        return {name.lstrip("_"): getattr(self, name) for name in self._past}
 
     def load_state_dict(self, past: dict[str, Any]) -> None:
         """Go on from an earlier ``state_dict()``."""
-        self._best, self.record, self.parameters = past["best"], past["record"], past["parameters"]
+        for name in self._past:
+            setattr(self, name, past[name.lstrip("_")])
 
     def _improved(self, state: TrainingState) -> bool:
         value = getattr(state.record, self.monitor)
@@ -115,6 +117,7 @@ class EarlyStopping(BestModel):
 
     patience: int = 10
     _waited: int = field(default=0, init=False)
+    _past: ClassVar[tuple[str, ...]] = (*BestModel._past, "_waited")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -123,15 +126,6 @@ class EarlyStopping(BestModel):
     def on_train_begin(self, state: TrainingState) -> None:
         super().on_train_begin(state)
         self._waited = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Also how many reports it has waited."""
-        return super().state_dict() | {"waited": self._waited}
-
-    def load_state_dict(self, past: dict[str, Any]) -> None:
-        """Go on from an earlier ``state_dict()``."""
-        super().load_state_dict(past)
-        self._waited = past["waited"]
 
     def on_epoch_end(self, state: TrainingState) -> None:
         self._waited = 0 if self._improved(state) else self._waited + 1

@@ -124,9 +124,10 @@ class Loop:
                     if name in state.callbacks:
                         callback.load_state_dict(state.callbacks[name])
                 with deferred_interrupt() as interrupted:
-                    if now.costs and progress.steps_done % progress.steps_per_epoch == 0:
-                        after(np.empty(0))  # an interrupt came before the report of the epoch
-                    self._descend(now, progress, after)
+                    # an interrupt may have come before the report of an epoch
+                    late = now.costs and progress.steps_done % progress.steps_per_epoch == 0
+                    if not (late and after(np.empty(0))):
+                        self._descend(now, progress, after)
             finally:
                 notify(callbacks, "on_train_end", progress)
                 past = {name: callback.state_dict() for name, callback in with_past(callbacks)}
@@ -230,14 +231,8 @@ class Loop:
 
     def inputs(self, start: int, n: int, factor: float = 1.0) -> dict[str, Any]:
         """What changes from step to step, of n steps; the factor on the rate is the tracker's."""
-        return self.plan.inputs(
-            start,
-            start + n,
-            self.network,
-            self.backend,
-            factor,
-            sample=self.space is not None,
-        )
+        sample = self.space is not None
+        return self.plan.inputs(start, start + n, self.network, self.backend, factor, sample=sample)
 
     def _chunk_length(self, done: int, chunk: int) -> int:
         """As many steps as may be made in one go from here: of one batch size, before a report."""

@@ -100,6 +100,8 @@ class TrainingState:
         All reports, those before the run went on included.
     stopped : str or None
         Why the run is to stop before its last epoch, or None.
+    kept : dict of arrays or None
+        What ``keep`` was given last.
     """
 
     network: Network
@@ -112,12 +114,12 @@ class TrainingState:
     record: EpochRecord | None = None
     rows: list[EpochRecord] = field(default_factory=list)
     stopped: str | None = None
+    kept: dict[str, np.ndarray] | None = field(default=None, repr=False)
     _device: dict[str, Any] = field(default_factory=dict, repr=False)
     _to_host: Callable[[dict[str, Any]], dict[str, np.ndarray]] = field(
         default=lambda arrays: {name: np.array(x) for name, x in arrays.items()}, repr=False
     )
     _host: dict[str, np.ndarray] | None = field(default=None, repr=False)
-    _kept: dict[str, np.ndarray] | None = field(default=None, repr=False)
 
     @property
     def epoch(self) -> int:
@@ -139,12 +141,7 @@ class TrainingState:
 
     def keep(self, parameters: dict[str, np.ndarray]) -> None:
         """Let the run return these parameters, some that it had, instead of its last ones."""
-        self._kept = parameters
-
-    @property
-    def kept(self) -> dict[str, np.ndarray] | None:
-        """What ``keep`` was given last."""
-        return self._kept
+        self.kept = parameters
 
     def moved_to(self, parameters: dict[str, Any]) -> None:
         """For the loop: the parameters now, on the device."""

@@ -95,16 +95,9 @@ def gradients(parameters, inputs, shared, *, network, recipe=PLAIN, sample=False
         cost = cost + tensors["penalty"]
     tensors["cost"] = cost
     tensors |= L_model_backward(
-        AL,
-        Y,
-        caches,
-        network=network,
-        weights=S,
-        input_gradient=False,
-        first_weight_gradient=not sample,
-        xp=xp,
-        **dropout,
-    )
+        AL, Y, caches, network=network, weights=S, input_gradient=False,
+        first_weight_gradient=not sample, xp=xp, **dropout,
+    )  # fmt: skip
     if sample:
         tensors["dW1"] = sample_gradient(tensors["dZ1"], parameters["W1"], inputs, xp=xp)
     for l, (linear_cache, Z, *dropped) in enumerate(caches, start=1):
