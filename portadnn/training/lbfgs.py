@@ -102,7 +102,8 @@ class LBFGSLoop(Loop):
         from scipy.optimize import minimize
 
         started = time.perf_counter()
-        evaluations, remaining = 0, self.plan.steps - progress.steps_done
+        evaluations, begun = 0, progress.steps_done
+        remaining = self.plan.steps - begun
         if not remaining:
             return
         step = make_step(self.network, self.backend.xp, gradient_step, self.plan.recipe)
@@ -147,13 +148,13 @@ class LBFGSLoop(Loop):
         if not progress.stopped and (early or result.status == 0):
             progress.stop(str(result.message))
         now.parameters = self._unpack(result.x)
-        reported = progress.record.epoch if progress.record else 0
+        reported = progress.record.epoch if progress.record else begun
         if reported < progress.steps_done:  # it ended between two reports, where nobody knew
             after(np.asarray([progress.cost]), last=True)
 
     def _pack(self, arrays: Parameters) -> np.ndarray:
-        flat = [np.asarray(self.backend.to_numpy(x), np.float64).ravel() for x in arrays.values()]
-        return np.concatenate(flat)
+        host = (self.backend.to_numpy(arrays[name]) for name in self.network.shapes)
+        return np.concatenate([np.asarray(x, np.float64).ravel() for x in host])
 
     def _unpack(self, x: np.ndarray) -> Parameters:
         parameters, start = {}, 0

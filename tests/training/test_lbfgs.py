@@ -1,6 +1,7 @@
 """L-BFGS against scikit-learn's optimum, SciPy on PyTorch's gradients, and on every backend."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from portadnn.errors import InputError
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
 from portadnn.training.callbacks import EarlyStopping, History
+from portadnn.training.fit import make_loop
 from portadnn.training.inference import evaluate
 from portadnn.training.lbfgs import LBFGS
 from portadnn.training.recipe import Plan, Recipe
@@ -65,6 +67,31 @@ def test_softmax_regression_has_the_optimum_of_scikit_learn(weights, backend_nam
     )
     assert end.epoch < 200
     assert "CONVERGENCE" in end.stopped
+
+
+@pytest.mark.parametrize(("steps", "tolerance"), [(3, 1e-9), (200, 1e-3)])
+def test_a_run_that_goes_on_searches_again_from_where_it_was(steps, tolerance):
+    class Stop:
+        def on_epoch_end(self, state):
+            if state.epoch == steps:
+                state.stop("enough")
+
+    network, backend = Network((4, 3), head="softmax"), get_backend("numpy", dtype="float64")
+    loop, start = make_loop(
+        initialize_parameters_deep(network.layer_dims, rng=0), X, Y, network=network,
+        backend=backend, solver=LBFGS(tolerance=tolerance), callbacks=[Stop()],
+        plan=Plan(0.3, 200, Batches(M), Recipe(l2=L2)),
+    )  # fmt: skip
+    state = loop.run(start)
+    assert state.step == len(state.rows) <= min(steps, 199)
+    loop.callbacks = ()
+    ended = loop.run(replace(state, parameters=dict(reversed(state.parameters.items()))))
+    assert ended.rows[: state.step] == state.rows
+    assert [row.epoch for row in ended.rows] == list(range(1, ended.step + 1))
+    costs = [row.cost for row in ended.rows]
+    assert costs == sorted(costs, reverse=True)
+    # both end where an iteration gains less than 64 eps of a cost of about 1
+    assert costs[-1] == pytest.approx(loop.run(start).rows[-1].cost, abs=1e-12)
 
 
 def test_its_iterations_are_scipys_on_gradients_of_pytorch(torch):
