@@ -8,6 +8,7 @@ import pytest
 from support import assert_lives_on
 
 from portadnn.backends import get_backend
+from portadnn.backends.base import to_host
 from portadnn.errors import InputError
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.optimizers import OPTIMIZERS
@@ -266,13 +267,11 @@ def loop_of(backend, plan, callbacks, first_layer="auto"):
     )  # fmt: skip
 
 
-def as_values(x, backend):
+def as_values(x):
     """A run's state as something that can be compared."""
-    if isinstance(x, RunState):
-        return {name: as_values(value, backend) for name, value in vars(x).items()}
-    if isinstance(x, dict):
-        return {name: as_values(value, backend) for name, value in x.items()}
-    return backend.to_numpy(x).tolist() if hasattr(x, "shape") else x
+    if isinstance(x, RunState | dict):
+        return {name: as_values(value) for name, value in getattr(x, "__dict__", x).items()}
+    return np.asarray(to_host(x)).tolist() if hasattr(x, "shape") else x
 
 
 GOING_ON = {
@@ -290,13 +289,15 @@ GOING_ON = {
 @pytest.mark.parametrize(("plan", "form"), GOING_ON.values(), ids=GOING_ON)
 def test_a_run_that_goes_on_is_the_run(plan, form, how, backend, tmp_path, monkeypatch):
     """From any step, with callbacks of its own: every number, row, file and best model."""
+    if backend.library == "dask":
+        pytest.skip("the loop is the same; Dask takes a second for every few steps")
     patience = 2 if plan.batches.batch_size else 7  # both stop the run before its end
     monkeypatch.setattr("portadnn.training.loop.LARGEST_CHUNK", 1)
     with backend.scope():
         together = callbacks_with_a_past(tmp_path / "whole.csv", patience)
         loop, start = loop_of(backend, plan, together, form)
-        before = as_values(start, backend)
-        whole = as_values(loop.run(start), backend)
+        before = as_values(start)
+        whole = as_values(loop.run(start))
         assert whole["step"] < plan.steps
         # interrupted right before the report that stops it, it makes no step more
         for steps in (1, 4, 6, *([whole["step"]] if how == "interrupt" else [])):
@@ -306,13 +307,13 @@ def test_a_run_that_goes_on_is_the_run(plan, form, how, backend, tmp_path, monke
                 state = loop.run(start)
             except TrainingInterrupted as error:
                 state = error.state
-            assert as_values(start, backend) == before
-            halfway = as_values(state, backend)
+            assert as_values(start) == before
+            halfway = as_values(state)
             assert state.step == steps < plan.steps
             again = callbacks_with_a_past(tmp_path / "parts.csv", patience)
             loop, _ = loop_of(backend, plan, [ProgressBar(), *again], form)
-            assert as_values(loop.run(state), backend) == whole
-            assert as_values(state, backend) == halfway
+            assert as_values(loop.run(state)) == whole
+            assert as_values(state) == halfway
             assert again[0].rows == together[0].rows
             assert (tmp_path / "parts.csv").read_text() == (tmp_path / "whole.csv").read_text()
 
@@ -337,7 +338,7 @@ def test_a_run_that_is_complete_makes_no_step():
     backend = get_backend("numpy")
     loop, start = loop_of(backend, plan_of(EVERYTHING, 1), journal := [Journal()])
     state = loop.run(start)
-    assert as_values(loop.run(state), backend) == as_values(state, backend)
+    assert as_values(loop.run(state)) == as_values(state)
     assert journal[0].calls[-2:] == [("begin", 5), ("end", 1)]
 
 
