@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import portadnn
-from portadnn.cli.run_config import RunConfig, parse_toml
+from portadnn.training.declaration import Declaration
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -36,7 +36,7 @@ def test_code_in_the_docs(block, tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_toml_in_the_docs(page):
     for block in re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL):
-        config = RunConfig(**parse_toml(block, page.name))
+        config = Declaration.from_toml(block, page.name)
         config.check()
 
 

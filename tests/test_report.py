@@ -20,6 +20,7 @@ from portadnn.parity.plan import full_plan, sampled_plan
 from portadnn.parity.run import Run, watch
 from portadnn.plots import ratio_map, to_svg
 from portadnn.report import sections, write_report
+from portadnn.training.declaration import Declaration
 
 HOSTILE = """<script>alert(1)</script>"'&<img src=http://evil.example/x.png onerror=alert(2)>"""
 STEPS = 6
@@ -30,7 +31,11 @@ def records():
     rng = np.random.default_rng(0)
     network = Network((20, 7, 5, 1))
     X, Y = rng.standard_normal((20, 16)), rng.integers(0, 2, (1, 16)).astype(float)
-    run = Run(network, initialize_parameters_deep(network.layer_dims), X, Y, 0.05, STEPS)
+    parameters, declaration = (
+        initialize_parameters_deep(network.layer_dims),
+        Declaration(learning_rate=0.05),
+    )
+    run = Run(network, parameters, X, Y, declaration, STEPS)
     return run, list(watch(run, get_backend("numpy"), range(STEPS)))
 
 

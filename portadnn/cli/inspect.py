@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from portadnn.cli.options import BackendOption, Dtype, JsonOption, Split, WholeNumber, parse_layers
+from portadnn.cli.options import BackendOption, Dtype, JsonOption, Split, WholeNumber
+from portadnn.training.texts import parse_layers
 
 if TYPE_CHECKING:
     from portadnn.data.dataset import Dataset

@@ -109,12 +109,9 @@ def _as_json(result: Comparison) -> dict[str, Any]:
     return {
         "outcome": result.outcome.value,
         "network": network_json(run.network),
-        "learning_rate": run.learning_rate,
-        "schedule": str(run.schedule),
-        "recipe": run.recipe.as_dict(),
+        "config": run.declaration.values(),
         "steps": run.steps,
         "coverage": result.plan.coverage(run.steps),
-        "batch_size": run.batch_size,
         "certificates": [
             {
                 "backend": certificate.backend,

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from portadnn.cli.run_config import RunConfig
     from portadnn.data.dataset import Dataset
     from portadnn.data.models import Model
+    from portadnn.training.declaration import Declaration
     from portadnn.training.inference import Prediction
     from portadnn.training.state import EpochRecord
 
@@ -86,7 +86,7 @@ def _remove_empty(directories: list[Path]) -> None:
 def write_run(
     directory: Path,
     model: Model,
-    config: RunConfig,
+    config: Declaration,
     record: dict[str, Any],
     rows: list[EpochRecord],
 ) -> dict[str, str]:

@@ -1,110 +1,104 @@
-"""The options of ``portadnn train`` that decide what a run computes, as texts."""
+"""The options that declare a run, made from the settings of ``Declaration``, and its file."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, TypeAlias
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-_DATA = Group("Data", sort_key=1)
-_NETWORK = Group("Network", sort_key=2)
-_DESCENT = Group("Descent", sort_key=3)
-_OVERFITTING = Group("Against overfitting", sort_key=4)
-_MACHINE = Group("Machine", sort_key=5)
+from portadnn.errors import InputError
+from portadnn.training.declaration import (
+    ALIASES,
+    SETTINGS,
+    Declaration,
+    is_path,
+    parse_setting,
+    parse_toml,
+)
 
-DataText: TypeAlias = Annotated[str | None, Parameter(group=_DATA, show_default=False)]
-NetworkText: TypeAlias = Annotated[str | None, Parameter(group=_NETWORK)]
-DescentText: TypeAlias = Annotated[str | None, Parameter(group=_DESCENT)]
-OverfittingText: TypeAlias = Annotated[str | None, Parameter(group=_OVERFITTING)]
-MachineText: TypeAlias = Annotated[str | None, Parameter(group=_MACHINE)]
+ConfigOption = Annotated[
+    Path | None,
+    Parameter(
+        help="A TOML file with the same names (batch_size = 32), for example config.toml of an "
+        "earlier run. What is typed goes before what it says."
+    ),
+]
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """What was typed; None where nothing was. ``RunConfig`` has one field for each, and reads it.
+def _options() -> type:
+    """A dataclass with a text for each setting that has a group; None if nothing was typed."""
+    groups: dict[str, Group] = {}
+    fields = []
+    for name, setting in SETTINGS.items():
+        group = setting.metadata["group"]
+        if group:
+            groups.setdefault(group, Group(group, sort_key=len(groups) + 1))
+            names = [name, *(alias for alias, of in ALIASES.items() if of == name)]
+            options = [f"--{option.replace('_', '-')}" for option in names]
+            parameter = Parameter(name=options, group=groups[group], show_default=False)
+            fields.append((name, Annotated[str | None, parameter], dataclasses.field(default=None)))
+    made = dataclasses.make_dataclass("RunOptions", fields, frozen=True, kw_only=True)
+    made.__doc__ = Declaration.__doc__  # the help of each
+    made.__module__ = __name__
+    return Parameter(name="*")(made)
+
+
+if TYPE_CHECKING:
+
+    class RunOptions:
+        """What was typed."""
+else:
+    RunOptions = _options()
+
+NOTHING_TYPED = RunOptions()
+
+
+def declared_run(given: Mapping[str, Any], file: Path | None = None) -> Declaration:
+    """The run of what was typed, over what the file says, over the defaults.
 
     Parameters
     ----------
-    test
-        An HDF5 file with test_set_x and test_set_y, or none. Default what the data's file holds.
-    validation
-        The share of the training data to hold back and to score at every report, such as 0.2, an
-        HDF5 file (its test set, or its only set), or none.
-    layers
-        Widths of the hidden layers, or none. Default 20,7,5 for a file, 64,32 for the digits.
-    activation
-        Of the hidden layers, one or one for each: relu, leaky_relu, sigmoid, tanh, ...
-    init
-        One or one for each layer: zeros, normal, lecun, xavier or he, with _normal or _uniform and
-        :GAIN if need be, such as xavier_uniform or normal:0.05. Default he.
-    optimizer
-        gradient_descent, momentum, nesterov, rmsprop, adam, adamw or lbfgs, with options such as
-        momentum:0.95 or adam:beta1=0.8,weight_decay=0.01. Default gradient_descent.
-    learning_rate
-        Default 0.5 for the digits and 0.0075 for a file, a tenth of it with momentum and nesterov,
-        0.001 with rmsprop, adam and adamw. lbfgs has none.
-    epochs
-        Passes over the data. Default 1000 for the digits and 3000 for a file; with minibatches as
-        many as make that number of steps, but at least 20.
-    batch_size
-        Examples in a step, shuffled in every epoch, or all. Default all.
-    schedule
-        Of the learning rate: constant, step, exponential, cosine or plateau, with options such as
-        step:every=100,factor=0.5 or cosine:warmup=5. Default constant.
-    clip_norm
-        The largest norm of all gradients together, or none.
-    l2
-        L2 / 2 times the sum of the squared weights is added to the cost.
-    l1
-        L1 times the sum of the weights' magnitudes is added to the cost.
-    dropout
-        The share of units that every step drops, of all hidden layers or of each: 0.2 or 0.3,0.1.
-    class_weight
-        balanced, NAME=WEIGHT,NAME=WEIGHT, or none.
-    early_stopping
-        Stop when the validation cost has not fallen for so many reports, and keep the best
-        weights; or none.
-    report_every
-        Epochs between two reports, which are rows of history.json. Default 100 where an epoch is
-        one step, else 1.
-    first_layer
-        Its form: sample is the same algorithm with fewer operations for data with more values than
-        examples, feature the plain one; auto, the default, counts.
-    seed
-        Of the initial weights, shuffles, dropout and the share for validation. Default 3.
-    backend
-        numpy, cupy, torch, jax, dask or strict, with a device after a colon if need be (cupy:1,
-        torch:cuda, jax:gpu); auto, the default, takes a working GPU through CuPy, else NumPy.
-    dtype
-        float32, the default, or float64: the precision of data, weights and arithmetic.
-    arithmetic
-        fast, the default, is the library's own; reproducible gives the same bits on every backend,
-        number of threads and device, and takes longer.
-    """
+    given : dict of str or None by the names of settings
+        From the command line; None where nothing was typed.
+    file : path, optional
+        In TOML.
 
-    test: DataText = None
-    validation: DataText = None
-    layers: NetworkText = None
-    activation: NetworkText = None
-    init: NetworkText = None
-    optimizer: DescentText = None
-    learning_rate: DescentText = None
-    epochs: Annotated[str | None, Parameter(name=["--epochs", "--iterations"], group=_DESCENT)] = (
-        None
-    )
-    batch_size: DescentText = None
-    schedule: DescentText = None
-    clip_norm: DescentText = None
-    l2: OverfittingText = None
-    l1: OverfittingText = None
-    dropout: OverfittingText = None
-    class_weight: OverfittingText = None
-    early_stopping: OverfittingText = None
-    report_every: DescentText = None
-    first_layer: MachineText = None
-    seed: MachineText = None
-    backend: MachineText = None
-    dtype: MachineText = None
-    arithmetic: MachineText = None
+    Raises
+    ------
+    InputError
+        If a value cannot be read, or a key of the file names no setting.
+    """
+    settings = {} if file is None else read_config(file)
+    typed = {name: value for name, value in given.items() if value is not None}
+    if not typed.keys().isdisjoint(("data", "validation")):
+        settings.pop("data_sha256", None)  # it is of the file's
+    for name, value in typed.items():
+        settings[name] = parse_setting(name, value, f"--{name.replace('_', '-')}")
+    declared = Declaration(**settings)
+    declared.check()
+    if declared.early_stopping is not None and declared.validation is None:
+        raise InputError(
+            f"early stopping ({declared.early_stopping}) needs validation data: add a share such "
+            f"as --validation 0.2, or a file"
+        )
+    return declared
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """The settings of a TOML file; relative paths in it start at its own directory."""
+    try:
+        text = file.read_bytes().decode()
+    except OSError as error:
+        what = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise InputError(f"{file}: {what}: expected a TOML file") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not TOML: {error}") from error
+    settings = parse_toml(text, str(file))
+    for name, value in settings.items():
+        if is_path(name, value):
+            settings[name] = os.path.join(file.parent, os.path.expanduser(value))
+    return settings

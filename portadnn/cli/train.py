@@ -12,19 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from portadnn.cli.options import EXIT_DIVERGED, EXIT_INTERRUPTED, JsonOption
-from portadnn.cli.run_config import DIGITS, config_from
 from portadnn.cli.run_directory import run_directory, write_figures, write_run
-from portadnn.cli.run_options import RunOptions
+from portadnn.cli.run_options import NOTHING_TYPED, ConfigOption, RunOptions, declared_run
 
 if TYPE_CHECKING:
     from portadnn.backends import Backend
-    from portadnn.cli.run_config import RunConfig
-    from portadnn.data.dataset import Dataset
     from portadnn.data.models import Model
     from portadnn.training.callbacks import History
+    from portadnn.training.declaration import Declaration
+    from portadnn.training.problem import Problem
     from portadnn.training.state import TrainingState
 
-NOTHING_TYPED = RunOptions()
 EXIT_CODES = {"done": 0, "diverged": EXIT_DIVERGED, "interrupted": EXIT_INTERRUPTED}
 
 
@@ -33,7 +31,7 @@ def train(
     /,
     *,
     options: RunOptions = NOTHING_TYPED,
-    config: Path | None = None,
+    config: ConfigOption = None,
     out: Path | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     log: Path | None = None,
@@ -51,9 +49,6 @@ def train(
     ----------
     data
         The HDF5 file; without it the digits: 1,797 images of 8x8 pixels in ten classes.
-    config
-        A TOML file with the same names (batch_size = 32), for example config.toml of an earlier
-        run. What is typed goes before what it says.
     out
         The directory for model.h5, config.toml, history.json, cost.png, confusion.png and, of
         images, mistakes.png and weights.png. Default runs/DATE-TIME.
@@ -79,17 +74,12 @@ def train(
     from portadnn.data.models import fingerprint
     from portadnn.training.callbacks import History
     from portadnn.training.inference import evaluate, predict
-    from portadnn.training.train import network_for
+    from portadnn.training.problem import make_problem
 
-    run = config_from({"data": data, **vars(options)}, config)
-    backend, backend_text = _backend(run)
-    examples = _load(run)
-    for part in examples.values():
-        part.check_range(run.dtype)
-    learnt = examples["train"]
-    run = run.complete(len(learnt), has_test="test" in examples, backend=backend.name)
-    assert run.layers is not None
-    network = network_for(learnt, run.layers, run.activation)
+    run = declared_run({"data": data, **vars(options)}, config)
+    backend, backend_text = chosen_backend(run)
+    problem = make_problem(run, backend=backend.name)
+    run, examples, network = problem.declaration, problem.examples, problem.network
     say: Callable[[str], None] = (lambda text: None) if as_json or quiet else print_line
 
     def begin() -> None:
@@ -105,7 +95,7 @@ def train(
         bar = not quiet and sys.stderr.isatty()
         callbacks = _callbacks(log, tensorboard, watch, reports, bar=bar)
         started = time.perf_counter()
-        model, status, steps = _train(run, examples, backend, callbacks)
+        model, status, steps = _train(problem, backend, callbacks)
         seconds = time.perf_counter() - started
         state = watch.state
         assert state is not None
@@ -127,7 +117,7 @@ def train(
         files = write_run(directory, model, run, record, reports.rows)
         judge = get_backend("numpy", dtype=run.dtype, arithmetic=run.arithmetic)
         scores = {name: evaluate(model, part, backend=judge) for name, part in examples.items()}
-        shown = examples.get("test", learnt)
+        shown = examples.get("test", examples["train"])
         files |= write_figures(directory, model, shown, predict(model, shown, backend=judge))
         for name, score in scores.items():
             say(evaluation_text(name, score))
@@ -156,7 +146,7 @@ class _Watch:
         self.begin()
 
 
-def _backend(run: RunConfig) -> tuple[Backend, str]:
+def chosen_backend(run: Declaration) -> tuple[Backend, str]:
     """The backend, and how it came to be it."""
     from portadnn.backends import choose_backend, get_backend
 
@@ -167,31 +157,6 @@ def _backend(run: RunConfig) -> tuple[Backend, str]:
         name = text = run.backend
     backend = get_backend(name, dtype=run.dtype, arithmetic=run.arithmetic)
     return backend, text if name != run.backend else backend.name
-
-
-def _load(run: RunConfig) -> dict[str, Dataset]:
-    """The examples to learn from as "train", and "validation" and "test" where there are any."""
-    from portadnn.cli.data import load_split
-    from portadnn.data.hdf5 import has_split, load_dataset, load_digits
-    from portadnn.training.streams import check_seed
-    from portadnn.training.validation import split_validation
-
-    digits = load_digits()
-    examples = {"train": digits[0] if run.data == DIGITS else load_dataset(run.data, "train")}
-    test = run.test
-    if test == "auto":
-        test = run.data if run.data == DIGITS or has_split(run.data, "test") else None
-    if test is not None:
-        examples["test"] = digits[1] if test == DIGITS else load_dataset(test, "test")
-        examples["train"].check_alike(examples["test"])
-    if isinstance(run.validation, str):
-        examples["validation"] = load_split(Path(run.validation), None)
-        examples["train"].check_alike(examples["validation"])
-    elif run.validation is not None:
-        examples["train"], examples["validation"] = split_validation(
-            examples["train"], run.validation, check_seed(run.seed)
-        )
-    return {name: examples[name] for name in ("train", "validation", "test") if name in examples}
 
 
 def _callbacks(
@@ -210,38 +175,14 @@ def _callbacks(
 
 
 def _train(
-    run: RunConfig, examples: dict[str, Dataset], backend: Backend, callbacks: list[Any]
+    problem: Problem, backend: Backend, callbacks: list[Any]
 ) -> tuple[Model, str, int | None]:
     """The model to keep, how training ended, and after how many steps where it did not finish."""
     from portadnn.training.stops import DivergenceError, TrainingInterrupted
-    from portadnn.training.train import train as train_model
+    from portadnn.training.train import train_problem
 
-    assert run.layers is not None
-    assert run.epochs is not None
     try:
-        model = train_model(
-            examples["train"],
-            layers=run.layers,
-            activations=run.activation,
-            init=run.init,
-            optimizer=run.optimizer,
-            learning_rate=run.learning_rate,
-            epochs=run.epochs,
-            batch_size=run.batch_size,
-            schedule=run.schedule,
-            l2=run.l2,
-            l1=run.l1,
-            clip_norm=run.clip_norm,
-            dropout=run.dropout,
-            class_weight=run.class_weight,
-            validation=examples.get("validation"),
-            early_stopping=run.early_stopping,
-            callbacks=callbacks,
-            report_every=run.report_every,
-            first_layer=run.first_layer,
-            rng=run.seed,
-            backend=backend,
-        )
+        model = train_problem(problem, backend, callbacks)
     except DivergenceError as error:
         print(f"portadnn: error: {error}", file=sys.stderr)
         return error.model, "diverged", error.iteration
@@ -251,7 +192,7 @@ def _train(
     return model, "done", None
 
 
-def _descent_text(run: RunConfig) -> str:
+def _descent_text(run: Declaration) -> str:
     rate = "" if run.learning_rate is None else f", rate {run.learning_rate:g}"
     batches = "the whole batch" if run.batch_size is None else f"batches of {run.batch_size}"
     return f"{run.optimizer}{rate}, {run.epochs} epochs, {batches}, schedule {run.schedule}"

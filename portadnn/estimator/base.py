@@ -32,14 +32,14 @@ from portadnn.estimator.settings import (
     widths,
 )
 from portadnn.network.model import L_model_forward
-from portadnn.network.optimizers import GradientDescent, Optimizer
+from portadnn.network.optimizers import Optimizer
 from portadnn.network.spec import Network
+from portadnn.training.declaration import Declaration
 from portadnn.training.fit import make_loop
 from portadnn.training.lbfgs import LBFGS
-from portadnn.training.recipe import Plan, Recipe, dropout_rates
+from portadnn.training.recipe import Plan
 from portadnn.training.state import RunState
 from portadnn.training.stops import TrainingInterrupted
-from portadnn.training.streams import Batches
 from portadnn.training.weights import normalized
 
 
@@ -157,13 +157,10 @@ class BasePortaDNN(BaseEstimator):
         Y = self._targets(y, new=first and not partial)
         sample_weight = checked_weights(sample_weight, len(Y))
         weights = self._weights(y, sample_weight)
-        network = Network(
-            (self.n_features_in_, *widths(self.hidden_layer_sizes), Y.shape[1]),
-            activations_of(self.activation),
-            self._head(),
-        )
         random_state = check_random_state(self.random_state)
         past = RunState({})
+        declared = self._declared(solver, random_state)
+        network = declared.network(self.n_features_in_, Y.shape[1], self._head())
         if first:
             parameters = initial_parameters(self.init, network, random_state)
             self._seed = random_state.randint(np.iinfo(np.int32).max)
@@ -184,7 +181,7 @@ class BasePortaDNN(BaseEstimator):
                 validation = (*validation, scored)
             X, Y, weights = take(X, training), Y[:, training], weights[..., training]
         relative = normalized(weights)
-        plan = self._plan(network, X.shape[1], float(np.mean(weights)), solver, past, partial)
+        plan = self._plan(declared, network, X.shape[1], float(np.mean(weights)), past, partial)
         monitor = self._monitor(solver)
         backend = self._backend(home)
         with backend.scope():
@@ -224,38 +221,44 @@ class BasePortaDNN(BaseEstimator):
         """Samples before this fit."""
         return self.t_ if past.rows else 0
 
+    def _declared(self, solver: Optimizer | LBFGS, random_state: Any) -> Declaration:
+        """What the parameters say of a run, before its data are seen."""
+        return Declaration(
+            layers=widths(self.hidden_layer_sizes),
+            activation=activations_of(self.activation),
+            head=self._head(),
+            init=initial_parameters if self.init is None else self.init,
+            rng=random_state,
+            optimizer=solver,
+            learning_rate=self.learning_rate_init,
+            shuffle=self.shuffle,
+            clip_norm=self.clip_norm,
+            l1=self.l1,
+            dropout=self.dropout,
+            report_every=1,
+            arithmetic=self.arithmetic,
+        )
+
     def _plan(
         self,
+        declared: Declaration,
         network: Network,
         m: int,
         mean_weight: float,
-        solver: Optimizer | LBFGS,
         past: RunState,
         partial: bool,
     ) -> Plan:
-        whole, epochs = isinstance(solver, LBFGS), len(past.rows)
+        whole, epochs = isinstance(declared.solver, LBFGS), len(past.rows)
         batch_size = m if whole else batch_size_of(self.batch_size, m)
-        return Plan(
-            self.learning_rate_init,
-            1 if partial else self.max_iter,
-            Batches(
-                m,
-                batch_size if batch_size < m else None,
-                self._seed,
-                self.shuffle,
-                first_epoch=epochs,
-            ),
-            Recipe(
-                GradientDescent() if isinstance(solver, LBFGS) else solver,
-                # over the weights of a batch together, its size where there are none
-                self.alpha / (batch_size * mean_weight),
-                self.l1,
-                self.clip_norm,
-                dropout_rates(self.dropout, network),
-            ),
-            schedule_of(self, m, self._seen(past), epochs if partial else None),
-            past.step,
-        )
+        return replace(
+            declared,
+            epochs=1 if partial else self.max_iter,
+            batch_size=batch_size if batch_size < m else None,
+            schedule=schedule_of(self, m, self._seen(past), epochs if partial else None),
+            # over the weights of a batch together, its size where there are none
+            l2=self.alpha / (batch_size * mean_weight),
+            seed=self._seed,
+        ).plan(network, m, first_epoch=epochs, first_step=past.step)
 
     def _monitor(self, solver: Optimizer | LBFGS) -> Monitor:
         scoring = self.early_stopping

@@ -24,7 +24,7 @@ import numpy as np
 from portadnn.errors import InputError, unknown_name
 from portadnn.network.spec import Network
 
-Rng: TypeAlias = "int | np.random.Generator | np.random.RandomState | None"
+Rng: TypeAlias = "int | str | np.random.Generator | np.random.RandomState | None"
 
 # the default gain, and the variance of a weight as a function of gain, n_in and n_out
 _VARIANCES = {
@@ -138,17 +138,29 @@ def as_initializers(
 
 
 def as_rng(rng: Rng) -> Any:
-    """A generator: None is ``RandomState(3)``, an integer seeds ``numpy.random.default_rng``."""
+    """A generator: an integer seeds ``numpy.random.default_rng``, "randomstate:1" a RandomState.
+
+    None is ``RandomState(3)``.
+    """
     if rng is None:
         return np.random.RandomState(3)
+    if isinstance(rng, str):
+        name, _, digits = rng.partition(":")
+        whole = digits.isascii() and digits.isdigit() and len(digits) < 12
+        if name != "randomstate" or not whole or int(digits) >= 2**32:
+            raise InputError(
+                f"rng is {rng!r}: expected a whole number, which seeds numpy.random.default_rng, "
+                f"or randomstate:SEED with a seed below 2**32"
+            )
+        return np.random.RandomState(int(digits))
     if isinstance(rng, np.random.Generator | np.random.RandomState):
         return rng
     try:
         seed = operator.index(rng)
     except TypeError:
         raise TypeError(
-            f"rng is {rng!r}: expected an integer seed, a numpy.random.Generator or a "
-            f"numpy.random.RandomState"
+            f"rng is {rng!r}: expected an integer seed, a numpy.random.Generator, a "
+            f"numpy.random.RandomState, or its text randomstate:SEED"
         ) from None
     if seed < 0:
         raise InputError(f"the seed is {seed}: expected 0 or more")
@@ -171,9 +183,10 @@ def initialize_parameters_deep(
     init : str, Initializer or a sequence of them
         ``name[_distribution][:gain]`` of the table in this module, for example "he",
         "lecun_uniform" or "normal:0.05"; a sequence has one for every layer.
-    rng : int, Generator, RandomState or None
-        A legacy RandomState draws what ``RandomState.randn`` would; None is ``RandomState(3)``;
-        an integer seeds ``numpy.random.default_rng``.
+    rng : int, str, Generator, RandomState or None
+        A legacy RandomState draws what ``RandomState.randn`` would; "randomstate:1" is
+        ``RandomState(1)`` and None ``RandomState(3)``; an integer seeds
+        ``numpy.random.default_rng``.
     backend : Backend, optional
         Where the parameters shall live; None gives NumPy float64 arrays.
 

@@ -22,6 +22,7 @@ from portadnn.parity.compare import Comparison, judge
 from portadnn.parity.operations import step_order
 from portadnn.parity.plan import Plan, sampled_plan
 from portadnn.parity.run import Run, StepRecord, dtype_of, watch
+from portadnn.training.declaration import Declaration
 from portadnn.training.recipe import Recipe
 
 _CONTAINER = Container("portadnn parity bundle", "portadnn parity record", 2, (3,), packed=True)
@@ -109,13 +110,9 @@ def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
     run = bundle.run
     header = {
         "network": asdict(run.network),
-        "learning_rate": run.learning_rate,
+        "declaration": run.declaration.to_toml(),
         "steps": run.steps,
-        "batch_size": run.batch_size,
-        "seed": run.seed,
-        "recipe": run.recipe.as_dict(),
-        "schedule": str(run.schedule),
-        "epochs": run.plan.epochs,
+        "drop_last": run.drop_last,
         "weighted": run.weights is not None,
         "sample": run.sample,
         "gram": run.gram is not None,
@@ -172,24 +169,18 @@ def _read(file: h5py.File) -> Bundle:
         {name: take(f"run/parameters/{name}", "float64") for name in network.shapes},
         take("run/X", "float64"),
         take("run/Y", "float64"),
-        header["learning_rate"],
+        _declaration(header),
         header["steps"],
-        header["batch_size"],
-        header["seed"],
-        Recipe(**header["recipe"]),
-        header["schedule"],
         take("run/S", "float64") if header["weighted"] else None,
-        header["epochs"],
+        header.get("drop_last", True),
         header["sample"],
         take("run/gram", "float64") if header["gram"] else None,
     )
     dtype, matmul = header["dtype"], header["matmul"]
     declared_format(dtype, matmul)
     _check_kept(header["kept"], run.steps)
-    if not all(isinstance(header[key], dict) for key in ("environment", "network", "recipe")):
+    if not all(isinstance(header[key], dict) for key in ("environment", "network")):
         raise InputError("its header has no environment or no network")
-    if not isinstance(header["seed"], int) or not isinstance(header["batch_size"], int | None):
-        raise InputError("its seed or batch size is no integer")
     if len(header["digests"]) != run.steps:
         raise InputError(f"it has {len(header['digests'])} digests for {run.steps} steps")
     records = []
@@ -210,6 +201,14 @@ def _read(file: h5py.File) -> Bundle:
     return Bundle(
         run, str(header["backend"]), dtype, matmul, texts, records, list(header["digests"])
     )
+
+
+def _declaration(header: dict[str, Any]) -> Declaration:
+    """What the header declares: as a text, or before version 3 as its parts."""
+    if "declaration" in header:
+        return Declaration.from_toml(header["declaration"], "its declaration", parts=True)
+    names = ("learning_rate", "batch_size", "seed", "schedule", "epochs")
+    return Declaration(**Recipe(**header["recipe"]).settings(), **{n: header[n] for n in names})
 
 
 def replay(bundle: Bundle, backend: Backend, *, matmul: str | None = None) -> Comparison:

@@ -52,10 +52,14 @@ class Case:
 
     @functools.cached_property
     def before(self) -> dict[str, np.ndarray]:
-        """The tensors of the step before, where they are known."""
+        """The tensors of the step before, as far as they are known and have the same shapes."""
         if self.previous is None:
             return {}
-        return {name: x.astype(np.float64) for name, x in self.previous.tensors.items()}
+        return {
+            name: x.astype(np.float64)
+            for name, x in self.previous.tensors.items()
+            if x.shape == self.record.tensors[name].shape
+        }
 
     @functools.cached_property
     def observed(self) -> np.ndarray:

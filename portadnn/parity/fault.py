@@ -18,6 +18,7 @@ from portadnn.network.spec import Network
 from portadnn.parity.operations import kind_and_layer, step_order
 from portadnn.parity.run import Run
 from portadnn.parity.tampered import Place, Tamper
+from portadnn.training.declaration import Declaration
 from portadnn.training.recipe import PLAIN, Recipe
 from portadnn.training.weights import normalized
 
@@ -97,14 +98,7 @@ def declared_run(
     X[:, 0] = 0  # blank
     Y = rng.integers(0, 2, (1, EXAMPLES)).astype(float)
     weights = normalized(rng.uniform(0.5, 2.0, EXAMPLES)) if weighted else None
-    return Run(
-        NETWORK,
-        parameters,
-        X,
-        Y,
-        LEARNING_RATE,
-        steps,
-        batch_size,
-        recipe=recipe,
-        weights=weights,
+    declaration = Declaration(
+        learning_rate=LEARNING_RATE, batch_size=batch_size, **recipe.settings()
     )
+    return Run(NETWORK, parameters, X, Y, declaration, steps, weights)

@@ -106,7 +106,7 @@ def stale(case: Case) -> Found:
         if name in before and not np.array_equal(before[name], case.t[name]):
             sentence = f"{tensor} was computed with {name} of step {step}, the step before"
             yield case.compute({name: before[name]}), Cause("stale input", sentence, remedy)
-    if names and before:
+    if names and before.keys() >= set(names):
         sentence = f"{tensor} was computed with nothing but tensors of step {step}, the step before"
         changes = {name: before[name] for name in names}
         yield case.compute(changes), Cause("stale input", sentence, remedy)

@@ -38,7 +38,8 @@ def noise_floor(run: Run, backend: Backend) -> dict[str, float | None]:
     if single is not None:
         with single:
             floor["threads"] = distance(reference, final_parameters(run, backend))
-    if (run.batch_size or run.X.shape[1]) > 1:
+    batches = run.plan.batches
+    if min(batches.size(0), batches.size(batches.steps_per_epoch - 1)) > 1:
         floor["batch split"] = distance(reference, final_parameters(run, backend, split_step))
     return floor
 

@@ -5,24 +5,30 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from portadnn.backends import Backend
 from portadnn.errors import InputError
+from portadnn.network.choice import check_whole
+from portadnn.network.optimizers import Optimizer
 from portadnn.network.spec import Network
-from portadnn.training.recipe import PLAIN, Plan, Recipe, check_schedule
-from portadnn.training.sample_space import SampleSpace
-from portadnn.training.schedules import Constant, Plateau, Schedule, as_schedule
+from portadnn.training.declaration import Declaration, Part
+from portadnn.training.problem import Problem
+from portadnn.training.recipe import Plan, Recipe
+from portadnn.training.sample_space import SampleSpace, choose_form, product_on_host
+from portadnn.training.schedules import Plateau
 from portadnn.training.step import Shared, make_step, observed_step, train_step
-from portadnn.training.streams import Batches, place_of
+from portadnn.training.streams import place_of
+
+USUAL_STEPS = 50
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """The declaration of a run: everything that decides its numbers but the arithmetic.
+    """A declared run over arrays, for every backend: all that decides its numbers but arithmetic.
 
     Parameters
     ----------
@@ -32,21 +38,16 @@ class Run:
     X : array, shape (n_x, m)
     Y : array, shape (n_L, m)
         Float64 on the host; each backend rounds them to its dtype, on the host as well.
-    learning_rate : float
-    steps : int
-    batch_size : int, optional
-        None is the whole batch. Every epoch is shuffled, and what does not fill a batch at its end
-        is left out.
-    seed : int
-        Of shuffles and masks.
-    recipe : Recipe
-        Optimizer, penalties, clipping and dropout.
-    schedule : str or Schedule
-        Any but a plateau, whose rates are not declared but follow from the costs.
+    declaration : Declaration
+        Of the steps. The rates of a plateau schedule and the steps of L-BFGS follow from the costs,
+        so they cannot be certified.
+    steps : int, optional
+        How many steps to make of those that are declared; default all.
     weights : array, shape (1, m) or (n_L, m), optional
         Of the examples, of mean 1.
-    epochs : int, optional
-        That the schedule is for; default as many as the steps take.
+    drop_last : bool
+        Whether what does not fill a batch at the end of an epoch is left out: in bundles of version
+        2, for training does not do so.
     sample : bool
         Whether W1 and X are those of sample space: see ``in_sample_space``.
     gram : array, shape (n_1 + m, n_1 + m), optional
@@ -55,31 +56,22 @@ class Run:
     Raises
     ------
     InputError
-        If shapes, rate, steps or batch size cannot be used.
+        If shapes, steps or the declaration cannot be used.
     """
 
     network: Network
     parameters: Mapping[str, np.ndarray]
     X: np.ndarray
     Y: np.ndarray
-    learning_rate: float
-    steps: int
-    batch_size: int | None = None
-    seed: int = 3
-    recipe: Recipe = PLAIN
-    schedule: Schedule = field(default_factory=Constant)
+    declaration: Declaration
+    steps: int = None  # type: ignore[assignment]  # all of them
     weights: np.ndarray | None = None
-    epochs: int | None = None
+    drop_last: bool = False
     sample: bool = False
     gram: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        rate, steps = check_schedule(self.learning_rate, self.steps, "steps")
-        object.__setattr__(self, "learning_rate", rate)
-        object.__setattr__(self, "steps", steps)
-        object.__setattr__(self, "schedule", as_schedule(self.schedule))
         self.network.check(self.parameters)
-        self.recipe.check(self.network)
         given = [("X", self.X), ("Y", self.Y), *self.parameters.items()]
         if self.weights is not None:
             given.append(("the weights", self.weights))
@@ -95,19 +87,70 @@ class Run:
             )
         if self.weights is not None and self.weights.shape not in ((1, m), (n_y, m)):
             raise InputError(f"the weights have shape {self.weights.shape}: expected {(1, m)}")
-        if isinstance(self.schedule, Plateau):
+        declared = self.declaration
+        if not isinstance(declared.solver, Optimizer):
+            raise InputError(
+                "lbfgs searches along lines for its steps, so they cannot be declared: choose "
+                "another optimizer, such as adam"
+            )
+        if isinstance(self.plan.schedule, Plateau):
             raise InputError(
                 "a plateau schedule follows from the costs, so its rates cannot be declared: "
                 "choose another schedule, such as cosine"
             )
-        _ = self.plan  # its parts are checked
+        steps = self.plan.steps if self.steps is None else self.steps
+        if check_whole("number of steps", steps, 1) > self.plan.steps:
+            raise InputError(
+                f"{steps:,} steps are asked for, but the run has {self.plan.steps:,}: expected no "
+                f"more, or a run of more epochs"
+            )
+        object.__setattr__(self, "steps", steps)
+        if declared.data_sha256 is None and not isinstance(declared.data, Part):
+            # the arrays are not those that the other settings declare
+            declared = replace(
+                declared.complete(m),
+                data=(self.X, self.Y),
+                test=None,
+                layers=self.network.layer_dims[1:-1],
+                activation=self.network.activations,
+                head=self.network.head,
+                init=Part(self.parameters),
+            )
+            object.__setattr__(self, "declaration", declared)
+
+    @classmethod
+    def of(cls, problem: Problem, steps: int | None = None) -> Run:
+        """The first steps of the run that ``train`` makes of a problem; default 50, or all."""
+        declared, plan = problem.declaration, problem.plan
+        X, Y = (x.astype(np.float64) for x in problem.arrays())
+        run = cls(
+            problem.network,
+            problem.parameters,
+            X,
+            Y,
+            declared,
+            min(USUAL_STEPS, plan.steps) if steps is None else steps,
+            problem.weights,
+        )
+        if choose_form(declared.first_layer, problem.network, plan) == "feature":
+            return run
+        return run.in_sample_space(declared.dtype, product_on_host(declared.arithmetic))
 
     @functools.cached_property
     def plan(self) -> Plan:
         """The run as training has it."""
-        batches = Batches(self.X.shape[1], self.batch_size, self.seed, drop_last=True)
-        epochs = self.epochs or -(-self.steps // batches.steps_per_epoch)
-        return Plan(self.learning_rate, epochs, batches, self.recipe, self.schedule)
+        plan = self.declaration.plan(self.network, self.X.shape[1])
+        return replace(plan, batches=replace(plan.batches, drop_last=self.drop_last))
+
+    @property
+    def recipe(self) -> Recipe:
+        """Optimizer, penalties, clipping and dropout."""
+        return self.plan.recipe
+
+    @property
+    def batch_size(self) -> int | None:
+        """None is the whole batch."""
+        return self.plan.batches.batch_size
 
     @property
     def shared(self) -> Shared:
@@ -130,7 +173,7 @@ class Run:
 
     def first(self, steps: int) -> Run:
         """The same run, ended earlier."""
-        return replace(self, steps=steps, epochs=self.plan.epochs)
+        return replace(self, steps=steps)
 
     def batch(self, step: int) -> np.ndarray | None:
         """The indices of the step's examples, or None for all."""
@@ -154,19 +197,18 @@ class Run:
         """What changes from step to step, for ``backend.repeat``."""
         return self.plan.inputs(start, stop, self.network, backend, sample=self.sample)
 
-    def in_sample_space(self, dtype: str) -> Run:
+    def in_sample_space(self, dtype: str, matmul: Callable[..., np.ndarray] = np.matmul) -> Run:
         """The same training of data and weights in ``dtype``, with the first layer in sample space.
 
         It is a run of its own, whose data are H and whose W1 is K of ``sample_space.py``.
         """
         W0, X = self.parameters["W1"].astype(dtype), self.X.astype(dtype)
-        space = SampleSpace.of(self.network, W0, X)
+        space = SampleSpace.of(self.network, W0, X, matmul)
         return replace(
             self,
             network=space.network,
             parameters=space.enter(self.parameters),
             X=space.H,
-            epochs=self.plan.epochs,
             sample=True,
             gram=space.gram if self.recipe.l2 else None,
         )
@@ -231,10 +273,15 @@ def watch(
         else:
             step = functools.partial(observed_step, **options, xp=xp or backend.xp)
         repeat = backend.repeat if compiled else functools.partial(Backend.repeat, backend)
-        state = start, _blank_tensors(run, backend, start, shared)
-        done = 0
+        state: Any = (start, {})
+        size, done = None, 0
         for target in wanted:
-            state, _ = repeat(step, state, run.inputs(done, target + 1, backend), shared)
+            for part in run.plan.batches.alike(done, target + 1):
+                if run.plan.batches.size(part.start) != size:  # the tensors have other shapes
+                    size = run.plan.batches.size(part.start)
+                    state = state[0], _blank_tensors(run, backend, start, shared, part.start)
+                inputs = run.inputs(part.start, part.stop, backend)
+                state, _ = repeat(step, state, inputs, shared)
             done = target + 1
             (after, slots), tensors = state
             if "X" not in tensors:
@@ -252,9 +299,9 @@ def final_parameters(
     with backend.scope():
         shared, state = _on(backend, run)
         step = make_step(run.network, backend.xp, step, run.recipe, run.sample)
-        for start in range(0, run.steps, 100):
-            stop = min(start + 100, run.steps)
-            state, _ = backend.repeat(step, state, run.inputs(start, stop, backend), shared)
+        for part in run.plan.batches.alike(0, run.steps):
+            inputs = run.inputs(part.start, part.stop, backend)
+            state, _ = backend.repeat(step, state, inputs, shared)
         return {name: np.array(backend.to_numpy(p)) for name, p in state[0].items()}
 
 
@@ -265,9 +312,9 @@ def _on(backend: Backend, run: Run) -> tuple[Shared, tuple[Any, Any]]:
     return Shared(*(None if x is None else backend.asarray(x) for x in run.shared)), state
 
 
-def _blank_tensors(run: Run, backend: Backend, state: Any, shared: Any) -> Any:
+def _blank_tensors(run: Run, backend: Backend, state: Any, shared: Any, step: int) -> Any:
     """Zeros of the shapes of a step's tensors: a compiled loop fixes its state's shapes."""
-    first = {name: x[0, ...] for name, x in run.inputs(0, 1, backend).items()}
-    step = make_step(run.network, backend.xp, observed_step, run.recipe, run.sample)
-    (_, observed), _ = step((state, {}), first, shared)
+    first = {name: x[0, ...] for name, x in run.inputs(step, step + 1, backend).items()}
+    made = make_step(run.network, backend.xp, observed_step, run.recipe, run.sample)
+    (_, observed), _ = made((state, {}), first, shared)
     return {name: backend.xp.zeros_like(x) for name, x in observed.items()}

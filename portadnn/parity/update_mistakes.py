@@ -85,7 +85,8 @@ def other_penalty(case: Case) -> Found:
             else:
                 continue
         else:
-            bound = case.compute(run=replace(case.run, recipe=changed))
+            other = replace(case.run.declaration, **changed.settings())
+            bound = case.compute(run=replace(case.run, declaration=other))
         sentence = f"{case.tensor} has the penalty with {name}"
         remedy = "The cost has l2 / 2 sum(W^2) + l1 sum(abs(W)), its gradient l2 W + l1 sign(W)"
         yield bound, Cause(name, sentence, remedy)

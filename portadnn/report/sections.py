@@ -261,10 +261,15 @@ def run(comparison: Comparison) -> str:
         ["layers", ", ".join(map(str, network.layer_dims))],
         ["activations", ", ".join((*network.activations, network.head))],
         ["examples", f"{run.X.shape[1]:,}"],
-        ["batch", "all" if run.batch_size is None else f"{run.batch_size:,}, seed {run.seed}"],
-        ["learning rate", f"{run.learning_rate:g}"],
-        ["schedule", str(run.schedule)],
-        *([name, str(value)] for name, value in run.recipe.as_dict().items() if value),
+        [
+            "batch",
+            "all"
+            if run.batch_size is None
+            else f"{run.batch_size:,}, seed {run.plan.batches.seed}",
+        ],
+        ["learning rate", f"{run.plan.learning_rate:g}"],
+        ["schedule", str(run.plan.schedule)],
+        *([name, str(value)] for name, value in run.recipe.settings().items() if value),
         ["weights of examples", "yes" if run.weights is not None else "no"],
         ["steps", f"{run.steps:,}"],
         ["checked", checked],

@@ -15,7 +15,7 @@ from portadnn.training.checks import check_data
 from portadnn.training.lbfgs import LBFGS, LBFGSLoop
 from portadnn.training.loop import Loop
 from portadnn.training.recipe import Plan
-from portadnn.training.sample_space import SampleSpace, choose_form
+from portadnn.training.sample_space import SampleSpace, choose_form, product_on_host
 from portadnn.training.state import RunState
 from portadnn.training.step import Shared
 from portadnn.training.validation import Validation
@@ -121,7 +121,7 @@ def make_loop(
         options["on_costs"] = on_costs
         if choose_form(first_layer, network, plan) == "sample":
             W0, examples = (np.asarray(to_host(x)) for x in (start["W1"], shared.X))
-            product = _product_on_host(backend)
+            product = product_on_host(backend.arithmetic)
             space = options["space"] = SampleSpace.of(network, W0, examples, product)
             shared = shared._replace(X=space.H, gram=space.gram if plan.recipe.l2 else None)
             if held_back is not None:
@@ -152,12 +152,6 @@ def _checked(data: Iterable[Any], network: Network, backend: Backend, what: str 
     ready = _on(holder, data)
     check_data(*ready, network=network, backend=holder, what=what)
     return ready
-
-
-def _product_on_host(backend: Backend) -> Callable[..., np.ndarray]:
-    if backend.arithmetic == "fast":
-        return np.matmul
-    return get_backend("numpy", arithmetic=backend.arithmetic).xp.matmul
 
 
 def _rows(x: Any, backend: Backend) -> Any:

@@ -73,14 +73,14 @@ class Recipe:
         """The layers that have dropout."""
         return [l for l, rate in enumerate(self.dropout, start=1) if rate]
 
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON values, from which ``Recipe(**values)`` makes the same."""
+    def settings(self) -> dict[str, Any]:
+        """As those settings of a ``Declaration`` that make the same."""
         return {
-            "optimizer": str(self.optimizer),
+            "optimizer": self.optimizer,
             "l2": self.l2,
             "l1": self.l1,
             "clip_norm": self.clip_norm,
-            "dropout": list(self.dropout),
+            "dropout": list(self.dropout) or 0.0,
         }
 
     def check(self, network: Network) -> None:

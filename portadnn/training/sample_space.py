@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from portadnn.backends import get_backend
 from portadnn.errors import InputError, unknown_name
 from portadnn.network.spec import Network
 from portadnn.training.recipe import Plan
@@ -163,6 +164,13 @@ def choose_form(first_layer: str, network: Network, plan: Plan) -> str:
     sample = n_1 * width * (batch + 4) + (n_1 * width * width if recipe.l2 else 0)
     once = 2 * (n_x * width * width + n_1 * width * n_x)  # in float64
     return "sample" if sample * plan.steps + once < feature * plan.steps else "feature"
+
+
+def product_on_host(arithmetic: str) -> Callable[..., np.ndarray]:
+    """``matmul`` of NumPy in an arithmetic: the products that lead into sample space and out."""
+    if arithmetic == "fast":
+        return np.matmul
+    return get_backend("numpy", arithmetic=arithmetic).xp.matmul
 
 
 def _blocks(n: int):

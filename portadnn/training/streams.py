@@ -12,6 +12,7 @@ Salmon, Moraes, Dror and Shaw, Parallel random numbers: as easy as 1, 2, 3 (2011
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,6 +98,15 @@ class Batches:
             return self.m
         first = step % self.steps_per_epoch * self.batch_size
         return min(self.batch_size, self.m - first)
+
+    def alike(self, start: int, stop: int, most: int = 100) -> Iterator[range]:
+        """Steps ``start`` to ``stop``, exclusive, in ranges of one batch size and of ``most``."""
+        while start < stop:
+            end = start + 1
+            while end < min(stop, start + most) and self.size(end) == self.size(start):
+                end += 1
+            yield range(start, end)
+            start = end
 
     def indices(self, step: int) -> np.ndarray | None:
         """The indices of the examples of a step, or None for all."""

@@ -11,22 +11,21 @@ from portadnn.backends import DTYPES, Backend, backend_of, get_backend
 from portadnn.data.dataset import Dataset
 from portadnn.data.models import Model
 from portadnn.errors import InputError
-from portadnn.network.initializers import Initializer, Rng, initialize_parameters_deep
-from portadnn.network.optimizers import GradientDescent, Optimizer
+from portadnn.network.initializers import Initializer, Rng
+from portadnn.network.optimizers import Optimizer
 from portadnn.network.spec import Network
+from portadnn.training import texts
 from portadnn.training.callbacks import EarlyStopping
+from portadnn.training.declaration import Declaration
 from portadnn.training.fit import REPORT_EVERY, fit
-from portadnn.training.lbfgs import LBFGS, as_solver
-from portadnn.training.recipe import Plan, Recipe, check_schedule, dropout_rates
-from portadnn.training.schedules import Schedule, as_schedule
+from portadnn.training.lbfgs import LBFGS
+from portadnn.training.problem import Problem, make_problem
+from portadnn.training.recipe import check_schedule
+from portadnn.training.schedules import Schedule
 from portadnn.training.state import check_callbacks
 from portadnn.training.stops import DivergenceError, TrainingInterrupted
-from portadnn.training.streams import Batches, check_seed
-from portadnn.training.validation import split_validation
-from portadnn.training.weights import example_weights
 
-LEARNING_RATE = 0.0075  # of gradient descent
-SEED = 3
+COURSE = "randomstate:3"  # draws the initial weights if nothing else is said
 
 
 def L_layer_model(
@@ -62,8 +61,9 @@ def L_layer_model(
         Print ``Cost after iteration %i: %f`` every 100 iterations.
     init : str or Initializer
         See ``initialize_parameters_deep``.
-    rng : int, Generator, RandomState or None
-        None draws as ``RandomState(3)``; an integer seeds ``numpy.random.default_rng``.
+    rng : int, str, Generator, RandomState or None
+        None draws as ``RandomState(3)``, as "randomstate:3" does; an integer seeds
+        ``numpy.random.default_rng``.
     network : Network, optional
         None means ReLU in every hidden layer and a sigmoid head.
     backend : str or Backend, optional
@@ -123,15 +123,27 @@ def L_layer_model(
                 if print_cost:
                     print(f"Cost after iteration {iteration}: {cost:f}")
 
+    run = Declaration(
+        data=(X, Y),
+        layers=network.layer_dims[1:-1],
+        activation=network.activations,
+        head=network.head,
+        init=init,
+        rng=COURSE if rng is None else rng,
+        learning_rate=learning_rate,
+        epochs=num_iterations,
+        first_layer=first_layer,
+        backend=chosen.name,
+        dtype=chosen.dtype_name,
+        arithmetic=chosen.arithmetic,
+    )
     parameters = fit(
-        initialize_parameters_deep(network.layer_dims, init=init, rng=rng),
+        run.parameters(network),
         X,
         Y,
         network=network,
         backend=chosen,
-        plan=Plan(
-            learning_rate, num_iterations, Batches((*getattr(X, "shape", np.shape(X)), 1)[1])
-        ),
+        plan=run.plan(network, (*getattr(X, "shape", np.shape(X)), 1)[1]),
         callbacks=callbacks,
         report_every=REPORT_EVERY,
         first_layer=first_layer,
@@ -217,10 +229,11 @@ def train(
     first_layer : {"auto", "sample", "feature"}
         Whether the first layer is kept in sample space, the same algorithm with fewer operations
         where there are more features than examples; "auto" counts them. See ``sample_space.py``.
-    rng : int, Generator, RandomState or None
-        Draws the initial weights: None as ``RandomState(3)``, an integer by ``default_rng``.
+    rng : int, str, Generator, RandomState or None
+        Draws the initial weights: an integer by ``default_rng``, "randomstate:1" as
+        ``RandomState(1)``, None as ``RandomState(3)``.
     seed : int, optional
-        Of shuffles, masks and splits. Default ``rng`` where that is an integer, else 3.
+        Of shuffles, masks and splits. Default ``rng`` if that is an integer, else 3.
     backend : str or Backend
         Where to train; "auto" takes a working GPU, else NumPy, in float32.
     arithmetic : {"fast", "reproducible"}, optional
@@ -248,76 +261,75 @@ def train(
     >>> train(digits, layers=[32], learning_rate=0.5, epochs=5, backend="numpy").network
     Network(layer_dims=(64, 32, 10), activations=('relu',), head='softmax')
     """
-    if seed is None:
-        seed = int(rng) if isinstance(rng, int | np.integer) else SEED
-    seed = check_seed(seed)
-    if data.labels is None:
-        raise InputError(f"{data.source} has no labels")
-    validation_data = None
-    if isinstance(validation, Dataset):
-        data.check_alike(validation)
-        validation_data = validation
-    elif validation is not None:
-        if sample_weight is not None:
-            raise InputError(
-                "sample_weight is for all examples, but a share of them is to be held back for "
-                "validation: split the data yourself, and give the validation data"
-            )
-        data, validation_data = split_validation(data, validation, seed)
-    network = network_for(data, layers, activations)
-    solver = as_solver(optimizer)
-    if isinstance(solver, LBFGS) and learning_rate is not None:
-        raise InputError("lbfgs has no learning rate, for it searches along lines: leave it out")
-    plan = Plan(
-        _usual_rate(solver) if learning_rate is None else learning_rate,
-        epochs,
-        Batches(len(data), batch_size, seed),
-        Recipe(
-            solver if isinstance(solver, Optimizer) else GradientDescent(),
-            l2,
-            l1,
-            clip_norm,
-            dropout_rates(dropout, network),
-        ),
-        as_schedule(schedule),
-    )
-    weights = example_weights(data.labels, data.classes, class_weight, sample_weight)
-    callbacks = check_callbacks(callbacks)
-    if isinstance(early_stopping, EarlyStopping):
-        callbacks = (early_stopping, *callbacks)
-    elif early_stopping is not None:
-        callbacks = (EarlyStopping(patience=early_stopping), *callbacks)
     chosen = get_backend(backend, arithmetic=arithmetic)
+    if isinstance(validation, str):  # the path of a file is for the program
+        validation = texts.number(validation, "validation")
+    run = Declaration(
+        data=data,
+        test=None,
+        validation=validation,
+        layers=layers,
+        activation=activations,
+        init=init,
+        rng=COURSE if rng is None else rng,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        batch_size=batch_size,
+        schedule=schedule,
+        clip_norm=clip_norm,
+        l2=l2,
+        l1=l1,
+        dropout=dropout,
+        class_weight=class_weight,
+        sample_weight=sample_weight,
+        early_stopping=early_stopping,
+        report_every=report_every,
+        first_layer=first_layer,
+        seed=seed,
+        backend=chosen.name,
+        dtype=chosen.dtype_name,
+        arithmetic=chosen.arithmetic,
+    )
+    return train_problem(make_problem(run), chosen, callbacks)
+
+
+def train_problem(problem: Problem, backend: Backend, callbacks: Iterable[Any] = ()) -> Model:
+    """Make a declared run on a backend: what ``train`` and the program do.
+
+    Raises
+    ------
+    InputError, TypeError, DivergenceError, TrainingInterrupted
+        As for ``train``.
+    """
+    run, data = problem.declaration, problem.examples["train"]
+    callbacks, early = check_callbacks(callbacks), run.given("early_stopping")
+    if early is not None:
+        early = early if isinstance(early, EarlyStopping) else EarlyStopping(patience=early)
+        callbacks = (early, *callbacks)
 
     def as_model(parameters: dict[str, Any]) -> Model:
-        host = {name: np.array(chosen.to_numpy(p)) for name, p in parameters.items()}
-        return Model(network, host, data.classes, data.input_shape, data.scaled)
-
-    def arrays(examples: Dataset) -> tuple[np.ndarray, np.ndarray]:
-        return examples.columns(chosen.dtype_name), examples.targets(chosen.dtype_name)
+        host = {name: np.array(backend.to_numpy(p)) for name, p in parameters.items()}
+        return Model(problem.network, host, data.classes, data.input_shape, data.scaled)
 
     try:
         parameters = fit(
-            initialize_parameters_deep(network.layer_dims, init=init, rng=rng),
-            *arrays(data),
-            network=network,
-            backend=chosen,
-            plan=plan,
-            solver=solver if isinstance(solver, LBFGS) else None,
-            weights=weights,
-            validation=None if validation_data is None else arrays(validation_data),
+            problem.parameters,
+            *problem.arrays(),
+            network=problem.network,
+            backend=backend,
+            plan=problem.plan,
+            solver=problem.solver,
+            weights=problem.weights,
+            validation=problem.arrays("validation") if "validation" in problem.examples else None,
             callbacks=callbacks,
-            report_every=report_every,
-            first_layer=first_layer,
+            report_every=run.report_every,
+            first_layer=run.first_layer,
         )
     except (DivergenceError, TrainingInterrupted) as error:
         error.model = as_model(error.parameters)
         raise
     return as_model(parameters)
-
-
-def _usual_rate(solver: Optimizer | LBFGS) -> float:
-    return solver.usual_rate(LEARNING_RATE) if isinstance(solver, Optimizer) else 1.0
 
 
 def _backend_for(X: Any, backend: str | Backend | None, arithmetic: str | None) -> Backend:
@@ -327,13 +339,3 @@ def _backend_for(X: Any, backend: str | Backend | None, arithmetic: str | None) 
     elif not isinstance(backend, Backend):
         dtype = str(getattr(X, "dtype", "")).rpartition(".")[2]
     return get_backend(backend, dtype=dtype if dtype in DTYPES else None, arithmetic=arithmetic)
-
-
-def network_for(
-    data: Dataset, layers: Sequence[int], activations: str | Sequence[str] = "relu"
-) -> Network:
-    """The network of ``train``: hidden ``layers`` between the data's values and its classes."""
-    if isinstance(layers, str) or not isinstance(layers, Iterable):
-        raise InputError(f"layers is {layers!r}: expected a sequence of widths, such as [20, 7, 5]")
-    outputs = 1 if data.head == "sigmoid" else len(data.classes)
-    return Network((data.n_x, *layers, outputs), activations, data.head)  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ from portadnn.parity.compare import compare
 from portadnn.parity.plan import affordable_plan
 from portadnn.parity.projection import project_step
 from portadnn.parity.run import Run, final_parameters, watch
+from portadnn.training.declaration import Declaration
 
 DIMS = (12288, 20, 7, 5, 1)
 
@@ -68,7 +69,8 @@ def make_run(arguments):
     else:
         rng = np.random.default_rng(0)
         X, Y = rng.random((DIMS[0], 209)), rng.integers(0, 2, (1, 209)).astype(float)
-    return Run(Network(DIMS), parameters, X, Y, 0.0075, arguments.steps)
+    declaration = Declaration(learning_rate=0.0075, epochs=arguments.steps)
+    return Run(Network(DIMS), parameters, X, Y, declaration)
 
 
 def seconds(work):

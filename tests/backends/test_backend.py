@@ -8,6 +8,7 @@ from support import assert_lives_on
 
 from portadnn.backends import get_backend
 from portadnn.errors import InputError
+from portadnn.network.spec import Network
 from portadnn.training.step import Shared, make_step
 
 
@@ -82,9 +83,8 @@ def test_repeat_runs_the_step_once_per_input(n, backend):
 
 def training(backend, digits):
     from portadnn.network.initializers import initialize_parameters_deep
-    from portadnn.training.train import network_for
 
-    network = network_for(digits[0], [5])
+    network = Network((64, 5, 10), head="softmax")
     step = make_step(network, backend.xp)
     X = backend.asarray(digits[0].columns("float64")[:, :40])
     Y = backend.asarray(digits[0].targets("float64")[:, :40])

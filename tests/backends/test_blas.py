@@ -213,11 +213,13 @@ from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
 from portadnn.parity.compare import compare
 from portadnn.parity.run import Run
+from portadnn.training.declaration import Declaration
 
 network = Network((300, 20, 5, 1))
 rng = np.random.default_rng(0)
 X, Y = rng.standard_normal((300, 97)), rng.integers(0, 2, (1, 97)).astype(float)
-run = Run(network, initialize_parameters_deep(network.layer_dims), X, Y, 0.05, 3)
+declaration = Declaration(learning_rate=0.05)
+run = Run(network, initialize_parameters_deep(network.layer_dims), X, Y, declaration, 3)
 for dtype in ("float32", "float64"):
     result = compare(run, [get_backend("numpy", dtype=dtype)], check_mode=False)
     print(running_kernel(), dtype, result.outcome.name)

@@ -19,11 +19,11 @@ from PIL import Image
 
 from portadnn.backends import get_backend
 from portadnn.cli.main import main
-from portadnn.cli.options import parse_layers
 from portadnn.data.hdf5 import load_digits
 from portadnn.data.models import fingerprint, load_model
 from portadnn.errors import InputError
 from portadnn.training.inference import evaluate
+from portadnn.training.texts import parse_layers
 
 QUICK = ["--epochs", "3", "--layers", "4", "--backend", "numpy"]
 

@@ -41,7 +41,7 @@ def test_options_of_the_run(capsys):
     assert code == 0
     result = json.loads(out)
     assert result["network"]["activations"] == ["tanh", "tanh"]
-    assert result["batch_size"] == 50
+    assert result["config"]["batch_size"] == 50
     assert result["certificates"][0]["dtype"] == "float64"
 
 

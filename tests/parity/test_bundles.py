@@ -15,6 +15,7 @@ from support import resealed
 
 from portadnn.backends import get_backend
 from portadnn.errors import InputError
+from portadnn.network.optimizers import Momentum
 from portadnn.parity.bundles import (
     Bundle,
     read_bundle,
@@ -24,6 +25,10 @@ from portadnn.parity.bundles import (
     write_bundle,
 )
 from portadnn.parity.compare import Outcome
+from portadnn.parity.run import Run
+from portadnn.training.declaration import Declaration
+from portadnn.training.problem import make_problem
+from portadnn.training.recipe import Recipe
 
 
 @pytest.fixture
@@ -62,6 +67,44 @@ def test_a_file_of_version_2_still_loads():
     ]  # fmt: skip
     assert [record.step for record in bundle.records] == [0, 2]
     assert replay(bundle, get_backend("numpy")).outcome is Outcome.PARITY
+
+
+def test_a_bundle_of_version_2_leaves_out_what_does_not_fill_a_batch():
+    """11 examples in batches of 4, with all else that a run can have, written at 18f94fb."""
+    read = read_bundle(Path(__file__).parent / "bundle-version-2-batches.h5")
+    assert read.run.plan.batches.steps_per_epoch == 2
+    assert read.run.plan.epochs == 6
+    assert read.run.recipe == Recipe("adam:beta1=0.8", l2=0.1, dropout=(0.5, 0.0))
+    result = replay(read, get_backend("numpy"))
+    assert result.outcome is Outcome.PARITY
+
+
+@pytest.mark.parametrize("batch_size", [None, 8])
+def test_its_declaration_comes_back(path, batch_size):
+    written = recorded(path, batch_size=batch_size).run
+    read = read_bundle(path).run
+    assert read.declaration == written.declaration
+    assert read.declaration.layers == (7, 5)
+    assert read.declaration.data.text.startswith("sha256:")  # it was an array
+    assert read.plan == written.plan
+
+
+def test_a_run_of_the_program_is_declared_with_the_names_of_its_data(path):
+    problem = make_problem(Declaration(epochs=2, layers=(3,), rng="randomstate:1"))
+    record_bundle(Run.of(problem), get_backend("numpy"), path)
+    assert read_bundle(path).run.declaration == problem.declaration
+    assert problem.declaration.data == "digits"
+
+
+def test_a_rule_of_ones_own_is_not_made_again(path):
+    class Own(Momentum):
+        pass
+
+    run = make_run(steps=6)
+    run = replace(run, declaration=replace(run.declaration, optimizer=Own()))
+    record_bundle(run, get_backend("numpy"), path)
+    with pytest.raises(InputError, match="optimizer is sha256:.* of Own: no more is known of it"):
+        read_bundle(path)
 
 
 def test_it_replays_on_every_backend(path, backend):

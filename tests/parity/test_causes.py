@@ -18,7 +18,7 @@ from portadnn.parity.certify import Verdict, certify_step, first_failure
 from portadnn.parity.operations import compute, kind_and_layer, operands
 from portadnn.parity.precision import rounded
 from portadnn.parity.run import Run, watch
-from portadnn.training.recipe import Recipe
+from portadnn.training.declaration import Declaration
 
 RATE = 0.0075
 M = 31
@@ -35,7 +35,8 @@ def make_run(dims=(60, 7, 7, 1), batch_size=None, head="sigmoid", activations="r
     Y = rng.integers(0, 2, (dims[-1], M)).astype(float)
     if head == "softmax":
         Y = np.eye(dims[-1])[:, rng.integers(0, dims[-1], M)]
-    return Run(Network(dims, activations, head), parameters, X, Y, RATE, steps, batch_size)
+    declaration = Declaration(learning_rate=RATE, batch_size=batch_size)
+    return Run(Network(dims, activations, head), parameters, X, Y, declaration, steps)
 
 
 RUN = make_run()
@@ -339,8 +340,11 @@ def test_nan_has_no_name():
 
 def test_every_kind_of_tensor_has_hypotheses():
     dims = (9, 6, 3, 1)
-    recipe = Recipe(Adam(weight_decay=0.1), l2=0.1, clip_norm=0.1, dropout=(0.5, 0.0))
-    record, _ = records(replace(make_run(dims), recipe=recipe, weights=np.ones((1, M))))
+    rich = Declaration(
+        learning_rate=RATE, optimizer=Adam(weight_decay=0.1), l2=0.1, clip_norm=0.1,
+        dropout=(0.5, 0.0),
+    )  # fmt: skip
+    record, _ = records(replace(make_run(dims), declaration=rich, weights=np.ones((1, M))))
     sample, _ = records(make_run(dims, batch_size=8).in_sample_space("float32"))
     tensors = {*record.tensors, *sample.tensors}
     assert {kind_and_layer(tensor)[0] for tensor in tensors} == HYPOTHESES.keys()

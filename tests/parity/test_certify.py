@@ -19,6 +19,7 @@ from portadnn.parity.bounds import declared_format, product
 from portadnn.parity.certify import Verdict, certify_step, first_failure
 from portadnn.parity.rounded import Rounded
 from portadnn.parity.run import Run, final_parameters, watch
+from portadnn.training.declaration import Declaration
 
 RATE = 0.0075
 
@@ -39,7 +40,8 @@ def problem(network, m, seed, scale=1.0):
 
 
 def make_run(network, m, seed=0, steps=3, scale=1.0, batch_size=None):
-    return Run(network, *problem(network, m, seed, scale), RATE, steps, batch_size)
+    declaration = Declaration(learning_rate=RATE, batch_size=batch_size)
+    return Run(network, *problem(network, m, seed, scale), declaration, steps)
 
 
 def certify_run(run, backend):
@@ -120,7 +122,8 @@ def test_the_cat_data(cat_files, backend):
     data = load_dataset(cat_files[0])
     network = Network((12288, 20, 7, 5, 1))
     parameters = initialize_parameters_deep(network.layer_dims)
-    run = Run(network, parameters, data.columns("float64"), data.targets("float64"), RATE, 2)
+    X, Y = data.columns("float64"), data.targets("float64")
+    run = Run(network, parameters, X, Y, Declaration(learning_rate=RATE), 2)
     for checks in certify_run(run, backend):
         assert first_failure(checks) is None, str(first_failure(checks))
 
@@ -343,10 +346,10 @@ def test_a_run_that_cannot_be():
 
 
 def test_batches_are_a_shuffle_of_every_epoch():
-    run = make_run(NETWORK, m=31, batch_size=8, steps=9)
-    epochs = [np.concatenate([run.batch(3 * e + i) for i in range(3)]) for e in range(3)]
+    run = make_run(NETWORK, m=31, batch_size=8, steps=12)
+    epochs = [np.concatenate([run.batch(4 * e + i) for i in range(4)]) for e in range(3)]
     for epoch in epochs:
-        assert len(set(epoch.tolist())) == 24
+        assert sorted(epoch.tolist()) == list(range(31))
     assert not np.array_equal(epochs[0], epochs[1])
     np.testing.assert_array_equal(run.batch(4), run.batch(4))
 

@@ -16,6 +16,7 @@ from portadnn.parity.noise import noise_floor
 from portadnn.parity.plan import Plan, affordable_plan, full_plan, sampled_plan
 from portadnn.parity.projection import project_step
 from portadnn.parity.run import Run, watch
+from portadnn.training.declaration import Declaration
 from portadnn.training.recipe import Recipe
 
 
@@ -25,7 +26,8 @@ def make_run(dims=(12, 7, 5, 1), m=31, steps=4, batch_size=None, seed=0, **netwo
     X = rng.standard_normal((dims[0], m))
     Y = rng.integers(0, 2, (dims[-1], m)).astype(float)
     parameters = initialize_parameters_deep(dims, rng=rng)
-    return Run(network, parameters, X, Y, 0.05, steps, batch_size)
+    declaration = Declaration(learning_rate=0.05, epochs=steps, batch_size=batch_size)
+    return Run(network, parameters, X, Y, declaration, steps)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +273,8 @@ def test_another_dtype_than_was_declared_is_a_fault():
 
 def test_another_rate_is_found_at_the_rate():
     run = make_run()
-    other = replace(run, learning_rate=run.learning_rate * (1 + 2**-22))
+    faster = replace(run.declaration, learning_rate=0.05 * (1 + 2**-22))
+    other = replace(run, declaration=faster)
     result = judge(
         run, ["other"], [{}], [watch(other, get_backend("numpy"), range(4))],
         plan=full_plan(4), modes=[None],

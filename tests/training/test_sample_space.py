@@ -14,6 +14,7 @@ from portadnn.network.spec import Network
 from portadnn.parity.compare import Outcome, compare
 from portadnn.parity.run import Run
 from portadnn.training.callbacks import History
+from portadnn.training.declaration import Declaration
 from portadnn.training.fit import make_loop
 from portadnn.training.recipe import Plan, Recipe
 from portadnn.training.sample_space import SampleSpace, choose_form
@@ -82,7 +83,8 @@ def test_it_is_the_same_training(recipe, head, batch_size, backend_name):
 @pytest.mark.parametrize("batch_size", [None, 8])
 def test_it_is_certified_like_every_step(recipe, batch_size, backend):
     network, parameters, X, Y, weights = problem()
-    run = Run(network, parameters, X, Y, 0.05, 4, batch_size, recipe=recipe, weights=weights)
+    declaration = Declaration(learning_rate=0.05, batch_size=batch_size, **recipe.settings())
+    run = Run(network, parameters, X, Y, declaration, 4, weights)
     result = compare(run.in_sample_space(backend.dtype_name), [backend], check_mode=False)
     assert result.outcome is Outcome.PARITY, str(result.first_divergence)
 
@@ -92,7 +94,8 @@ def test_a_gradient_in_the_wrong_place_is_found():
     from portadnn.parity.run import watch
 
     network, parameters, X, Y, _ = problem()
-    run = Run(network, parameters, X, Y, 0.05, 4, 8).in_sample_space("float64")
+    declaration = Declaration(learning_rate=0.05, batch_size=8)
+    run = Run(network, parameters, X, Y, declaration, 4).in_sample_space("float64")
     (record,) = watch(run, get_backend("numpy", dtype="float64"), [0])
     assert first_failure(certify_step(run, record)) is None
     moved = np.roll(record.tensors["dW1"], 1, axis=1)

@@ -1,8 +1,8 @@
 """Reading one setting of a run, from a text of the command line or a value of a TOML file.
 
 Every reader takes the value and what it is called where it was given, and returns the value that
-the library takes or raises an InputError. What only the library can judge (names, limits) it leaves
-to it.
+the library takes or raises an InputError. It leaves to the library what only the library can judge:
+names and limits.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 import reprlib
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
-from portadnn.cli.options import Dtype, parse_layers
 from portadnn.errors import InputError, unknown_name
 
-DTYPES = get_args(Dtype)
+MOST_LAYERS = 10_000  # of a width that is repeated
 
 
 def text(value: Any, what: str) -> str:
@@ -77,6 +76,68 @@ def layers(value: Any, what: str) -> tuple[int, ...]:
     return parse_layers(",".join(map(str, widths)) or "none", what)
 
 
+def parse_layers(text: str, what: str = "--layers") -> tuple[int, ...]:
+    """The widths of layers: "20,7,5" is (20, 7, 5), "none" is (), "9x3" is "9,9,9".
+
+    >>> parse_layers("64, 32x2")
+    (64, 32, 32)
+
+    Raises
+    ------
+    InputError
+        If a width is not an integer above 0.
+    """
+    if text.strip().lower() == "none":
+        return ()
+    widths = []
+    for part in text.split(","):
+        numbers = [number.strip() for number in part.split("x")]
+        if len(numbers) > 2 or not all(map(_is_short_number, numbers)):
+            raise InputError(
+                f"{what} {text}: {part.strip()!r} is not a width: expected whole numbers "
+                f"above 0 with commas between them, such as 20,7,5 or 64x3,10 (or none)"
+            )
+        width, times = int(numbers[0]), int(numbers[1]) if len(numbers) > 1 else 1
+        if width < 1:
+            raise InputError(f"{what} {text}: a layer has width {width}: expected 1 or more")
+        if not 1 <= times <= MOST_LAYERS:
+            raise InputError(f"{what} {text}: {times} layers: expected 1 to {MOST_LAYERS}")
+        widths += [width] * times
+    return tuple(widths)
+
+
+def draw(value: Any, what: str) -> int | str:
+    """What draws the initial weights: a seed of ``default_rng``, or "randomstate:SEED"."""
+    from portadnn.network.initializers import as_rng
+
+    if not isinstance(value, str) or ":" not in value:
+        return whole(value, what)
+    try:
+        as_rng(value.strip())
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from error
+    return value.strip()
+
+
+def truth(value: Any, what: str) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise InputError(f"{what} is {_shown(value)}: expected true or false")
+    return value
+
+
+def sha256(value: Any, what: str) -> str:
+    """A SHA-256 in hexadecimal digits."""
+    if not isinstance(value, str) or len(value) != 64 or set(value) - set("0123456789abcdef"):
+        raise InputError(f"{what} is {_shown(value)}: expected a SHA-256 of 64 hexadecimal digits")
+    return value
+
+
+def nothing(value: Any, what: str) -> Any:
+    """No text says this setting."""
+    raise InputError(f"{what} is {_shown(value)}: no text can say it. Give it to portadnn.train")
+
+
 def share_or_path(value: Any, what: str) -> float | str:
     """A share of the data, or the path of a file."""
     if isinstance(value, str):
@@ -110,9 +171,15 @@ def class_weight(value: Any, what: str) -> str | dict[str, float]:
 
 def dtype(value: Any, what: str) -> str:
     """ "float32" or "float64"."""
+    from portadnn.backends import DTYPES
+
     if value not in DTYPES:
         raise unknown_name(what, value, DTYPES)
     return value
+
+
+def _is_short_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10
 
 
 def _shown(value: Any) -> str:

@@ -1,0 +1,475 @@
+"""One declaration of a run: everything that decides what it computes, as a frozen value.
+
+``train``, the estimators, the program, parity and its bundles all make their runs from it, and
+``config.toml`` is its text. NumPy is imported by none of this before a run is made, because the
+program reads its options before it chooses a BLAS kernel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from portadnn.errors import InputError, unknown_name
+from portadnn.training import texts
+
+if TYPE_CHECKING:
+    from portadnn.network.optimizers import Optimizer
+    from portadnn.network.spec import Network
+    from portadnn.training.lbfgs import LBFGS
+    from portadnn.training.recipe import Plan
+
+DIGITS = "digits"  # the embedded ones
+AUTO = "auto"
+SEED = 3
+ALIASES = {"iterations": "epochs"}  # with the whole batch they are the same
+# of one command, not of what it computes
+COMMAND_ONLY = {"config", "out", "overwrite", "log", "tensorboard", "json", "quiet"}
+
+DIGITS_DEFAULTS = {"layers": (64, 32), "learning_rate": 0.5, "iterations": 1000}
+FILE_DEFAULTS = {"layers": (20, 7, 5), "learning_rate": 0.0075, "iterations": 3000}
+FEWEST_EPOCHS = 20  # by default, of minibatches
+_SHA256 = "sha256:"  # begins the text of a part
+
+
+class Part:
+    """A part of a declaration that no text says, such as an array: it goes by its digest.
+
+    Parameters
+    ----------
+    value : object
+    text : str, optional
+        The text of a part whose value is elsewhere.
+    """
+
+    def __init__(self, value: Any, text: str | None = None) -> None:
+        self.value = value
+        if text is not None:
+            self.text = text
+
+    @functools.cached_property
+    def text(self) -> str:
+        """Its SHA-256 and its class."""
+        from portadnn.data.digest import digest_of
+
+        return f"{_SHA256}{digest_of(self.value)} of {type(self.value).__name__}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Part) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __repr__(self) -> str:
+        return f"Part({self.text!r})"
+
+
+def _by(parse: Callable[[Any, str], Any], word: str = "", group: str = "") -> dict[str, Any]:
+    """A setting's reader, the word that stands for None, and the group of its option, if any."""
+    return {"parse": parse, "word_for_none": word, "group": group}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declaration:
+    """Every setting that decides what a run computes, in the order of ``config.toml``.
+
+    A setting that has a text is held as that text, or as numbers. Arrays, a generator, an optimizer
+    or a schedule of your own are held as a ``Part``. Callbacks are not of it.
+
+    Parameters
+    ----------
+    data
+        An HDF5 file, or digits; in Python also a Dataset.
+    test
+        An HDF5 file with test_set_x and test_set_y, or none. Default what the data's file holds.
+    validation
+        The share of the training data to hold back and to score at every report, such as 0.2, an
+        HDF5 file (its test set, or its only set), or none.
+    data_sha256
+        Of the examples of data and of a file for validation; auto checks nothing.
+    layers
+        Widths of the hidden layers, or none. Default 20,7,5 for a file, 64,32 for the digits.
+    activation
+        Of the hidden layers, one or one for each: relu, leaky_relu, sigmoid, tanh, ...
+    head
+        sigmoid, softmax or identity; auto, the default, follows the classes.
+    init
+        One or one for each layer: zeros, normal, lecun, xavier or he, with _normal or _uniform and
+        :GAIN if need be, such as xavier_uniform or normal:0.05. Default he.
+    rng
+        Draws the initial weights: a seed of numpy.random.default_rng, or randomstate:1, which draws
+        those of the course. Default the seed.
+    optimizer
+        gradient_descent, momentum, nesterov, rmsprop, adam, adamw or lbfgs, with options such as
+        momentum:0.95 or adam:beta1=0.8,weight_decay=0.01. Default gradient_descent.
+    learning_rate
+        Default 0.5 for the digits and 0.0075 for a file, a tenth of it with momentum and nesterov,
+        0.001 with rmsprop, adam and adamw. lbfgs does not have one.
+    epochs
+        Passes over the data. Default 1000 for the digits and 3000 for a file; with minibatches as
+        many as make that number of steps, but at least 20.
+    batch_size
+        Examples in a step, shuffled in every epoch, or all. Default all.
+    shuffle
+        Whether every epoch has an order of its own.
+    schedule
+        Of the learning rate: constant, step, exponential, cosine or plateau, with options such as
+        step:every=100,factor=0.5 or cosine:warmup=5. Default constant.
+    clip_norm
+        The largest norm of all gradients together, or none.
+    l2
+        L2 / 2 times the sum of the squared weights is added to the cost.
+    l1
+        L1 times the sum of the weights' magnitudes is added to the cost.
+    dropout
+        The share of units that every step drops, of all hidden layers or of each: 0.2 or 0.3,0.1.
+    class_weight
+        balanced, NAME=WEIGHT,NAME=WEIGHT, or none.
+    sample_weight
+        An array with a weight for each example, or none.
+    early_stopping
+        Stop when the validation cost has not fallen for so many reports, and keep the best
+        weights; or none.
+    report_every
+        Epochs between two reports, which are rows of history.json. Default 100 if an epoch is one
+        step, else 1.
+    first_layer
+        Its form: sample is the same algorithm with fewer operations for data with more values than
+        examples, feature the plain one; auto, the default, counts.
+    seed
+        Of shuffles, dropout and the share for validation. Default that of rng, or 3.
+    backend
+        numpy, cupy, torch, jax, dask or strict, with a device after a colon if need be (cupy:1,
+        torch:cuda, jax:gpu); auto, the default, takes a working GPU through CuPy, else NumPy.
+    dtype
+        float32, the default, or float64: the precision of data, weights and arithmetic.
+    arithmetic
+        fast, the default, is the library's own; reproducible gives the same bits on every backend,
+        number of threads and device, and takes longer.
+    """
+
+    data: Any = field(default=DIGITS, metadata=_by(texts.path))
+    test: str | None = field(default=AUTO, metadata=_by(texts.path, "none", "Data"))
+    validation: Any = field(default=None, metadata=_by(texts.share_or_path, "none", "Data"))
+    data_sha256: str | None = field(default=None, metadata=_by(texts.sha256, AUTO))
+    layers: Any = field(default=None, metadata=_by(texts.layers, AUTO, "Network"))
+    activation: Any = field(
+        default="relu", metadata=_by(texts.one_or_list(texts.text), "", "Network")
+    )
+    head: str | None = field(default=None, metadata=_by(texts.text, AUTO))
+    init: Any = field(default="he", metadata=_by(texts.one_or_list(texts.text), "", "Network"))
+    rng: Any = field(default=None, metadata=_by(texts.draw, AUTO, "Network"))
+    optimizer: Any = field(default="gradient_descent", metadata=_by(texts.text, "", "Descent"))
+    learning_rate: float | None = field(default=None, metadata=_by(texts.number, AUTO, "Descent"))
+    epochs: int | None = field(default=None, metadata=_by(texts.whole, AUTO, "Descent"))
+    batch_size: int | None = field(default=None, metadata=_by(texts.whole, "all", "Descent"))
+    shuffle: bool = field(default=True, metadata=_by(texts.truth))
+    schedule: Any = field(default="constant", metadata=_by(texts.text, "", "Descent"))
+    clip_norm: float | None = field(default=None, metadata=_by(texts.number, "none", "Descent"))
+    l2: float = field(default=0.0, metadata=_by(texts.number, "", "Against overfitting"))
+    l1: float = field(default=0.0, metadata=_by(texts.number, "", "Against overfitting"))
+    dropout: Any = field(
+        default=0.0, metadata=_by(texts.one_or_list(texts.number), "", "Against overfitting")
+    )
+    class_weight: Any = field(
+        default=None, metadata=_by(texts.class_weight, "none", "Against overfitting")
+    )
+    sample_weight: Any = field(default=None, metadata=_by(texts.nothing, "none"))
+    early_stopping: Any = field(
+        default=None, metadata=_by(texts.whole, "none", "Against overfitting")
+    )
+    report_every: int | None = field(default=None, metadata=_by(texts.whole, AUTO, "Descent"))
+    first_layer: str = field(default=AUTO, metadata=_by(texts.text, "", "Machine"))
+    seed: int | None = field(default=None, metadata=_by(texts.whole, AUTO, "Machine"))
+    backend: str = field(default=AUTO, metadata=_by(texts.text, "", "Machine"))
+    dtype: str = field(default="float32", metadata=_by(texts.dtype, "", "Machine"))
+    arithmetic: str = field(default="fast", metadata=_by(texts.text, "", "Machine"))
+
+    def __post_init__(self) -> None:
+        for name in SETTINGS:
+            object.__setattr__(self, name, _held(name, getattr(self, name)))
+        if isinstance(self.rng, str):
+            object.__setattr__(self, "rng", texts.draw(self.rng, "rng"))
+
+    def given(self, name: str) -> Any:
+        """The setting as it was given, also if it is a part.
+
+        Raises
+        ------
+        InputError
+            If nothing but its digest is known.
+        """
+        value = getattr(self, name)
+        if isinstance(value, tuple):
+            return tuple(_value_of(name, item) for item in value)
+        return _value_of(name, value)
+
+    @property
+    def solver(self) -> Optimizer | LBFGS:
+        """The optimizer, or L-BFGS."""
+        from portadnn.training.lbfgs import as_solver
+
+        return as_solver(self.given("optimizer"))
+
+    def check(self) -> None:
+        """Raise InputError for texts that name nothing, before any file is read."""
+        from portadnn.network.initializers import as_initializer
+        from portadnn.training.lbfgs import LBFGS
+        from portadnn.training.schedules import as_schedule
+
+        as_schedule(self.given("schedule"))
+        for init in self.init if isinstance(self.init, tuple) else (self.init,):
+            as_initializer(_value_of("init", init))
+        if isinstance(self.solver, LBFGS) and self.learning_rate is not None:
+            raise InputError(
+                f"lbfgs chooses the length of its steps, so the learning rate "
+                f"{self.learning_rate} cannot be had with it: leave it out, or say auto"
+            )
+
+    def complete(self, m: int, **known: Any) -> Declaration:
+        """The same run with every default filled in, every text in full and paths absolute.
+
+        Parameters
+        ----------
+        m : int
+            The number of examples to learn from.
+        **known
+            Settings that were found out since, such as the backend that "auto" took.
+        """
+        from portadnn.network.initializers import as_initializer
+        from portadnn.training.fit import usual_report_every
+        from portadnn.training.lbfgs import LBFGS
+        from portadnn.training.schedules import as_schedule
+
+        def in_full(init: Any) -> Any:
+            return init if isinstance(init, Part) else as_initializer(init)
+
+        defaults: dict[str, Any] = DIGITS_DEFAULTS if self.data == DIGITS else FILE_DEFAULTS
+        solver = self.solver
+        epochs, rate = self.epochs, self.learning_rate
+        if epochs is None:
+            epochs = defaults["iterations"]
+            if self.batch_size is not None:
+                steps_per_epoch = -(-m // max(self.batch_size, 1))  # 0 is refused later
+                epochs = max(-(-epochs // steps_per_epoch), FEWEST_EPOCHS)
+        if rate is None and not isinstance(solver, LBFGS):
+            rate = solver.usual_rate(defaults["learning_rate"])
+        every = self.report_every
+        if every is None:
+            every = usual_report_every(self.batch_size, solver)
+        filled = {
+            "test": self.data if self.test == AUTO else self.test,
+            "layers": defaults["layers"] if self.layers is None else self.layers,
+            "init": tuple(map(in_full, self.init))
+            if isinstance(self.init, tuple)
+            else in_full(self.init),
+            "optimizer": solver,
+            "learning_rate": rate,
+            "epochs": epochs,
+            "schedule": as_schedule(self.given("schedule")),
+            "report_every": every,
+            "seed": self.seeds[1],
+        } | known
+        values = {name: filled.get(name, getattr(self, name)) for name in SETTINGS}
+        return Declaration(**{name: _absolute(name, value) for name, value in values.items()})
+
+    @property
+    def seeds(self) -> tuple[Any, Any]:
+        """What draws the initial weights, as it is held, and the seed of all else."""
+        rng, seed = self.rng, self.seed
+        if seed is None:
+            seed = rng if isinstance(rng, int) else SEED
+        return seed if rng is None else rng, seed
+
+    def network(self, n_x: int, outputs: int, head: str) -> Network:
+        """The hidden layers between ``n_x`` values and the outputs of a head."""
+        from portadnn.network.spec import Network
+
+        layers = self.layers
+        if isinstance(layers, str) or not isinstance(layers, Iterable):
+            raise InputError(
+                f"layers is {layers!r}: expected a sequence of widths, such as [20, 7, 5]"
+            )
+        if self.head not in (None, head):
+            raise InputError(f"the head is {self.head!r}: expected {head!r} for these data")
+        return Network((n_x, *layers, outputs), self.activation, head)
+
+    def parameters(self, network: Network) -> dict[str, Any]:
+        """The initial parameters, float64 on the host."""
+        from portadnn.network.initializers import initialize_parameters_deep
+
+        rng = _value_of("rng", self.seeds[0])
+        return initialize_parameters_deep(network.layer_dims, init=self.given("init"), rng=rng)
+
+    def plan(self, network: Network, m: int, *, first_epoch: int = 0, first_step: int = 0) -> Plan:
+        """The steps of the run over m examples; L-BFGS makes its own, under the same penalties.
+
+        ``first_epoch`` and ``first_step`` were made before, by a run that goes on.
+        """
+        from portadnn.network.optimizers import GradientDescent
+        from portadnn.training.lbfgs import LBFGS
+        from portadnn.training.recipe import Plan, Recipe, dropout_rates
+        from portadnn.training.streams import Batches
+
+        full, solver = self.complete(m), self.solver
+        if isinstance(solver, LBFGS):
+            full, solver = replace(full, learning_rate=1.0), GradientDescent()
+        return Plan(
+            full.learning_rate,  # type: ignore[arg-type]  # it is complete
+            full.epochs,  # type: ignore[arg-type]
+            Batches(m, full.batch_size, full.seeds[1], full.shuffle, first_epoch=first_epoch),
+            Recipe(
+                solver,
+                full.l2,
+                full.l1,
+                full.clip_norm,
+                dropout_rates(full.dropout, network),
+            ),
+            full.given("schedule"),
+            first_step,
+        )
+
+    def values(self) -> dict[str, Any]:
+        """The settings as TOML values, with absolute paths."""
+        return {name: _toml_value(name, getattr(self, name)) for name in SETTINGS}
+
+    def to_toml(self) -> str:
+        """A text from which ``from_toml`` makes the same declaration, if every part is a text."""
+        import tomli_w
+
+        return tomli_w.dumps(self.values())
+
+    @classmethod
+    def from_toml(cls, text: str, source: str = "the text", *, parts: bool = False) -> Declaration:
+        """The declaration of a TOML text.
+
+        Parameters
+        ----------
+        text : str
+        source : str
+            What to call it in messages.
+        parts : bool
+            Take parts that are known by their digests alone, because they lie elsewhere.
+
+        Raises
+        ------
+        InputError
+            If the text is not TOML, or a key or a value of it cannot be used.
+        """
+        return cls(**parse_toml(text, source, parts=parts))
+
+
+SETTINGS = {setting.name: setting for setting in dataclasses.fields(Declaration)}
+
+
+def parse_toml(text: str, source: str, *, parts: bool = False) -> dict[str, Any]:
+    """The settings of a TOML text, whose keys have hyphens or underscores."""
+    import tomllib
+
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also of numbers of thousands of digits
+        raise InputError(f"{source} is not TOML: {error}") from error
+    settings: dict[str, Any] = {}
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        name = ALIASES.get(name, name)
+        if name in COMMAND_ONLY:
+            raise InputError(
+                f"{source}: {key} belongs to one command, not to the run: give it as --{key}"
+            )
+        if name not in SETTINGS:
+            raise unknown_name(f"key of {source}", key, SETTINGS)
+        if name in settings:
+            raise InputError(f"{source}: {name} is given twice, the second time as {key}")
+        settings[name] = parse_setting(name, value, f"{key} of {source}", parts=parts)
+    return settings
+
+
+def parse_setting(name: str, value: Any, what: str, *, parts: bool = False) -> Any:
+    """A setting's value from a text or a TOML value; ``what`` names it in messages."""
+    setting = SETTINGS[name].metadata
+    word = setting["word_for_none"]
+    if word and isinstance(value, str) and value.strip() == word:
+        return None
+    of_parts = [x for x in (value if isinstance(value, list) else [value]) if _names_part(x)]
+    if of_parts and not parts:
+        digest, _, kind = of_parts[0].removeprefix(_SHA256).partition(" of ")
+        raise InputError(
+            f"{what} is known by its SHA-256 alone ({digest[:12]}...), because no text says a "
+            f"{kind or 'part'} of your own: make the run in Python, and give it to portadnn.train"
+        )
+    if of_parts and not isinstance(value, list):
+        return Part(None, value)
+    if of_parts:
+        return tuple(Part(None, x) if x in of_parts else setting["parse"](x, what) for x in value)
+    return setting["parse"](value, what)
+
+
+def is_path(name: str, value: Any) -> bool:
+    """Whether the value of a setting is the path of a file."""
+    words = {"data": (DIGITS,), "test": (DIGITS, AUTO), "validation": ()}
+    return isinstance(value, str) and name in words and value not in words[name]
+
+
+def _names_part(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(_SHA256)
+
+
+def _absolute(name: str, value: Any) -> Any:
+    return os.path.abspath(value) if is_path(name, value) else value
+
+
+def _toml_value(name: str, value: Any) -> Any:
+    if value is None:
+        return SETTINGS[name].metadata["word_for_none"]
+    if isinstance(value, Part):
+        return value.text
+    if isinstance(value, tuple):
+        return [_toml_value(name, item) for item in value]
+    return _absolute(name, value)
+
+
+def _held(name: str, value: Any) -> Any:
+    """A setting as a declaration holds it: a text, numbers, or a part."""
+    if isinstance(value, str | bool | int | float | Part | None):
+        return value
+    if isinstance(value, Mapping):
+        return {key: _held(name, item) for key, item in value.items()}
+    if name in ("data", "validation", "sample_weight"):  # read only if somebody asks
+        return Part(value)
+    if hasattr(value, "tolist"):  # a number or an array of NumPy
+        return _held(name, value.tolist())
+    if isinstance(value, Iterable):
+        return tuple(_held(name, item) for item in value)
+    if _is_said(name, value):
+        return str(value)
+    part = Part(value)
+    _ = part.text  # before a generator moves on
+    return part
+
+
+def _is_said(name: str, value: Any) -> bool:
+    """Whether a rule is what its own text names, and no subclass of it."""
+    from portadnn.network.initializers import as_initializer
+    from portadnn.training.lbfgs import as_solver
+    from portadnn.training.schedules import as_schedule
+
+    readers = {"optimizer": as_solver, "schedule": as_schedule, "init": as_initializer}
+    try:
+        again = readers[name](str(value))
+    except (KeyError, InputError):
+        return False
+    return type(again) is type(value) and again == value
+
+
+def _value_of(name: str, value: Any) -> Any:
+    if not isinstance(value, Part):
+        return value
+    if value.value is None:
+        raise InputError(f"{name} is {value.text}: no more is known of it than this digest")
+    return value.value

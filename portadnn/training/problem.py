@@ -1,0 +1,145 @@
+"""What a declaration amounts to: the arrays, the network and the plan of a run."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from portadnn.data.dataset import Dataset
+from portadnn.data.digest import digest_of
+from portadnn.data.hdf5 import has_split, load_dataset, load_digits
+from portadnn.errors import InputError
+from portadnn.network.spec import Network
+from portadnn.training.declaration import AUTO, DIGITS, Declaration
+from portadnn.training.lbfgs import LBFGS
+from portadnn.training.recipe import Plan
+from portadnn.training.streams import check_seed
+from portadnn.training.validation import split_validation
+from portadnn.training.weights import example_weights
+
+ORDER = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A declared run over its data: ``train`` hands it to ``fit``, and parity to its ``Run``.
+
+    Attributes
+    ----------
+    declaration : Declaration
+        With every default filled in.
+    examples : dict of Dataset
+        To learn from as "train", and "validation" and "test" if there are any.
+    network : Network
+    plan : Plan
+    weights : array, shape (1, m), or None
+        Of the examples, of mean 1.
+    """
+
+    declaration: Declaration
+    examples: dict[str, Dataset]
+    network: Network
+    plan: Plan
+    weights: np.ndarray | None
+
+    @functools.cached_property  # a generator draws once
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The initial ones, float64 on the host."""
+        return self.declaration.parameters(self.network)
+
+    @property
+    def solver(self) -> LBFGS | None:
+        """L-BFGS, if it takes the place of the plan's steps."""
+        solver = self.declaration.solver
+        return solver if isinstance(solver, LBFGS) else None
+
+    def arrays(self, part: str = "train") -> tuple[np.ndarray, np.ndarray]:
+        """X (n_x, m) and Y (n_L, m) of a part of the examples, in the dtype of the run."""
+        dtype = self.declaration.dtype
+        return self.examples[part].columns(dtype), self.examples[part].targets(dtype)
+
+
+def make_problem(declared: Declaration, *, test: bool = True, **known: Any) -> Problem:
+    """Load the data of a declaration, check everything, and put it together.
+
+    Parameters
+    ----------
+    declared : Declaration
+    test : bool
+        Whether to load the examples to test on.
+    **known
+        Settings that were found out since, as for ``Declaration.complete``.
+
+    Raises
+    ------
+    InputError, TypeError
+        If anything cannot be used.
+    """
+    declared.check()
+    examples = {"train": _dataset(declared.given("data"), "train")}
+    test_file = declared.test
+    if test_file == AUTO:
+        data = declared.data
+        given = isinstance(data, str) and (data == DIGITS or has_split(data, "test"))
+        test_file = data if given else None
+    if test and test_file is not None:
+        examples["test"] = _dataset(test_file, "test")
+    validation = declared.given("validation")
+    held_back = isinstance(validation, int | float)
+    if validation is not None and not held_back:
+        examples["validation"] = _dataset(validation, None)
+    learnt = examples["train"]
+    if learnt.labels is None:
+        raise InputError(f"{learnt.source} has no labels")
+    for part in examples.values():
+        learnt.check_alike(part)
+        part.check_range(declared.dtype)
+    if isinstance(declared.data, str):
+        known["data_sha256"] = _check_digest(declared, examples)
+    if held_back:
+        if declared.sample_weight is not None:
+            raise InputError(
+                "sample_weight is for all examples, but a share of them is to be held back for "
+                "validation: split the data yourself, and give the validation data"
+            )
+        seed = check_seed(declared.seeds[1])
+        learnt, examples["validation"] = split_validation(learnt, validation, seed)
+        examples["train"] = learnt
+    examples = {part: examples[part] for part in ORDER if part in examples}
+    m = len(learnt)
+    full = declared.complete(m, **known | ({"test": test_file} if test else {}))
+    outputs = 1 if learnt.head == "sigmoid" else len(learnt.classes)
+    network = full.network(learnt.n_x, outputs, learnt.head)
+    plan = full.plan(network, m)
+    weights = example_weights(
+        learnt.labels, learnt.classes, full.class_weight, full.given("sample_weight")
+    )
+    return Problem(full, examples, network, plan, weights)
+
+
+def _dataset(given: Any, split: str | None) -> Dataset:
+    """The data themselves, or those of a path, or the embedded digits."""
+    if isinstance(given, Dataset):
+        return given
+    if not isinstance(given, str):
+        raise TypeError(f"the data are {given!r}: expected a Dataset or the path of an HDF5 file")
+    if split is None:
+        split = "test" if has_split(given, "test") else "train"
+    elif given == DIGITS:
+        return load_digits()[split == "test"]
+    return load_dataset(given, split)
+
+
+def _check_digest(declared: Declaration, examples: dict[str, Dataset]) -> str:
+    """The SHA-256 of the examples that decide the run; it must be the declared one, if any."""
+    found = digest_of([examples["train"], examples.get("validation")])
+    if declared.data_sha256 not in (None, found):
+        raise InputError(
+            f"{examples['train'].source} and the validation data are not those of the declared "
+            f"run: their SHA-256 is {found[:12]}..., expected {str(declared.data_sha256)[:12]}...; "
+            f"for a run over other data, leave data_sha256 out"
+        )
+    return found

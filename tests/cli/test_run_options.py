@@ -1,0 +1,246 @@
+"""The options of a run: what goes before what, and that train and parity declare the same run."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from cli.test_cli import run
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from portadnn.backends import get_backend
+from portadnn.cli.main import main
+from portadnn.cli.run_options import RunOptions, declared_run
+from portadnn.errors import InputError
+from portadnn.parity.run import Run, final_parameters
+from portadnn.training.declaration import SETTINGS, Declaration
+from portadnn.training.problem import make_problem
+
+
+def test_every_setting_has_an_option_but_those_that_no_text_says():
+    options = {field.name for field in dataclasses.fields(RunOptions)}
+    assert set(SETTINGS) - options == {"data", "data_sha256", "head", "shuffle", "sample_weight"}
+    assert options <= set(SETTINGS)
+
+
+@pytest.mark.parametrize("command", [["train"], ["parity"], ["parity", "record"]])
+def test_the_help_of_every_option_is_that_of_the_declaration(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    _, out, _ = run(capsys, *command, "--help")
+    text = " ".join(out.replace("│", " ").split())
+    for field in dataclasses.fields(RunOptions):
+        assert f"--{field.name.replace('_', '-')} " in text
+    assert "randomstate:1, which draws those of the course" in text
+    assert "--epochs --iterations" in text
+
+
+def test_what_is_typed_goes_before_the_file_and_the_file_before_the_defaults(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('optimizer = "adam"\nbatch-size = 16\nlearning_rate = 0.1\nl2 = 1\n')
+    declared = declared_run({"batch_size": "32", "learning_rate": "auto", "l1": None}, file)
+    assert declared.optimizer == "adam"
+    assert declared.batch_size == 32
+    assert declared.l2 == 1.0
+    assert declared.l1 == 0.0
+    assert declared.complete(1437).learning_rate == 0.001
+    assert declared_run({"batch_size": "all"}, file).batch_size is None
+
+
+def test_paths_in_a_file_start_at_its_directory(tmp_path):
+    (tmp_path / "there").mkdir()
+    file = tmp_path / "there" / "run.toml"
+    file.write_text('data = "cats.h5"\ntest = "none"\nvalidation = "../more.h5"\n')
+    declared = declared_run({}, file)
+    assert declared.data == str(tmp_path / "there" / "cats.h5")
+    assert declared.test is None
+    assert declared.values()["validation"] == str(tmp_path / "more.h5")
+    assert declared_run({"data": "cats.h5"}).values()["data"] == os.path.abspath("cats.h5")
+    file.write_text('data = "digits"\ntest = "digits"\n')
+    assert declared_run({}, file).data == declared_run({}, file).test == "digits"
+
+
+def test_other_data_are_typed_over_those_of_a_file(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text(f'data_sha256 = "{"0" * 64}"\n')
+    assert declared_run({}, file).data_sha256 == "0" * 64
+    assert declared_run({"data": "cats.h5"}, file).data_sha256 is None
+    assert declared_run({"validation": "0.1"}, file).data_sha256 is None
+    assert declared_run({"seed": "1"}, file).data_sha256 == "0" * 64
+
+
+def test_the_file_of_a_run_names_its_data(tmp_path, capsys):
+    """A data file that changed since is not taken for the one that was learnt from."""
+    data = small_file(tmp_path)
+    code, _, err = run(capsys, "train", data, "--epochs", 1, "--out", tmp_path / "run")
+    assert code == 0, err
+    with h5py.File(data, "a") as file:
+        file["train_set_x"][0, 0, 0] ^= 1
+    config = tmp_path / "run" / "config.toml"
+    for command in (["train", "--out", tmp_path / "again"], ["parity", "numpy"]):
+        code, _, err = run(capsys, *command, "--config", config)
+        assert code == 2
+        assert "are not those of the declared run" in err
+    code, _, err = run(capsys, "train", data, "--config", config, "--out", tmp_path / "again")
+    assert code == 0, err
+
+
+texts = st.text(max_size=20) | st.sampled_from(
+    ["auto", "none", "all", "digits", "64,32", "0.5", "1e-3", "adam:beta1=0.8", "a=1,b=2", "he,he"]
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(SETTINGS)), texts, max_size=5))
+def test_options_give_a_declaration_or_an_input_error(given):
+    try:
+        full = declared_run(given).complete(1437)
+    except InputError:
+        return
+    # every text in full says what the shorter one said
+    again = Declaration.from_toml(full.to_toml())
+    assert again.complete(1437).values() == full.values() or "nan" in full.to_toml()
+
+
+# train and parity
+
+
+def small_file(folder):
+    """23 images of 3 x 2 pixels in three classes, with more values than the first layer."""
+    path = Path(folder) / "small.h5"
+    rng = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        file["train_set_x"] = rng.integers(0, 256, (23, 3, 2), dtype=np.uint8)
+        file["train_set_y"] = np.arange(23) % 3
+        file["list_classes"] = np.asarray([b"a", b"b", b"c"])
+    return path
+
+
+def settings_of(options):
+    """What was typed, by the names of settings."""
+    return {option[2:].replace("-", "_"): str(value) for option, value in options.items()}
+
+
+class Caught(Exception):
+    """A run that was declared, and need not be made."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return small_file(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def declared_by(tmp_path_factory):
+    """What a command hands on: to ``fit``, or to parity's ``compare``."""
+    folder = tmp_path_factory.mktemp("runs")
+
+    def caught(target, *arguments):
+        def catch(*args, **options):
+            raise Caught(args, options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(target, catch)
+            patch.chdir(folder)
+            with pytest.raises(Caught) as found:
+                main([str(a) for a in arguments])
+        return found.value.args
+
+    return caught
+
+
+DRAWN = {
+    "--seed": st.integers(0, 2**64 - 1),
+    "--rng": st.integers(0, 2**64 - 1) | st.integers(0, 2**32 - 1).map("randomstate:{}".format),
+    "--batch-size": st.integers(1, 17),
+    "--dropout": st.sampled_from(["0.3", "0.1,0.0", "0,0.5"]),
+    "--validation": st.sampled_from(["0.25", "0.4"]),
+    "--class-weight": st.sampled_from(["balanced", "a=2,c=0.5"]),
+    "--optimizer": st.sampled_from(["momentum:0.8", "adam:beta1=0.7", "adamw", "rmsprop"]),
+    "--schedule": st.sampled_from(["step:2", "exponential:0.9", "cosine:warmup=1,final=0.1"]),
+    "--init": st.sampled_from(["lecun", "xavier_uniform,he,normal:0.1"]),
+    "--activation": st.sampled_from(["tanh", "relu,sigmoid"]),
+    "--learning-rate": st.sampled_from(["0.1", "0.003"]),
+    "--l2": st.sampled_from(["0.01"]),
+    "--l1": st.sampled_from(["0.01"]),
+    "--clip-norm": st.sampled_from(["0.5"]),
+    "--dtype": st.sampled_from(["float32", "float64"]),
+}
+OPTIONS = st.fixed_dictionaries({}, optional=DRAWN)
+EPOCHS = 5
+
+
+@given(OPTIONS, st.booleans())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_train_and_parity_declare_the_same_run(data, declared_by, tmp_path_factory, options, file):
+    options |= {"--epochs": EPOCHS, "--layers": "5,4"}
+    given = [text for option, value in options.items() for text in (option, value)]
+    if file:  # the same in a file, which has been completed
+        declared = declared_run(settings_of(options) | {"data": str(data)})
+        config = tmp_path_factory.mktemp("config") / "config.toml"
+        config.write_text(make_problem(declared).declaration.to_toml())
+        to_train = to_parity = ["--config", config]
+    else:
+        to_train, to_parity = [data, *given], ["--data", data, *given]
+    (parameters, X, Y), made = declared_by(
+        "portadnn.training.train.fit", "train", *to_train, "--backend", "numpy"
+    )
+    (run, _), _ = declared_by(
+        "portadnn.parity.compare.compare", "parity", "numpy", *to_parity, "--steps", EPOCHS
+    )
+    dtype, plan = options.get("--dtype", "float32"), made["plan"]
+    assert run.network == made["network"]
+    assert run.plan == plan
+    assert run.plan.steps == plan.steps
+    for name, p in parameters.items():
+        np.testing.assert_array_equal(run.parameters[name], p)
+    assert X.dtype == dtype
+    np.testing.assert_array_equal(run.X.astype(dtype), X)
+    np.testing.assert_array_equal(run.Y.astype(dtype), Y)
+    weights = made["weights"]
+    assert (run.weights is None) == (weights is None)
+    if weights is not None:
+        np.testing.assert_array_equal(run.weights, weights)
+    for epoch in range(EPOCHS):
+        np.testing.assert_array_equal(run.plan.batches.order(epoch), plan.batches.order(epoch))
+    for step in range(plan.steps):
+        declared, batch = run.declared(step, dtype), plan.batches.indices(step)
+        chosen = X if batch is None else X[:, batch]
+        np.testing.assert_array_equal(declared["X"], chosen)
+        if weights is not None:
+            S = weights if batch is None else weights[:, batch]
+            np.testing.assert_array_equal(declared["S"], S.astype(dtype))
+        for name, x in plan.scalars(step).items():
+            assert declared[name] == np.asarray(x).astype(dtype)
+        for name, mask in plan.masks(step, run.network).items():
+            np.testing.assert_array_equal(declared[name], mask)
+            assert mask.shape[1] == chosen.shape[1]
+
+
+@given(OPTIONS, st.sampled_from(["fast", "reproducible"]))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_the_run_of_parity_ends_with_the_weights_of_train(data, options, arithmetic):
+    from portadnn.training.train import train_problem
+
+    given = settings_of(options)
+    given |= {"data": str(data), "epochs": "3", "layers": "5,4", "first_layer": "feature"}
+    problem = make_problem(declared_run(given | {"arithmetic": arithmetic}))
+    backend = get_backend("numpy", dtype=problem.declaration.dtype, arithmetic=arithmetic)
+    model = train_problem(problem, backend)
+    for name, p in final_parameters(Run.of(problem, problem.plan.steps), backend).items():
+        np.testing.assert_array_equal(p, model.parameters[name])
+
+
+def test_in_sample_space_too(data):
+    from portadnn.training.train import train_problem
+
+    given = {"data": str(data), "epochs": "4", "layers": "5", "first_layer": "sample", "l2": "0.1"}
+    for arithmetic in ("fast", "reproducible"):
+        problem = make_problem(declared_run(given | {"arithmetic": arithmetic}))
+        backend = get_backend("numpy", arithmetic=arithmetic)
+        model, run = train_problem(problem, backend), Run.of(problem)
+        assert run.sample
+        for name, p in final_parameters(run, backend).items():
+            if name != "W1":  # of the run's own space
+                np.testing.assert_array_equal(p, model.parameters[name])
