@@ -30,9 +30,9 @@ def evaluate(
     plots
         A directory for confusion.png and, of images, mistakes.png and weights.png.
     """
-    from portadnn.cli.data import load_split
     from portadnn.cli.output import evaluation_json, evaluation_text, print_json
     from portadnn.cli.run_directory import FIGURES, writable_directory, write_figures
+    from portadnn.data.hdf5 import load_split
     from portadnn.data.models import load_model
     from portadnn.training.inference import evaluate as evaluate_model
     from portadnn.training.inference import predict as predict_model

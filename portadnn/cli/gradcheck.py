@@ -48,8 +48,8 @@ def gradcheck(
     seed
         Draws the entries.
     """
-    from portadnn.cli.data import load_split
     from portadnn.cli.output import print_json, table_text
+    from portadnn.data.hdf5 import load_split
     from portadnn.data.models import load_model
     from portadnn.diagnostics import check_gradients
     from portadnn.network.choice import check_whole

@@ -172,7 +172,7 @@ def _examples(
     """X and Y on the host, and what they are."""
     import numpy as np
 
-    from portadnn.cli.data import load_split
+    from portadnn.data.hdf5 import load_split
     from portadnn.training.inference import check_fits
 
     n_x, n_y = network.layer_dims[0], network.layer_dims[-1]

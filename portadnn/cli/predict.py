@@ -33,8 +33,8 @@ def predict(
     format
         One line per example, or one JSON object (as --json).
     """
-    from portadnn.cli.data import load_split
     from portadnn.cli.output import print_json
+    from portadnn.data.hdf5 import load_split
     from portadnn.data.images import IMAGE_SUFFIXES, load_images
     from portadnn.data.models import load_model
     from portadnn.errors import InputError

@@ -79,7 +79,7 @@ def declared_run(given: Mapping[str, Any], file: Path | None = None) -> Declarat
     for name, value in typed.items():
         settings[name] = parse_setting(name, value, f"--{name.replace('_', '-')}")
     declared = Declaration(**settings)
-    declared.check()
+    declared.complete(1)  # so that a text that names nothing is told before any file is read
     if declared.early_stopping is not None and declared.validation is None:
         raise InputError(
             f"early stopping ({declared.early_stopping}) needs validation data: add a share such "

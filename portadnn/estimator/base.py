@@ -230,7 +230,7 @@ class BasePortaDNN(BaseEstimator):
             init=initial_parameters if self.init is None else self.init,
             rng=random_state,
             optimizer=solver,
-            learning_rate=self.learning_rate_init,
+            learning_rate=None if isinstance(solver, LBFGS) else self.learning_rate_init,
             shuffle=self.shuffle,
             clip_norm=self.clip_norm,
             l1=self.l1,

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from portadnn.errors import InputError, unknown_name
@@ -164,8 +164,8 @@ class Declaration:
     init: Any = field(default="he", metadata=_by(texts.one_or_list(texts.text), "", "Network"))
     rng: Any = field(default=None, metadata=_by(texts.draw, AUTO, "Network"))
     optimizer: Any = field(default="gradient_descent", metadata=_by(texts.text, "", "Descent"))
-    learning_rate: float | None = field(default=None, metadata=_by(texts.number, AUTO, "Descent"))
-    epochs: int | None = field(default=None, metadata=_by(texts.whole, AUTO, "Descent"))
+    learning_rate: Any = field(default=None, metadata=_by(texts.number, AUTO, "Descent"))
+    epochs: Any = field(default=None, metadata=_by(texts.whole, AUTO, "Descent"))
     batch_size: int | None = field(default=None, metadata=_by(texts.whole, "all", "Descent"))
     shuffle: bool = field(default=True, metadata=_by(texts.truth))
     schedule: Any = field(default="constant", metadata=_by(texts.text, "", "Descent"))
@@ -184,7 +184,7 @@ class Declaration:
     )
     report_every: int | None = field(default=None, metadata=_by(texts.whole, AUTO, "Descent"))
     first_layer: str = field(default=AUTO, metadata=_by(texts.text, "", "Machine"))
-    seed: int | None = field(default=None, metadata=_by(texts.whole, AUTO, "Machine"))
+    seed: Any = field(default=None, metadata=_by(texts.whole, AUTO, "Machine"))
     backend: str = field(default=AUTO, metadata=_by(texts.text, "", "Machine"))
     dtype: str = field(default="float32", metadata=_by(texts.dtype, "", "Machine"))
     arithmetic: str = field(default="fast", metadata=_by(texts.text, "", "Machine"))
@@ -215,21 +215,6 @@ class Declaration:
 
         return as_solver(self.given("optimizer"))
 
-    def check(self) -> None:
-        """Raise InputError for texts that name nothing, before any file is read."""
-        from portadnn.network.initializers import as_initializer
-        from portadnn.training.lbfgs import LBFGS
-        from portadnn.training.schedules import as_schedule
-
-        as_schedule(self.given("schedule"))
-        for init in self.init if isinstance(self.init, tuple) else (self.init,):
-            as_initializer(_value_of("init", init))
-        if isinstance(self.solver, LBFGS) and self.learning_rate is not None:
-            raise InputError(
-                f"lbfgs chooses the length of its steps, so the learning rate "
-                f"{self.learning_rate} cannot be had with it: leave it out, or say auto"
-            )
-
     def complete(self, m: int, **known: Any) -> Declaration:
         """The same run with every default filled in, every text in full and paths absolute.
 
@@ -239,6 +224,11 @@ class Declaration:
             The number of examples to learn from.
         **known
             Settings that were found out since, such as the backend that "auto" took.
+
+        Raises
+        ------
+        InputError
+            If a text names nothing, or two settings exclude each other. No file is read for it.
         """
         from portadnn.network.initializers import as_initializer
         from portadnn.training.fit import usual_report_every
@@ -256,8 +246,13 @@ class Declaration:
             if self.batch_size is not None:
                 steps_per_epoch = -(-m // max(self.batch_size, 1))  # 0 is refused later
                 epochs = max(-(-epochs // steps_per_epoch), FEWEST_EPOCHS)
-        if rate is None and not isinstance(solver, LBFGS):
-            rate = solver.usual_rate(defaults["learning_rate"])
+        if not isinstance(solver, LBFGS):
+            rate = solver.usual_rate(defaults["learning_rate"]) if rate is None else rate
+        elif rate is not None:
+            raise InputError(
+                f"lbfgs chooses the length of its steps, so the learning rate {rate} cannot be had "
+                f"with it: leave it out, or say auto"
+            )
         every = self.report_every
         if every is None:
             every = usual_report_every(self.batch_size, solver)
@@ -315,23 +310,15 @@ class Declaration:
         from portadnn.training.recipe import Plan, Recipe, dropout_rates
         from portadnn.training.streams import Batches
 
-        full, solver = self.complete(m), self.solver
+        full, solver, rate = self.complete(m), self.solver, 1.0
         if isinstance(solver, LBFGS):
-            full, solver = replace(full, learning_rate=1.0), GradientDescent()
-        return Plan(
-            full.learning_rate,  # type: ignore[arg-type]  # it is complete
-            full.epochs,  # type: ignore[arg-type]
-            Batches(m, full.batch_size, full.seeds[1], full.shuffle, first_epoch=first_epoch),
-            Recipe(
-                solver,
-                full.l2,
-                full.l1,
-                full.clip_norm,
-                dropout_rates(full.dropout, network),
-            ),
-            full.given("schedule"),
-            first_step,
-        )
+            solver = GradientDescent()
+        else:
+            rate = full.learning_rate
+        dropout = dropout_rates(full.dropout, network)
+        recipe = Recipe(solver, full.l2, full.l1, full.clip_norm, dropout)
+        batches = Batches(m, full.batch_size, full.seed, full.shuffle, first_epoch=first_epoch)
+        return Plan(rate, full.epochs, batches, recipe, full.given("schedule"), first_step)
 
     def values(self) -> dict[str, Any]:
         """The settings as TOML values, with absolute paths."""
@@ -396,18 +383,17 @@ def parse_setting(name: str, value: Any, what: str, *, parts: bool = False) -> A
     word = setting["word_for_none"]
     if word and isinstance(value, str) and value.strip() == word:
         return None
-    of_parts = [x for x in (value if isinstance(value, list) else [value]) if _names_part(x)]
-    if of_parts and not parts:
-        digest, _, kind = of_parts[0].removeprefix(_SHA256).partition(" of ")
+    if isinstance(value, list) and any(map(_names_part, value)):
+        return tuple(parse_setting(name, item, what, parts=parts) for item in value)
+    if not _names_part(value):
+        return setting["parse"](value, what)
+    if not parts:
+        digest, _, kind = value.removeprefix(_SHA256).partition(" of ")
         raise InputError(
             f"{what} is known by its SHA-256 alone ({digest[:12]}...), because no text says a "
             f"{kind or 'part'} of your own: make the run in Python, and give it to portadnn.train"
         )
-    if of_parts and not isinstance(value, list):
-        return Part(None, value)
-    if of_parts:
-        return tuple(Part(None, x) if x in of_parts else setting["parse"](x, what) for x in value)
-    return setting["parse"](value, what)
+    return Part(None, value)
 
 
 def is_path(name: str, value: Any) -> bool:

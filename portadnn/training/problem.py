@@ -10,7 +10,7 @@ import numpy as np
 
 from portadnn.data.dataset import Dataset
 from portadnn.data.digest import digest_of
-from portadnn.data.hdf5 import has_split, load_dataset, load_digits
+from portadnn.data.hdf5 import has_split, load_split
 from portadnn.errors import InputError
 from portadnn.network.spec import Network
 from portadnn.training.declaration import AUTO, DIGITS, Declaration
@@ -78,7 +78,6 @@ def make_problem(declared: Declaration, *, test: bool = True, **known: Any) -> P
     InputError, TypeError
         If anything cannot be used.
     """
-    declared.check()
     examples = {"train": _dataset(declared.given("data"), "train")}
     test_file = declared.test
     if test_file == AUTO:
@@ -122,15 +121,11 @@ def make_problem(declared: Declaration, *, test: bool = True, **known: Any) -> P
 
 def _dataset(given: Any, split: str | None) -> Dataset:
     """The data themselves, or those of a path, or the embedded digits."""
-    if isinstance(given, Dataset):
-        return given
-    if not isinstance(given, str):
+    if isinstance(given, str):
+        return load_split(None if given == DIGITS and split else given, split)
+    if not isinstance(given, Dataset):
         raise TypeError(f"the data are {given!r}: expected a Dataset or the path of an HDF5 file")
-    if split is None:
-        split = "test" if has_split(given, "test") else "train"
-    elif given == DIGITS:
-        return load_digits()[split == "test"]
-    return load_dataset(given, split)
+    return given
 
 
 def _check_digest(declared: Declaration, examples: dict[str, Dataset]) -> str:

@@ -133,9 +133,7 @@ def L_layer_model(
         learning_rate=learning_rate,
         epochs=num_iterations,
         first_layer=first_layer,
-        backend=chosen.name,
-        dtype=chosen.dtype_name,
-        arithmetic=chosen.arithmetic,
+        **_settings_of(chosen),
     )
     parameters = fit(
         run.parameters(network),
@@ -261,37 +259,13 @@ def train(
     >>> train(digits, layers=[32], learning_rate=0.5, epochs=5, backend="numpy").network
     Network(layer_dims=(64, 32, 10), activations=('relu',), head='softmax')
     """
+    settings = {name: value for name, value in locals().items() if name != "callbacks"}
     chosen = get_backend(backend, arithmetic=arithmetic)
     if isinstance(validation, str):  # the path of a file is for the program
-        validation = texts.number(validation, "validation")
-    run = Declaration(
-        data=data,
-        test=None,
-        validation=validation,
-        layers=layers,
-        activation=activations,
-        init=init,
-        rng=COURSE if rng is None else rng,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        epochs=epochs,
-        batch_size=batch_size,
-        schedule=schedule,
-        clip_norm=clip_norm,
-        l2=l2,
-        l1=l1,
-        dropout=dropout,
-        class_weight=class_weight,
-        sample_weight=sample_weight,
-        early_stopping=early_stopping,
-        report_every=report_every,
-        first_layer=first_layer,
-        seed=seed,
-        backend=chosen.name,
-        dtype=chosen.dtype_name,
-        arithmetic=chosen.arithmetic,
-    )
-    return train_problem(make_problem(run), chosen, callbacks)
+        settings["validation"] = texts.number(validation, "validation")
+    settings |= _settings_of(chosen) | {"rng": COURSE if rng is None else rng, "test": None}
+    settings["activation"] = settings.pop("activations")
+    return train_problem(make_problem(Declaration(**settings)), chosen, callbacks)
 
 
 def train_problem(problem: Problem, backend: Backend, callbacks: Iterable[Any] = ()) -> Model:
@@ -330,6 +304,14 @@ def train_problem(problem: Problem, backend: Backend, callbacks: Iterable[Any] =
         error.model = as_model(error.parameters)
         raise
     return as_model(parameters)
+
+
+def _settings_of(backend: Backend) -> dict[str, Any]:
+    return {
+        "backend": backend.name,
+        "dtype": backend.dtype_name,
+        "arithmetic": backend.arithmetic,
+    }
 
 
 def _backend_for(X: Any, backend: str | Backend | None, arithmetic: str | None) -> Backend:
