@@ -8,14 +8,14 @@ program reads its options before it chooses a BLAS kernel.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from portadnn.errors import InputError, unknown_name
 from portadnn.training import texts
+from portadnn.training.parts import SHA256, Part, held, names_part, value_of
 
 if TYPE_CHECKING:
     from portadnn.network.optimizers import Optimizer
@@ -33,39 +33,6 @@ COMMAND_ONLY = {"config", "out", "overwrite", "log", "tensorboard", "json", "qui
 DIGITS_DEFAULTS = {"layers": (64, 32), "learning_rate": 0.5, "iterations": 1000}
 FILE_DEFAULTS = {"layers": (20, 7, 5), "learning_rate": 0.0075, "iterations": 3000}
 FEWEST_EPOCHS = 20  # by default, of minibatches
-_SHA256 = "sha256:"  # begins the text of a part
-
-
-class Part:
-    """A part of a declaration that no text says, such as an array: it goes by its digest.
-
-    Parameters
-    ----------
-    value : object
-    text : str, optional
-        The text of a part whose value is elsewhere.
-    """
-
-    def __init__(self, value: Any, text: str | None = None) -> None:
-        self.value = value
-        if text is not None:
-            self.text = text
-
-    @functools.cached_property
-    def text(self) -> str:
-        """Its SHA-256 and its class."""
-        from portadnn.data.digest import digest_of
-
-        return f"{_SHA256}{digest_of(self.value)} of {type(self.value).__name__}"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Part) and self.text == other.text
-
-    def __hash__(self) -> int:
-        return hash(self.text)
-
-    def __repr__(self) -> str:
-        return f"Part({self.text!r})"
 
 
 def _by(parse: Callable[[Any, str], Any], word: str = "", group: str = "") -> dict[str, Any]:
@@ -191,7 +158,7 @@ class Declaration:
 
     def __post_init__(self) -> None:
         for name in SETTINGS:
-            object.__setattr__(self, name, _held(name, getattr(self, name)))
+            object.__setattr__(self, name, held(name, getattr(self, name)))
         if isinstance(self.rng, str):
             object.__setattr__(self, "rng", texts.draw(self.rng, "rng"))
 
@@ -205,8 +172,8 @@ class Declaration:
         """
         value = getattr(self, name)
         if isinstance(value, tuple):
-            return tuple(_value_of(name, item) for item in value)
-        return _value_of(name, value)
+            return tuple(value_of(name, item) for item in value)
+        return value_of(name, value)
 
     @property
     def solver(self) -> Optimizer | LBFGS:
@@ -297,7 +264,7 @@ class Declaration:
         """The initial parameters, float64 on the host."""
         from portadnn.network.initializers import initialize_parameters_deep
 
-        rng = _value_of("rng", self.seeds[0])
+        rng = value_of("rng", self.seeds[0])
         return initialize_parameters_deep(network.layer_dims, init=self.given("init"), rng=rng)
 
     def plan(self, network: Network, m: int, *, first_epoch: int = 0, first_step: int = 0) -> Plan:
@@ -315,8 +282,11 @@ class Declaration:
             solver = GradientDescent()
         else:
             rate = full.learning_rate
+        static = {
+            setting.name: getattr(full, setting.name) for setting in dataclasses.fields(Recipe)
+        }
         dropout = dropout_rates(full.dropout, network)
-        recipe = Recipe(solver, full.l2, full.l1, full.clip_norm, dropout)
+        recipe = Recipe(**static | {"optimizer": solver, "dropout": dropout})
         batches = Batches(m, full.batch_size, full.seed, full.shuffle, first_epoch=first_epoch)
         return Plan(rate, full.epochs, batches, recipe, full.given("schedule"), first_step)
 
@@ -383,12 +353,12 @@ def parse_setting(name: str, value: Any, what: str, *, parts: bool = False) -> A
     word = setting["word_for_none"]
     if word and isinstance(value, str) and value.strip() == word:
         return None
-    if isinstance(value, list) and any(map(_names_part, value)):
+    if isinstance(value, list) and any(map(names_part, value)):
         return tuple(parse_setting(name, item, what, parts=parts) for item in value)
-    if not _names_part(value):
+    if not names_part(value):
         return setting["parse"](value, what)
     if not parts:
-        digest, _, kind = value.removeprefix(_SHA256).partition(" of ")
+        digest, _, kind = value.removeprefix(SHA256).partition(" of ")
         raise InputError(
             f"{what} is known by its SHA-256 alone ({digest[:12]}...), because no text says a "
             f"{kind or 'part'} of your own: make the run in Python, and give it to portadnn.train"
@@ -400,10 +370,6 @@ def is_path(name: str, value: Any) -> bool:
     """Whether the value of a setting is the path of a file."""
     words = {"data": (DIGITS,), "test": (DIGITS, AUTO), "validation": ()}
     return isinstance(value, str) and name in words and value not in words[name]
-
-
-def _names_part(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith(_SHA256)
 
 
 def _absolute(name: str, value: Any) -> Any:
@@ -418,44 +384,3 @@ def _toml_value(name: str, value: Any) -> Any:
     if isinstance(value, tuple):
         return [_toml_value(name, item) for item in value]
     return _absolute(name, value)
-
-
-def _held(name: str, value: Any) -> Any:
-    """A setting as a declaration holds it: a text, numbers, or a part."""
-    if isinstance(value, str | bool | int | float | Part | None):
-        return value
-    if isinstance(value, Mapping):
-        return {key: _held(name, item) for key, item in value.items()}
-    if name in ("data", "validation", "sample_weight"):  # read only if somebody asks
-        return Part(value)
-    if hasattr(value, "tolist"):  # a number or an array of NumPy
-        return _held(name, value.tolist())
-    if isinstance(value, Iterable):
-        return tuple(_held(name, item) for item in value)
-    if _is_said(name, value):
-        return str(value)
-    part = Part(value)
-    _ = part.text  # before a generator moves on
-    return part
-
-
-def _is_said(name: str, value: Any) -> bool:
-    """Whether a rule is what its own text names, and no subclass of it."""
-    from portadnn.network.initializers import as_initializer
-    from portadnn.training.lbfgs import as_solver
-    from portadnn.training.schedules import as_schedule
-
-    readers = {"optimizer": as_solver, "schedule": as_schedule, "init": as_initializer}
-    try:
-        again = readers[name](str(value))
-    except (KeyError, InputError):
-        return False
-    return type(again) is type(value) and again == value
-
-
-def _value_of(name: str, value: Any) -> Any:
-    if not isinstance(value, Part):
-        return value
-    if value.value is None:
-        raise InputError(f"{name} is {value.text}: no more is known of it than this digest")
-    return value.value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -75,13 +75,8 @@ class Recipe:
 
     def settings(self) -> dict[str, Any]:
         """As those settings of a ``Declaration`` that make the same."""
-        return {
-            "optimizer": self.optimizer,
-            "l2": self.l2,
-            "l1": self.l1,
-            "clip_norm": self.clip_norm,
-            "dropout": list(self.dropout) or 0.0,
-        }
+        values = {setting.name: getattr(self, setting.name) for setting in fields(self)}
+        return values | {"dropout": self.dropout or 0.0}
 
     def check(self, network: Network) -> None:
         """Raise InputError unless it fits the network."""

@@ -71,6 +71,18 @@ def test_other_data_are_typed_over_those_of_a_file(tmp_path):
     assert declared_run({"seed": "1"}, file).data_sha256 == "0" * 64
 
 
+def test_the_course_by_the_name_of_its_draw(cat_files, tmp_path, capsys):
+    """The command of the README: 80 % of the test images, as published."""
+    train, test = cat_files
+    code, out, err = run(
+        capsys, "train", train, "--test", test, "--layers", "20,7,5", "--learning-rate", 0.0075,
+        "--epochs", 2500, "--init", "lecun", "--rng", "randomstate:1", "--dtype", "float64",
+        "--backend", "numpy", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "test accuracy 80.00% (40 of 50)" in out
+
+
 def test_the_file_of_a_run_names_its_data(tmp_path, capsys):
     """A data file that changed since is not taken for the one that was learnt from."""
     data = small_file(tmp_path)

@@ -1,0 +1,90 @@
+"""Parts of a declaration that no text says: arrays, generators, rules of one's own."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from portadnn.errors import InputError
+
+SHA256 = "sha256:"  # begins the text of a part
+
+
+class Part:
+    """A part of a declaration that no text says, such as an array: it goes by its digest.
+
+    Parameters
+    ----------
+    value : object
+    text : str, optional
+        The text of a part whose value is elsewhere.
+    """
+
+    def __init__(self, value: Any, text: str | None = None) -> None:
+        self.value = value
+        if text is not None:
+            self.text = text
+
+    @functools.cached_property
+    def text(self) -> str:
+        """Its SHA-256 and its class."""
+        from portadnn.data.digest import digest_of
+
+        return f"{SHA256}{digest_of(self.value)} of {type(self.value).__name__}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Part) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __repr__(self) -> str:
+        return f"Part({self.text!r})"
+
+
+def names_part(value: Any) -> bool:
+    """Whether a value of a text stands for a part."""
+    return isinstance(value, str) and value.startswith(SHA256)
+
+
+def held(name: str, value: Any) -> Any:
+    """A setting as a declaration holds it: a text, numbers, or a part."""
+    if isinstance(value, str | bool | int | float | Part | None):
+        return value
+    if isinstance(value, Mapping):
+        return {key: held(name, item) for key, item in value.items()}
+    if name in ("data", "validation", "sample_weight"):  # read only if somebody asks
+        return Part(value)
+    if hasattr(value, "tolist"):  # a number or an array of NumPy
+        return held(name, value.tolist())
+    if isinstance(value, Iterable):
+        return tuple(held(name, item) for item in value)
+    if _is_said(name, value):
+        return str(value)
+    part = Part(value)
+    _ = part.text  # before a generator moves on
+    return part
+
+
+def _is_said(name: str, value: Any) -> bool:
+    """Whether a rule is what its own text names, and no subclass of it."""
+    from portadnn.network.initializers import as_initializer
+    from portadnn.training.lbfgs import as_solver
+    from portadnn.training.schedules import as_schedule
+
+    readers = {"optimizer": as_solver, "schedule": as_schedule, "init": as_initializer}
+    try:
+        again = readers[name](str(value))
+    except (KeyError, InputError):
+        return False
+    return type(again) is type(value) and again == value
+
+
+def value_of(name: str, value: Any) -> Any:
+    """The value itself, or that of a part; an InputError if only its digest is known."""
+    if not isinstance(value, Part):
+        return value
+    if value.value is None:
+        raise InputError(f"{name} is {value.text}: no more is known of it than this digest")
+    return value.value
