@@ -17,7 +17,6 @@ from portadnn.parity.plan import Plan, affordable_plan, full_plan, sampled_plan
 from portadnn.parity.projection import project_step
 from portadnn.parity.run import Run, watch
 from portadnn.training.declaration import Declaration
-from portadnn.training.recipe import Recipe
 
 
 def make_run(dims=(12, 7, 5, 1), m=31, steps=4, batch_size=None, seed=0, **network):
@@ -232,13 +231,12 @@ def test_the_noise_floor(backend):
 @pytest.mark.parametrize("batch_size", [None, 9])
 def test_a_step_in_halves_adds_penalty_and_clipping_once(batch_size):
     backend = get_backend("numpy", dtype="float64")
-    recipe = Recipe("momentum", l2=0.1, dropout=(0.5, 0.2))
-    run = replace(
-        make_run(batch_size=batch_size), recipe=recipe, weights=np.linspace(0, 2, 31)[None]
-    )
+    run = make_run(batch_size=batch_size)
+    declared = replace(run.declaration, optimizer="momentum", l2=0.1, dropout=(0.5, 0.2))
+    run = replace(run, declaration=declared, weights=np.linspace(0, 2, 31)[None])
     eps = np.finfo(float).eps
-    for form in (run, replace(run, recipe=replace(recipe, clip_norm=0.1)),
-                 run.in_sample_space("float64")):  # fmt: skip
+    clipped = replace(run, declaration=replace(declared, clip_norm=0.1))
+    for form in (run, clipped, run.in_sample_space("float64")):
         # 4 steps of a few roundings each
         assert noise_floor(form, backend)["batch split"] < 100 * eps
 
