@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -69,16 +70,21 @@ def held(name: str, value: Any) -> Any:
 
 def _is_said(name: str, value: Any) -> bool:
     """Whether a rule is what its own text names, and no subclass of it."""
+    again = _read(name, str(value))
+    return type(again) is type(value) and again == value
+
+
+@functools.lru_cache(maxsize=256)  # ``partial_fit`` declares its run again in every call
+def _read(name: str, text: str) -> Any:
+    """The rule that a text names, or None."""
     from portadnn.network.initializers import as_initializer
     from portadnn.training.lbfgs import as_solver
     from portadnn.training.schedules import as_schedule
 
     readers = {"optimizer": as_solver, "schedule": as_schedule, "init": as_initializer}
-    try:
-        again = readers[name](str(value))
-    except (KeyError, InputError):
-        return False
-    return type(again) is type(value) and again == value
+    with contextlib.suppress(KeyError, InputError):
+        return readers[name](text)
+    return None
 
 
 def value_of(name: str, value: Any) -> Any:
