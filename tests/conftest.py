@@ -16,7 +16,7 @@ import array_api_strict
 import hypothesis
 import pytest
 from fake_cuda.events import on_stand_in
-from support import CAT_TEST, CAT_TRAIN
+from support import script_module
 
 from portadnn.backends import BackendUnavailableError, get_backend
 from portadnn.data.hdf5 import load_digits
@@ -144,10 +144,12 @@ def stand_in(cupy):
 
 @pytest.fixture(scope="session")
 def cat_files():
-    """The course's training and test file, which the project does without."""
-    if not CAT_TRAIN.exists():
-        pytest.skip(f"{CAT_TRAIN} is absent")
-    return CAT_TRAIN, CAT_TEST
+    """The course's training and test file, which the project does not ship."""
+    cats = script_module("cats.py")
+    files = cats.cat_files()
+    if files is None:
+        pytest.skip(f"{cats.VARIABLE} does not name the folder of the cat images")
+    return files
 
 
 @pytest.fixture(scope="session")

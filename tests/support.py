@@ -1,6 +1,7 @@
 """What several test files share."""
 
 import contextlib
+import importlib.util
 from pathlib import Path
 
 import h5py
@@ -9,8 +10,15 @@ from array_api_compat import array_namespace, device
 
 from portadnn.data import container
 
-CAT_TRAIN = Path(__file__).parent.parent.parent / "shared" / "data" / "train_catvnoncat.h5"
-CAT_TEST = CAT_TRAIN.with_name("test_catvnoncat.h5")
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+
+
+def script_module(path):
+    """A Python file of scripts/ as a module; ``path`` is relative to that folder."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, SCRIPTS / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @contextlib.contextmanager
