@@ -62,3 +62,27 @@ def test_flops_are_those_of_the_direct_form(contest):
     task = tasks.tasks_of("d", quick=True)[0]
     a, b, c = 784 * 2048, 2048 * 2048, 2048 * 10
     assert task.flops == 2 * 1024 * (2 * a + 3 * b + 3 * c)
+
+
+def test_who_does_not_answer_is_killed(contest):
+    """portadnn that hangs is a fault; a peer that takes too long is listed as absent."""
+    measure, tasks = contest
+    task = tasks.tasks_of("c", quick=True)[0]
+    results = measure.measure(
+        task, ["numpy", "sklearn"], rounds=1, whole_rounds=0, seconds=0.01, threads=1,
+        products=False, patience=0.001,
+    )  # fmt: skip
+    assert [r.error for r in results] == ["no answer within 0.001 s"] * 2
+    assert measure.faults(task, results) == ["c, sgd: numpy: no answer within 0.001 s"]
+
+
+def test_a_cpu_has_no_memory_of_a_card(contest):
+    measure, tasks = contest
+    task = tasks.tasks_of("c", quick=True)[0]
+    (result,) = measure.measure(
+        task, ["numpy"], rounds=2, whole_rounds=1, seconds=0.01, threads=1, products=False,
+        card=True, patience=60,
+    )  # fmt: skip
+    assert result.error == ""
+    assert result.card is None
+    assert len(result.step) == 2

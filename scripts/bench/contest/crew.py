@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
 
+from contest.entrants import OURS
 from portadnn.blas import VARIABLE, kernel_for, this_processor
 
 BENCH = Path(__file__).resolve().parents[1]
@@ -24,10 +26,14 @@ class Failed(Exception):
 
 
 class Worker:
-    """A child process with one entrant."""
+    """A child process with one entrant.
 
-    def __init__(self, name, threads):
-        self.name = name
+    One that does not answer within ``patience`` seconds is killed. That is a fault of portadnn, and
+    an absence of a peer, torch.compile for example, which may take minutes.
+    """
+
+    def __init__(self, name, threads, patience=None):
+        self.name, self.patience = name, patience
         entrant, _, stock = name.partition("@")
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(
@@ -37,6 +43,8 @@ class Worker:
         }
         for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             environment[variable] = str(threads)
+        # JAX takes three quarters of the card otherwise, which the others need too
+        environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         environment.pop(VARIABLE, None)
         if not stock and (kernel := fastest_kernel()):
             environment[VARIABLE] = kernel
@@ -46,8 +54,19 @@ class Worker:
         )  # fmt: skip
 
     def ask(self, command, *arguments):
+        self.tell(command, *arguments)
+        return self.hear()
+
+    def tell(self, command, *arguments):
+        """Give an order without waiting: ``hear`` gets the answer."""
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps([command, *arguments]), file=self.process.stdin, flush=True)
+
+    def hear(self):
+        if not select.select([self.process.stdout], [], [], self.patience)[0]:
+            self.process.kill()
+            ours = self.name.partition("@")[0] in OURS
+            raise Failed(f"no answer within {self.patience:g} s", absent=not ours)
         line = self.process.stdout.readline()
         if not line:
             raise Failed(f"the process ended with {self.process.wait()}")

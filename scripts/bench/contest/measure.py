@@ -26,6 +26,7 @@ class Result:
     final: float | None = None  # after the whole call
     same_rule: bool = True
     peak: int = 0  # bytes of the first whole call, above the idle process
+    card: int | None = None  # bytes of the card that some steps need, or None without a GPU
     whole: list[float] = field(default_factory=list)  # seconds
     first: float = 0.0  # seconds of the first step, or epoch, compilation included
     burst: int = 0  # steps in one timed call
@@ -33,20 +34,28 @@ class Result:
     rate: list[float] = field(default_factory=list)  # GFLOP/s of a square product
 
 
-def measure(task, names, *, rounds, whole_rounds, seconds, threads, products=True):
+def measure(
+    task, names, *, rounds, whole_rounds, seconds, threads, products=True, card=False, patience=None
+):
     """A result for every name; ``seconds`` is about how long a visit to an entrant takes.
 
-    ``products`` has a matrix product timed beside every measurement.
+    ``products`` has a matrix product timed beside every measurement, ``card`` the memory of the
+    card measured. ``patience`` is how many seconds an entrant may take for an answer.
     """
     results = {name: Result(name) for name in names}
     workers = {}
 
     def ask(name, *order):
-        """The answer, or None where there is none any more."""
+        """The answer, or None if there is none any more."""
+        if not results[name].error:
+            workers[name].tell(*order)
+        return hear(name)
+
+    def hear(name):
         if results[name].error:
             return None
         try:
-            return workers[name].ask(*order)
+            return workers[name].hear()
         except Failed as error:
             results[name].error, results[name].absent = str(error).splitlines()[0], error.absent
             return None
@@ -55,8 +64,10 @@ def measure(task, names, *, rounds, whole_rounds, seconds, threads, products=Tru
         saved = str(task.save(Path(folder) / "task"))
         for name in names:
             say(f"{task.title}: starting {name}")
-            workers[name] = stack.enter_context(Worker(name, threads))
-            if answer := ask(name, "connect"):
+            workers[name] = stack.enter_context(Worker(name, threads, patience))
+            workers[name].tell("connect")  # all import their libraries at the same time
+        for name in names:
+            if answer := hear(name):
                 results[name].kernel = answer["kernel"]
             if answer := ask(name, "open", saved):
                 results[name].note = answer["note"]
@@ -72,9 +83,12 @@ def measure(task, names, *, rounds, whole_rounds, seconds, threads, products=Tru
         for name in names:
             if whole_rounds and task.compared < task.steps and (answer := ask(name, "early")):
                 results[name].cost = answer["cost"]
+            if card and (answer := ask(name, "card")):
+                results[name].card = answer["card"]
             say(f"{task.title}: warming {name}")
             if answer := ask(name, "warm", seconds):
                 results[name].first, results[name].burst = answer["first"], answer["steps"]
+                results[name].note = answer["note"]
         for i in range(rounds):
             say(f"{task.title}: round {i + 1} of {rounds}")
             for name in turned(names, i):

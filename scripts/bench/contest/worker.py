@@ -72,6 +72,16 @@ class Worker:
         self.entrant.advance(self.task.compared)
         return {"cost": cost_of(self.task, self.entrant.weights())}
 
+    def card(self):
+        """The most memory of the card that some steps need, data included."""
+        from contest.card import peak_of
+
+        def some_steps():
+            self.entrant.begin()
+            self.entrant.advance(16 * self.entrant.unit)
+
+        return {"card": peak_of(some_steps)}
+
     def warm(self, seconds):
         """Make ready for ``steady``, whose calls shall take about so many seconds."""
         entrant, n = self.entrant, self.entrant.unit
@@ -80,12 +90,12 @@ class Worker:
         entrant.begin()
         first, second = self.timed(n), self.timed(n)
         while second < seconds / 3:
-            n *= 4
+            n *= 16
             self.timed(n)  # which may compile for that number
             second = self.timed(n)
         self.n = math.ceil(seconds * n / second / entrant.unit) * entrant.unit
         self.timed(self.n)
-        return {"first": first, "steps": self.n}
+        return {"first": first, "steps": self.n, "note": entrant.note}
 
     def steady(self, products):
         """The seconds of a step, and the rate of a product in GFLOP/s beside it."""

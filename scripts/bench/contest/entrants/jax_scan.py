@@ -12,10 +12,13 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
 def connect(argument):
+    """``argument`` is "gpu", or "" for JAX's default device."""
     try:
-        import jax  # noqa: F401
+        import jax
     except ImportError as error:
         raise Unavailable("JAX is not installed") from error
+    if argument and jax.default_backend() != argument:
+        raise Unavailable("JAX has no GPU here")
     return JaxScan
 
 
@@ -70,6 +73,7 @@ class JaxScan(Entrant):
 
         super().__init__(task)
         jax.config.update("jax_enable_x64", task.dtype == "float64")
+        jax.config.update("jax_default_matmul_precision", "highest")  # no TF32 on a GPU
         self.run = make_run(task)
 
     def begin(self):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 
 from contest.entrants import Entrant, Unavailable
 from portadnn.backends import BackendUnavailableError, get_backend
@@ -32,8 +33,16 @@ class Ours(Entrant):
         epochs = task.steps // batches.steps_per_epoch
         self.plan = Plan(task.rate, epochs, batches, Recipe(rule))
         self.form = choose_form(first_layer, task.network, self.plan)
-        self.note = "sample space" if self.form == "sample" else ""
+        self.logged = _logged() if backend.startswith("torch:") else []
         self.X, self.Y = task.rows.T, task.targets().T
+
+    @property
+    def note(self):
+        """Sample space, and whether PyTorch's step runs as a CUDA graph."""
+        notes = ["sample space"] * (self.form == "sample")
+        if self.backend.name.startswith("torch:") and self.done:
+            notes += self.logged[-1:] or ["CUDA graph"]
+        return ", ".join(notes)
 
     def settings(self):
         plan, network = self.plan, self.task.network
@@ -71,3 +80,15 @@ class Ours(Entrant):
                 backend.synchronize(backend.xp.matmul(A, B))
 
         return multiply
+
+
+def _logged():
+    """The package's messages about CUDA graphs from now on: it says why a step is none."""
+    messages = []
+    handler = logging.Handler(logging.INFO)
+    handler.addFilter(lambda record: "CUDA graph" in record.getMessage())
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logger = logging.getLogger("portadnn")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    return messages

@@ -7,34 +7,34 @@ On a GPU as they come, or with the whole step as a CUDA graph
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import shutil
 
-import numpy as np
-
 from contest.entrants import Entrant, Unavailable
-
-ON_GPU = ("cuda", "graph")
 
 
 def connect(argument):
+    """``argument`` is the form, and after a comma the device if it is not the CPU."""
+    form, _, device = argument.partition(",")
     try:
         import torch
     except ImportError as error:
         raise Unavailable("PyTorch is not installed") from error
-    if argument == "compile" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+    if form == "compile" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
         raise Unavailable("there is no C++ compiler, which torch.compile needs")
-    if argument in ON_GPU and not torch.cuda.is_available():
+    if device and form == "compile" and not importlib.util.find_spec("triton"):
+        raise Unavailable("there is no Triton, which torch.compile needs on a GPU")
+    if device and not torch.cuda.is_available():
         raise Unavailable("PyTorch has no CUDA device here")
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    return functools.partial(PyTorch, form=argument)
+    return functools.partial(PyTorch, form=form, device=device or "cpu")
 
 
 class PyTorch(Entrant):
-    def __init__(self, task, form):
+    def __init__(self, task, form, device):
         super().__init__(task)
-        self.form = form
-        self.device = "cuda" if form in ON_GPU else "cpu"
+        self.form, self.device = form, device
 
     def begin(self):
         import torch
@@ -125,9 +125,14 @@ class PyTorch(Entrant):
             found[f"b{l}"] = linear.bias.detach().cpu().numpy()[:, None]
         return found
 
-    @staticmethod
-    def product(A, B):
+    def product(self, A, B):
         import torch
 
-        A, B = torch.from_numpy(A), torch.from_numpy(B)
-        return lambda: np.asarray(torch.matmul(A, B))
+        A, B = (torch.from_numpy(x).to(self.device) for x in (A, B))
+
+        def multiply():
+            torch.matmul(A, B)
+            if self.device == "cuda":
+                torch.cuda.synchronize()
+
+        return multiply
