@@ -1,0 +1,1 @@
+"""The parts of scripts/gpu_check: runner, report, and one file for each group of stages."""

@@ -1,0 +1,61 @@
+"""The stages in the order in which they run: the answers that cost least come first."""
+
+from gpu.runner import Stage
+
+# the float64 shadow of parity is NumPy's, whose threads hinder each other on a busy machine
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+# together at most 540 s, so that the whole check fits into ten minutes
+STAGES = (
+    Stage(
+        "environment",
+        "libraries, precision modes, driver and card",
+        "gpu.stages.environment:environment",
+        30,
+    ),
+    Stage(
+        "exactness",
+        "exact float64 products of integers, the ground of reproducible arithmetic",
+        "gpu.stages.environment:exactness",
+        15,
+    ),
+    Stage(
+        "fingerprints",
+        "reproducible training ends with the bits that the checkout ships",
+        "gpu.stages.bits:fingerprints",
+        50,
+    ),
+    Stage(
+        "parity",
+        "every operation of a few steps within its bound, beside NumPy",
+        "gpu.stages.parity:parity",
+        60,
+        ONE_THREAD,
+    ),
+    Stage(
+        "tf32",
+        "with CUPY_TF32=1 parity names TF32, and accepts it if it is declared",
+        "gpu.stages.parity:tf32",
+        25,
+        ONE_THREAD | {"CUPY_TF32": "1"},
+    ),
+    Stage("suite", "the tests on this backend, in parallel", "gpu.stages.suite:suite", 170),
+    Stage(
+        "sample",
+        "a step with the first layer in sample space, and without",
+        "gpu.stages.timing:sample",
+        20,
+    ),
+    Stage(
+        "crossing",
+        "the width from which a step is faster than on NumPy",
+        "gpu.stages.timing:crossing",
+        35,
+    ),
+    Stage(
+        "contest",
+        "time of a step and memory of the card, beside PyTorch and JAX",
+        "gpu.stages.contest:contest",
+        135,
+    ),
+)
