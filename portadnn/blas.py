@@ -17,8 +17,6 @@ from collections.abc import Mapping, MutableMapping
 
 VARIABLE = "OPENBLAS_CORETYPE"
 AVX512_KERNEL = "SkylakeX"
-# those of OpenBLAS that use AVX-512; without bfloat16 their products are SkylakeX's
-AVX512_KERNELS = frozenset({"SkylakeX", "Cooperlake", "SapphireRapids"})
 
 # What a compiler uses of itself under -march=skylake-avx512, with which OpenBLAS builds that
 # kernel, in Linux's names. One that is missing means SIGILL, so AVX-512 alone is not enough.
@@ -27,7 +25,7 @@ NEEDED_FLAGS = frozenset(
     | {"bmi1", "bmi2", "fma", "abm", "adx"}
     | {"avx512f", "avx512dq", "avx512cd", "avx512bw", "avx512vl"}
 )
-# Intel's get the AVX-512 kernels, and those for AMX, of themselves
+# on Intel's processors OpenBLAS takes its kernels for AVX-512 and AMX by itself
 VENDORS = frozenset({"AuthenticAMD", "HygonGenuine"})
 
 
@@ -42,7 +40,7 @@ def kernel_for(cpuinfo: str) -> str | None:
     Returns
     -------
     str or None
-        "SkylakeX" where every processor is AMD's (or Hygon's) and has all that the kernel needs.
+        "SkylakeX" if every processor is AMD's (or Hygon's) and has all that the kernel needs.
 
     Examples
     --------
@@ -64,7 +62,7 @@ def kernel_for(cpuinfo: str) -> str | None:
 
 
 def this_processor(path: str = "/proc/cpuinfo") -> str:
-    """The text for ``kernel_for``; empty where this is not a 64-bit program on x86-64 Linux."""
+    """The text for ``kernel_for``; empty if this is not a 64-bit program on x86-64 Linux."""
     if sys.platform != "linux" or sys.maxsize < 2**32 or os.uname().machine != "x86_64":
         return ""
     try:
@@ -80,10 +78,10 @@ def set_kernel(
     cpuinfo: str | None = None,
     loaded: Mapping[str, object] | None = None,
 ) -> str | None:
-    """Set ``OPENBLAS_CORETYPE`` where that helps; for a program, before it imports NumPy.
+    """Set ``OPENBLAS_CORETYPE`` if that helps; for a program, before it imports NumPy.
 
-    Nothing happens where the user has set the variable, even to nothing, and where NumPy is loaded,
-    for then it is too late. A BLAS that does not know the variable is not affected: MKL,
+    Nothing happens if the user has set the variable, even to nothing, or if NumPy is loaded, for
+    then it is too late. A BLAS that does not know the variable is not affected: MKL,
     Accelerate, an OpenBLAS for one kind of processor.
 
     Parameters

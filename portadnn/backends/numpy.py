@@ -67,6 +67,14 @@ def describe_blas() -> str:
     )
 
 
+def running_kernel() -> str | None:
+    """The kernel of NumPy's OpenBLAS in this process, or None if its BLAS is another."""
+    pool = blas_pool()
+    if pool is None or pool["internal_api"] != "openblas":
+        return None
+    return pool.get("architecture")
+
+
 def blas_pool() -> dict[str, Any] | None:
     """What threadpoolctl knows of NumPy's BLAS, or None."""
     from threadpoolctl import threadpool_info

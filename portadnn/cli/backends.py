@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from portadnn.blas import VARIABLE
+from portadnn.blas import VARIABLE, kernel_for, this_processor
 from portadnn.cli.options import JsonOption
-
-if TYPE_CHECKING:
-    from portadnn.backends.kernels import KernelAdvice
 
 
 def backends(*, as_json: JsonOption = False) -> None:
     """Show every backend: usable here, with version and devices, or why not and what to do.
 
-    And which BLAS kernel NumPy runs on, whether another would be faster here, and how to get it.
+    Also which BLAS kernel NumPy runs on, and which one this program chooses for this processor.
     """
     from dataclasses import asdict
 
@@ -22,14 +17,14 @@ def backends(*, as_json: JsonOption = False) -> None:
     from rich.table import Table
 
     from portadnn.backends import list_backends
-    from portadnn.backends.kernels import kernel_advice
+    from portadnn.backends.numpy import running_kernel
     from portadnn.cli.output import print_json, table_text
 
-    advice = kernel_advice()  # timed before other libraries start threads
     statuses = list_backends()
+    running, chosen = running_kernel(), kernel_for(this_processor())
     if as_json:
         listed = [asdict(status) for status in statuses]
-        print_json({"backends": listed, "blas_kernel": asdict(advice)})
+        print_json({"backends": listed, "blas_kernel": {"running": running, "chosen": chosen}})
         return
     table = Table(box=box.SIMPLE)
     for heading in ("backend", "version", "devices", "details"):
@@ -41,11 +36,12 @@ def backends(*, as_json: JsonOption = False) -> None:
         else:
             table.add_row(status.name, "not usable", "", f"{status.cause}. {status.fix}")
     print(table_text(table))
-    print(_kernel_text(advice))
-
-
-def _kernel_text(advice: KernelAdvice) -> str:
-    kernel = f"BLAS kernel of NumPy: {advice.running or 'unknown'}"
-    if advice.default not in (None, advice.running):
-        kernel += f" ({advice.default} where {VARIABLE} is not set)"
-    return f"{kernel}; {advice.text}"
+    if running is None:
+        print("BLAS kernel of NumPy: unknown, because its BLAS is not OpenBLAS")
+    elif chosen is None:
+        print(f"BLAS kernel of NumPy: {running}; this program leaves the choice to OpenBLAS")
+    else:
+        print(
+            f"BLAS kernel of NumPy: {running}; to run your own programs on {chosen}: "
+            f"export {VARIABLE}={chosen}"
+        )

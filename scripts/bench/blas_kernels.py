@@ -9,11 +9,21 @@ first kernel named; "stock" is what NumPy takes where OPENBLAS_CORETYPE is not s
 """
 
 import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from portadnn.backends import environment, get_backend
-from portadnn.backends.kernels import compare, mean_ratio
-from portadnn.blas import AVX512_KERNEL, NEEDED_FLAGS, kernel_for, this_processor
+from portadnn.backends.numpy import running_kernel
+from portadnn.blas import AVX512_KERNEL, NEEDED_FLAGS, VARIABLE, kernel_for, this_processor
 
+Product = tuple[int, int, int, str]  # (m, k) times (k, n) in a dtype
 SHAPES = (
     (2048, 2048, 2048),
     (1024, 1024, 1024),
@@ -28,13 +38,145 @@ SHAPES = (
 )
 
 
+@dataclass(frozen=True)
+class Rates:
+    """How fast NumPy multiplied under one kernel.
+
+    Attributes
+    ----------
+    kernel : str
+        The kernel that ran, in OpenBLAS's own name.
+    gflops : tuple of float
+        10^9 operations a second, one for each product.
+    """
+
+    kernel: str
+    gflops: tuple[float, ...]
+
+
+def time_products(
+    products: Sequence[Product], seconds: float, clock: Callable[[], float] = time.perf_counter
+) -> tuple[float, ...]:
+    """The best rate of each product in this process, in 10^9 operations a second.
+
+    Parameters
+    ----------
+    products : sequence of (m, k, n, dtype)
+    seconds : float
+        For each product; it runs three times at least.
+    clock : callable, optional
+        ``time.process_time`` leaves out what other processes take, and is right for one thread.
+    """
+    rng = np.random.default_rng(0)
+    rates = []
+    for m, k, n, dtype in products:
+        A = rng.standard_normal((m, k)).astype(dtype)
+        B = rng.standard_normal((k, n)).astype(dtype)
+        out = np.matmul(A, B)
+        best, runs, until = float("inf"), 0, clock() + seconds
+        while runs < 3 or clock() < until:
+            started = clock()
+            np.matmul(A, B, out=out)
+            best = min(best, clock() - started)
+            runs += 1
+        rates.append(2e-9 * m * k * n / best)
+    return tuple(rates)
+
+
+def measure(
+    kernel: str | None,
+    products: Sequence[Product],
+    *,
+    seconds: float = 0.05,
+    threads: int | None = None,
+) -> Rates | None:
+    """Time products under a kernel in a process of its own.
+
+    Parameters
+    ----------
+    kernel : str, optional
+        For ``OPENBLAS_CORETYPE``; None leaves the choice to OpenBLAS.
+    products, seconds
+        See ``time_products``.
+    threads : int, optional
+        For ``OPENBLAS_NUM_THREADS``. With 1 the processor's time counts, else the wall's.
+
+    Returns
+    -------
+    Rates or None
+        None if the process failed, or NumPy's BLAS is not OpenBLAS.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    if kernel is not None:
+        environment[VARIABLE] = kernel
+    if threads is not None:
+        environment["OPENBLAS_NUM_THREADS"] = str(threads)
+    work = json.dumps([list(products), seconds, threads])
+    command = [sys.executable, __file__, "--child", work]
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=600, check=True
+        )
+        ran, gflops = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return None if ran is None else Rates(ran, tuple(gflops))
+
+
+def compare(
+    kernels: Sequence[str | None],
+    products: Sequence[Product],
+    *,
+    rounds: int = 3,
+    seconds: float = 0.05,
+    threads: int | None = 1,
+) -> list[Rates | None]:
+    """Time products under several kernels, in turns, so that other work on the machine hits all.
+
+    Parameters
+    ----------
+    kernels, products, seconds, threads
+        See ``measure``. On one thread a busy neighbour disturbs least.
+    rounds : int
+        Processes for each kernel; the best rate of all counts.
+
+    Returns
+    -------
+    list of Rates or None
+        One for each kernel.
+    """
+    best: list[Rates | None] = [None] * len(kernels)
+    for _ in range(rounds):
+        for i, kernel in enumerate(kernels):
+            rates, before = measure(kernel, products, seconds=seconds, threads=threads), best[i]
+            if rates is not None and before is not None:
+                pairs = zip(rates.gflops, before.gflops, strict=True)
+                rates = Rates(rates.kernel, tuple(max(pair) for pair in pairs))
+            best[i] = rates or before
+    return best
+
+
+def mean_ratio(first: Rates, second: Rates) -> float:
+    """How much faster the first is: the geometric mean over the products."""
+    product = 1.0
+    for a, b in zip(first.gflops, second.gflops, strict=True):
+        product *= a / b
+    return product ** (1 / len(first.gflops))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kernels", default=None, help="default: stock, Haswell and SkylakeX")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.1, help="for a product in a round")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.child:
+        products, seconds, threads = json.loads(arguments.child)
+        clock = time.process_time if threads == 1 else time.perf_counter
+        print(json.dumps([running_kernel(), time_products(products, seconds, clock)]))
+        return
     cpuinfo = this_processor()
     able = all(
         set(line.split()) >= NEEDED_FLAGS

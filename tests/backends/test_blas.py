@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portadnn.backends import get_backend, kernels
-from portadnn.backends.kernels import Rates, kernel_advice, measure, running_kernel
+from portadnn.backends import get_backend
+from portadnn.backends.numpy import running_kernel
 from portadnn.blas import (
     AVX512_KERNEL,
     NEEDED_FLAGS,
@@ -130,7 +130,7 @@ def test_nothing_is_set_for_others_or_too_late():
 def test_the_library_never_touches_the_environment():
     program = (
         "import os; before = dict(os.environ)\n"
-        "import portadnn as dnn, portadnn.backends.kernels\n"
+        "import portadnn as dnn\n"
         "train, _ = dnn.load_digits()\n"
         "dnn.train(train, layers=[4], epochs=1, backend='numpy')\n"
         "assert dict(os.environ) == before"
@@ -143,72 +143,10 @@ def require_openblas():
         pytest.skip("NumPy's BLAS is not OpenBLAS here")
 
 
-def test_products_are_timed_under_the_kernel_that_was_named():
-    require_openblas()
-    products = [(8, 16, 4, "float32"), (8, 16, 4, "float64")]
-    rates = measure("Nehalem", products, seconds=0.001, threads=1)
-    if rates is None or rates.kernel != "Nehalem":
-        pytest.skip(f"this OpenBLAS has no Nehalem kernel: {rates}")
-    assert len(rates.gflops) == 2
-    assert min(rates.gflops) > 0
-
-
-def test_a_process_that_fails_measures_nothing(monkeypatch):
-    monkeypatch.setattr(sys, "executable", "/no/python")
-    assert measure("Haswell") is None
-
-
-def advice(monkeypatch, *, running, default, ratio=2.0, text=ZEN_5):
-    """What is said on a made-up machine."""
-
-    def compare(names):
-        return [Rates(names[0], (2 * ratio, 8 * ratio)), Rates(names[1], (2.0, 8.0))]
-
-    monkeypatch.setattr(kernels, "running_kernel", lambda: running)
-    monkeypatch.setattr(kernels, "this_processor", lambda: text)
-    monkeypatch.setattr(kernels, "measure", lambda *_: Rates(default, ()))
-    monkeypatch.setattr(kernels, "compare", compare)
-    return kernel_advice()
-
-
-def test_advice_where_a_slower_kernel_runs(monkeypatch):
-    found = advice(monkeypatch, running="Haswell", default="Haswell")
-    assert found.faster == "SkylakeX"
-    assert found.ratio == pytest.approx(2)
-    assert found.line == "export OPENBLAS_CORETYPE=SkylakeX"
-    assert "with SkylakeX products ran at 2.00 times the rate of Haswell here" in found.text
-
-
-def test_advice_where_the_program_has_set_it(monkeypatch):
-    found = advice(monkeypatch, running="SkylakeX", default="Zen")
-    assert found.faster == "SkylakeX"
-    assert "for your own programs" in found.text
-
-
-@pytest.mark.parametrize("kernel", ["SkylakeX", "Cooperlake"])
-def test_no_advice_where_numpy_takes_it_by_itself(kernel, monkeypatch):
-    found = advice(monkeypatch, running=kernel, default=kernel)
-    assert (found.faster, found.line) == (None, "")
-    assert "nothing to set" in found.text
-
-
-def test_no_advice_where_it_is_not_faster(monkeypatch):
-    found = advice(monkeypatch, running="Haswell", default="Haswell", ratio=1.01)
-    assert (found.faster, found.line) == (None, "")
-    assert "not worth a change" in found.text
-
-
-def test_no_advice_for_other_processors_and_other_blas(monkeypatch):
-    found = advice(monkeypatch, running="Haswell", default="Haswell", text=ZEN_3)
-    assert (found.running, found.faster, found.line) == ("Haswell", None, "")
-    found = advice(monkeypatch, running=None, default=None)
-    assert found.text == "NumPy's BLAS is not OpenBLAS"
-
-
 CERTIFIED_RUN = """
 import numpy as np
 from portadnn.backends import get_backend
-from portadnn.backends.kernels import running_kernel
+from portadnn.backends.numpy import running_kernel
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
 from portadnn.parity.compare import compare

@@ -4,11 +4,10 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict
 
 import pytest
 
-from portadnn.backends.kernels import KernelAdvice, measure, running_kernel
+from portadnn.backends.numpy import running_kernel
 from portadnn.blas import NEEDED_FLAGS, VARIABLE, kernel_for, this_processor
 from portadnn.cli.main import main
 
@@ -62,28 +61,45 @@ def test_a_run_has_the_kernel_on_record(tmp_path):
     train = ["-m", "portadnn", "train", "--epochs", "1", "--layers", "4", "--backend", "numpy"]
     python(*train, "--quiet", "--out", tmp_path / "run")
     details = json.loads((tmp_path / "run" / "history.json").read_text())["environment"]["details"]
-    expected = measure(kernel_for(this_processor()), ())  # what NumPy alone runs, so told
-    assert f"{expected.kernel} kernel" in details
+    program = "from portadnn.backends.numpy import running_kernel; print(running_kernel())"
+    expected = python("-c", program, kernel=kernel_for(this_processor())).strip()
+    assert f"{expected} kernel" in details
 
 
 @pytest.mark.parametrize(
-    ("advice", "text"),
+    ("running", "cpuinfo", "chosen", "text"),
     [
         (
-            KernelAdvice("SkylakeX", "Zen", "SkylakeX", 1.8, "", "TEXT"),
-            "BLAS kernel of NumPy: SkylakeX (Zen where OPENBLAS_CORETYPE is not set); TEXT",
+            "Haswell",
+            ABLE,
+            "SkylakeX",
+            (
+                "BLAS kernel of NumPy: Haswell; to run your own programs on SkylakeX: "
+                "export OPENBLAS_CORETYPE=SkylakeX"
+            ),
         ),
         (
-            KernelAdvice("Haswell", "Haswell", None, None, "", "TEXT"),
-            "BLAS kernel of NumPy: Haswell; TEXT",
+            "Haswell",
+            "",
+            None,
+            "BLAS kernel of NumPy: Haswell; this program leaves the choice to OpenBLAS",
         ),
-        (KernelAdvice(None, None, None, None, "", "TEXT"), "BLAS kernel of NumPy: unknown; TEXT"),
+        (
+            None,
+            ABLE,
+            "SkylakeX",
+            "BLAS kernel of NumPy: unknown, because its BLAS is not OpenBLAS",
+        ),
     ],
 )
-def test_backends_says_what_runs_and_what_would_be_faster(advice, text, monkeypatch, capsys):
+def test_backends_says_what_runs_and_what_is_chosen(
+    running, cpuinfo, chosen, text, monkeypatch, capsys
+):
     monkeypatch.setattr("portadnn.backends.list_backends", list)
-    monkeypatch.setattr("portadnn.backends.kernels.kernel_advice", lambda: advice)
+    monkeypatch.setattr("portadnn.backends.numpy.running_kernel", lambda: running)
+    monkeypatch.setattr("portadnn.cli.backends.this_processor", lambda: cpuinfo)
     assert main(["backends"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == text
     assert main(["backends", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["blas_kernel"] == asdict(advice)
+    found = json.loads(capsys.readouterr().out)["blas_kernel"]
+    assert found == {"running": running, "chosen": chosen}

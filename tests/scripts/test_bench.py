@@ -86,3 +86,29 @@ def test_a_cpu_has_no_memory_of_a_card(contest):
     assert result.error == ""
     assert result.card is None
     assert len(result.step) == 2
+
+
+@pytest.fixture
+def blas_kernels(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+    import blas_kernels
+
+    yield blas_kernels
+    del sys.modules["blas_kernels"]
+
+
+def test_products_are_timed_under_the_kernel_that_was_named(blas_kernels):
+    if blas_kernels.running_kernel() is None:
+        pytest.skip("NumPy's BLAS is not OpenBLAS here")
+    products = [(8, 16, 4, "float32"), (8, 16, 4, "float64")]
+    rates = blas_kernels.measure("Nehalem", products, seconds=0.001, threads=1)
+    assert rates is not None
+    if rates.kernel != "Nehalem":
+        pytest.skip(f"this OpenBLAS has no Nehalem kernel: {rates}")
+    assert len(rates.gflops) == 2
+    assert min(rates.gflops) > 0
+
+
+def test_a_process_that_fails_measures_nothing(blas_kernels, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/no/python")
+    assert blas_kernels.measure("Haswell", []) is None
