@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from portadnn import plots
-from portadnn.constructions import unit_counts
 from portadnn.diagnostics import UnitCensus, layer_signals
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.training.state import EpochRecord
@@ -178,41 +177,6 @@ def test_first_layer_weights_of_colour_images():
 )  # fmt: skip
 def test_what_is_an_image(shape, answer):
     assert plots.is_image(shape) is answer
-
-
-def test_units_of_parity():
-    figure = plots.parity_units(unit_counts(30))
-    (axes,) = figure.axes
-    shallow, tree, bit_sum = axes.lines
-    assert drawn(shallow) == (list(range(1, 31)), [2**i for i in range(30)])
-    assert drawn(tree)[1][15] == 30
-    assert drawn(bit_sum)[1] == list(range(1, 31))
-    assert axes.get_yscale() == "symlog"
-    saved(figure)
-
-
-def test_a_function_and_its_errors():
-    x = np.linspace(-1, 1, 5)
-    figure = plots.function_and_error(x, x * x, {"two units": abs(x)}, name="x²", bound=0.25)
-    above, below = figure.axes
-    exact, two = above.lines
-    assert drawn(exact)[1] == [1.0, 0.25, 0.0, 0.25, 1.0]
-    assert drawn(two)[1] == [1.0, 0.5, 0.0, 0.5, 1.0]
-    error, *bounds = below.lines
-    assert drawn(error)[1] == [0.0, 0.25, 0.0, 0.25, 0.0]
-    assert [line.get_ydata()[0] for line in bounds] == [-0.25, 0.25]
-    assert [text.get_text() for text in above.get_legend().texts] == ["x²", "two units"]
-    saved(figure)
-
-
-def test_errors_against_units():
-    figure = plots.error_against_units([1, 2, 4], [0.2, 0.05, 0.01], [0.25, 0.0625, 0.015625])
-    (axes,) = figure.axes
-    bounds, errors = axes.lines
-    assert drawn(bounds) == ([1, 2, 4], [0.25, 0.0625, 0.015625])
-    assert drawn(errors) == ([1, 2, 4], [0.2, 0.05, 0.01])
-    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-    saved(figure)
 
 
 def test_signals_of_several_initialisers():

@@ -3,7 +3,6 @@
 matplotlib is imported when a figure is drawn, and not before.
 """
 
-from portadnn.plots.constructions import error_against_units, function_and_error, parity_units
 from portadnn.plots.curves import show_costs, training_curves
 from portadnn.plots.images import first_layer_weights, is_image, mistakes
 from portadnn.plots.matrix import confusion_matrix
@@ -12,13 +11,10 @@ from portadnn.plots.signals import layer_signals, unit_lives
 
 __all__ = [
     "confusion_matrix",
-    "error_against_units",
     "first_layer_weights",
-    "function_and_error",
     "is_image",
     "layer_signals",
     "mistakes",
-    "parity_units",
     "ratio_map",
     "show_costs",
     "to_svg",
