@@ -1,6 +1,5 @@
 """What goes wrong in deep networks, measured: dying units, vanishing signals, wrong gradients."""
 
-from portadnn.diagnostics.cliffs import Cliff, numerical_cliffs
 from portadnn.diagnostics.gradients import (
     EntryCheck,
     GradientCheck,
@@ -13,7 +12,6 @@ from portadnn.diagnostics.theory import activation_moments, normal_score
 from portadnn.diagnostics.units import LayerUnits, unit_activity
 
 __all__ = [
-    "Cliff",
     "EntryCheck",
     "GradientCheck",
     "LayerSignal",
@@ -26,6 +24,5 @@ __all__ = [
     "check_gradients",
     "layer_signals",
     "normal_score",
-    "numerical_cliffs",
     "unit_activity",
 ]

@@ -1,4 +1,7 @@
+#!/usr/bin/env python3
 """Numerical cliffs: from where on the textbook's formulas fail, and what ours give there.
+
+    scripts/experiments/numerical_cliffs.py [--backend numpy] [--dtype float64]
 
 The largest float64 is about e^709.78, and 1 + x is 1 for x up to 2^-53, about e^-36.7. So
 ``exp(710)`` overflows, ``1 - sigmoid(37)`` is 0, and a cost that takes the logarithm of it is
@@ -10,8 +13,7 @@ Goldberg, What every computer scientist should know about floating-point arithme
 Blanchard, Higham and Higham, Accurately computing the log-sum-exp and softmax functions (2021).
 """
 
-from __future__ import annotations
-
+import argparse
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -59,14 +61,6 @@ def numerical_cliffs(backend: str | Backend = "numpy", *, dtype: str | None = No
     Returns
     -------
     list of Cliff
-
-    Examples
-    --------
-    >>> for cliff in numerical_cliffs()[:3]:
-    ...     print(f"{cliff.formula:22} {cliff.at:.3f}: {cliff.naive:.2g}, ours {cliff.ours:.2g}")
-    1 / (1 + exp(z))       709.783: 0, ours 5.6e-309
-    exp(z) / (1 + exp(z))  709.783: nan, ours 1
-    1 - sigmoid(z)         36.737: 0, ours 1.1e-16
     """
     if dtype is None and not isinstance(backend, Backend):
         dtype = "float64"
@@ -190,3 +184,20 @@ _FORMULAS = (
         _not_finite,
     ),
 )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backend", default="numpy")
+    parser.add_argument("--dtype", default="float64", choices=("float32", "float64"))
+    arguments = parser.parse_args()
+    print("| quantity | formula | fails from z = | formula | ours |")
+    print("|---|---|---|---|---|")
+    for row in numerical_cliffs(arguments.backend, dtype=arguments.dtype):
+        ours = f"{row.ours:.3f}" if row.ours > 1 else f"{row.ours:.2g}"
+        print(f"| {row.quantity} | {row.formula} | {row.at:.3f} | {row.naive:.2g} | {ours} |")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,13 +1,22 @@
 """Where formulas fail and what ours give there, against 50 digits of mpmath."""
 
+import importlib.util
 import math
+from pathlib import Path
 
 import mpmath
 import numpy as np
 import pytest
 
 from portadnn.backends import get_backend
-from portadnn.diagnostics import numerical_cliffs
+
+ROOT = Path(__file__).parent.parent.parent
+_spec = importlib.util.spec_from_file_location(
+    "numerical_cliffs", ROOT / "scripts" / "experiments" / "numerical_cliffs.py"
+)
+script = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(script)
+numerical_cliffs = script.numerical_cliffs
 
 EXACT = {
     "sigmoid(-z)": lambda z: 1 / (1 + mpmath.exp(z)),
@@ -78,3 +87,9 @@ def test_float32_on_request():
     given = numerical_cliffs(get_backend("numpy", dtype="float32"))
     assert [cliff.at for cliff in single] == [cliff.at for cliff in given]
     assert single[0].at < 89 < numerical_cliffs("numpy")[0].at
+
+
+def test_the_table_in_the_docs(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["numerical_cliffs"])
+    assert script.main() == 0
+    assert capsys.readouterr().out in (ROOT / "docs" / "diagnostics.md").read_text()
