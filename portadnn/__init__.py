@@ -55,57 +55,10 @@ _HOMES = {
     "errors": ["InputError"],
     "estimator": ["PortaDNNClassifier", "PortaDNNRegressor"],  # need scikit-learn
 }
-# `from portadnn import *` works without scikit-learn, so it leaves the estimators out
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = [
-    "LBFGS",
-    "Adam",
-    "AdamW",
-    "Backend",
-    "BackendUnavailableError",
-    "BestModel",
-    "CSVLog",
-    "Dataset",
-    "DivergenceError",
-    "EarlyStopping",
-    "GradientDescent",
-    "History",
-    "Initializer",
-    "InputError",
-    "L_layer_model",
-    "L_model_backward",
-    "L_model_forward",
-    "Model",
-    "Momentum",
-    "Nesterov",
-    "Network",
-    "ProgressBar",
-    "RMSProp",
-    "TensorBoard",
-    "TrainingInterrupted",
-    "UnitLives",
-    "check_gradients",
-    "compute_cost",
-    "evaluate",
-    "fingerprint",
-    "get_backend",
-    "initialize_parameters_deep",
-    "linear_activation_backward",
-    "linear_activation_forward",
-    "linear_backward",
-    "linear_forward",
-    "list_backends",
-    "load_dataset",
-    "load_digits",
-    "load_images",
-    "load_model",
-    "predict",
-    "reproducible",
-    "save_model",
-    "train",
-    "update_parameters",
-]
+# without scikit-learn `from portadnn import *` still works, so it leaves the estimators out
+__all__ = [name for name, home in _HOME_OF.items() if home != "estimator"]
 
 
 def __getattr__(name: str) -> Any:
