@@ -8,7 +8,7 @@ from portadnn.diagnostics.gradients import (
 )
 from portadnn.diagnostics.lives import UnitCensus, UnitEvent, UnitLives
 from portadnn.diagnostics.signal import LayerSignal, layer_signals
-from portadnn.diagnostics.theory import activation_moments, normal_score
+from portadnn.diagnostics.theory import activation_moments
 from portadnn.diagnostics.units import LayerUnits, unit_activity
 
 __all__ = [
@@ -23,6 +23,5 @@ __all__ = [
     "activation_moments",
     "check_gradients",
     "layer_signals",
-    "normal_score",
     "unit_activity",
 ]

@@ -62,25 +62,3 @@ def activation_moments(activation: str, variance: float) -> tuple[float, float]:
 def round_off(x: float) -> float:
     """``x`` to 12 digits, which is what the rule is good for."""
     return float(f"{x:.12g}")
-
-
-def normal_score(statistic, n):
-    """Chi-square of n degrees of freedom as a standard normal score, by cube roots.
-
-    Parameters
-    ----------
-    statistic : float or array
-    n : int
-        For 32 and more the score is within 0.02 of the exact one between -3 and 3.
-
-    Examples
-    --------
-    >>> round(float(normal_score(560.0, 512)), 2)  # 512 + 1.5 sqrt(1024) = 560
-    1.48
-
-    References
-    ----------
-    Wilson and Hilferty, The distribution of chi-square (1931).
-    """
-    shrink = 2.0 / (9.0 * n)
-    return (np.cbrt(np.asarray(statistic) / n) - (1.0 - shrink)) / math.sqrt(shrink)
