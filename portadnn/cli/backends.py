@@ -13,12 +13,9 @@ def backends(*, as_json: JsonOption = False) -> None:
     """
     from dataclasses import asdict
 
-    from rich import box
-    from rich.table import Table
-
     from portadnn.backends import list_backends
     from portadnn.backends.numpy import running_kernel
-    from portadnn.cli.output import print_json, table_text
+    from portadnn.cli.output import new_table, print_json, table_text
 
     statuses = list_backends()
     running, chosen = running_kernel(), kernel_for(this_processor())
@@ -26,9 +23,7 @@ def backends(*, as_json: JsonOption = False) -> None:
         listed = [asdict(status) for status in statuses]
         print_json({"backends": listed, "blas_kernel": {"running": running, "chosen": chosen}})
         return
-    table = Table(box=box.SIMPLE)
-    for heading in ("backend", "version", "devices", "details"):
-        table.add_column(heading, overflow="fold")
+    table = new_table(("backend", "version", "devices", "details"))
     for status in statuses:
         if status.report:
             report = status.report

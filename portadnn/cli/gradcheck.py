@@ -96,16 +96,13 @@ def _verdict(found: GradientCheck) -> str:
 
 
 def _table(found: GradientCheck) -> Any:
-    from rich import box
-    from rich.table import Table
+    from portadnn.cli.output import new_table
 
-    table = Table(box=box.SIMPLE)
-    table.add_column("parameter")
-    for heading in (
+    numbers = (
         "shape", "compared", "on kinks", "too small", "wrong", "worst entry", "gradient",
         "difference", "error / allowed",
-    ):  # fmt: skip
-        table.add_column(heading, justify="right")
+    )  # fmt: skip
+    table = new_table(("parameter",), numbers)
     for tensor in found.tensors:
         counts = (tensor.checked, tensor.kinked, tensor.blind, tensor.faults)
         table.add_row(tensor.name, str(tensor.shape), *map(str, counts), *_worst(tensor))

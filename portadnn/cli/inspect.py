@@ -209,15 +209,13 @@ def _check_widths(network: Network, data: Dataset) -> None:
 
 
 def _table(signals: Sequence[LayerSignal], units: Sequence[LayerUnits]) -> Any:
-    from rich import box
-    from rich.table import Table
+    from portadnn.cli.output import new_table
 
-    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
-    for heading in (
+    headings = (
         "layer", "units", "Var(Z)", "E[Z²]", "theory", "ratio", "Var(A)", "E[A²]", "theory",
         "zeros", "dead", "cut off", "E[dZ²]", "theory", "|dW|", "inf", "satur.",
-    ):  # fmt: skip
-        table.add_column(heading, justify="right", overflow="fold")
+    )  # fmt: skip
+    table = new_table((), headings, padding=(0, 1, 0, 0))
     for row, unit in zip(_rows(signals, units), [*units, None], strict=True):
         dead = ("", "") if unit is None else (str(row["dead"]), str(row["cut_off"]))
         numbers = (

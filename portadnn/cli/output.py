@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,6 +45,19 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def new_table(words: Sequence[str] = (), numbers: Sequence[str] = (), **options: Any) -> Table:
+    """A table without rows: columns of words, then columns of numbers, which end at the right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, **options)
+    for heading in words:
+        table.add_column(heading, overflow="fold")
+    for heading in numbers:
+        table.add_column(heading, overflow="fold", justify="right")
+    return table
+
+
 def table_text(table: Table) -> str:
     """A table as text, as wide as the terminal."""
     from rich.console import Console
@@ -54,20 +68,12 @@ def table_text(table: Table) -> str:
 
 
 def _width() -> int:
-    return shutil.get_terminal_size(
-        (150, 24)
-    ).columns  # where there is no terminal, lines may be long
+    return shutil.get_terminal_size((150, 24)).columns  # without a terminal, lines may be long
 
 
 def network_table(network: Network) -> Table:
     """A row per layer: shapes, activation and the number of its parameters."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE, caption_justify="left")
-    for heading in ("layer", "W", "b", "activation"):
-        table.add_column(heading)
-    table.add_column("parameters", justify="right")
+    table = new_table(("layer", "W", "b", "activation"), ("parameters",))
     total = 0
     for l, activation in enumerate((*network.activations, network.head), start=1):
         W, b = network.shapes[f"W{l}"], network.shapes[f"b{l}"]

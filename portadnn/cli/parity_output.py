@@ -64,17 +64,13 @@ def show(result: Comparison, html: Path | None, as_json: bool) -> int:
 
 
 def _certificate_table(result: Comparison) -> Any:
-    from rich import box
-    from rich.table import Table
+    from portadnn.cli.output import new_table
 
-    table = Table(box=box.SIMPLE)
-    for heading in ("backend", "verdict"):
-        table.add_column(heading, overflow="fold")
     noise = (
         {"repeat": "repeat", "threads": "threads", "batch split": "split"} if result.noise else {}
     )
-    for heading in ("steps", "operations", "largest ratio", "bits", *noise.values()):
-        table.add_column(heading, justify="right")
+    numbers = ("steps", "operations", "largest ratio", "bits", *noise.values())
+    table = new_table(("backend", "verdict"), numbers)
     for certificate in result.certificates:
         largest = certificate.largest
         floor = result.noise.get(certificate.backend, {})
