@@ -173,7 +173,8 @@ def log1p(x: Any, *, xp: Any) -> Any:
     y = xp.minimum(xp.maximum(x, 2.0**-53 - 1.0), LARGEST)
     p = _power_below(xp.multiply(1.0 + y, 1 / 1.4), xp)
     k = xp.floor(xp.log2(p) + 1.5)
-    a = xp.multiply(xp.divide(1.0, p), 0.5) - 1.0  # exact, but from 2**54 on, where nobody sees it
+    # exact for p below 2**54; above, the error is smaller than the result's last bit
+    a = xp.multiply(xp.divide(1.0, p), 0.5) - 1.0
     f, f_low = _fast_two_sum(a, xp.multiply(xp.divide(y, p), 0.5))
     # f_low is not 0 only for x from 0.4 to 0.5, where 1 / (1 + f) is 1.375, give or take 0.05
     y = _log_1_plus(f, xp.multiply(f_low, 1.375), k, xp)

@@ -21,7 +21,7 @@ from portadnn.arithmetic.guards import guarded
 from portadnn.arithmetic.splitting import Slices, count, cut, without_zeros
 from portadnn.errors import InputError
 
-# what a library computes in its own way, and nobody here needs
+# not reproducible across libraries, and unused by the package
 REFUSED = frozenset(
     {
         "pow",
@@ -234,8 +234,8 @@ class Reproducible:
             return
         if "float64" not in self.raw.__array_namespace_info__().dtypes(kind="real floating"):
             raise InputError(
-                "reproducible arithmetic is carried out in float64, which JAX has not now: work "
-                "inside jax.enable_x64(True), also for float32 data"
+                "reproducible arithmetic is carried out in float64, which JAX currently "
+                "has disabled: work inside jax.enable_x64(True), also for float32 data"
             )
 
 
@@ -248,7 +248,7 @@ class Remembering(Reproducible):
 
     memory: dict[tuple[int, int], tuple[Any, Slices]] = field(default_factory=dict, repr=False)
 
-    __eq__ = object.__eq__  # one that remembers is like no other
+    __eq__ = object.__eq__  # each instance caches the slices of one step
     __hash__ = object.__hash__
 
     def _cut(self, x, axis):

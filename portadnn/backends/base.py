@@ -59,7 +59,7 @@ class Backend:
 
     name: str
     xp: Any = field(repr=False)
-    device: Any = field(hash=False)  # the name says it, and CuPy's devices have no hash
+    device: Any = field(hash=False)  # `name` identifies it, and cupy.cuda.Device is unhashable
     dtype: Any
 
     library: ClassVar[str]
@@ -259,7 +259,7 @@ def importing(name: str, library: str, fix: str) -> Iterator[None]:
         raise BackendUnavailableError(name, f"{library} is not installed ({error})", fix) from error
     except Exception as error:
         cause = f"{library} is installed but broken ({first_line(error)})"
-        raise BackendUnavailableError(name, cause, f"Install it anew: {fix}") from error
+        raise BackendUnavailableError(name, cause, f"Install it again: {fix}") from error
 
 
 def first_line(error: BaseException) -> str:

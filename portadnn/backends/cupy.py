@@ -133,7 +133,7 @@ def compute(number: int) -> None:
     Raises
     ------
     ArithmeticError
-        If the numbers are wrong; whatever CuPy raises besides.
+        If the numbers are wrong. Errors of CuPy itself are passed on.
     """
     import cupy
 

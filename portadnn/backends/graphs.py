@@ -115,7 +115,7 @@ def repeat(
         except RuntimeError as error:
             logger.info("the step runs without a CUDA graph: %s", error)
             _GRAPHS[key] = None
-        for x in data:  # whose memory the graph reads without holding it: it goes with them
+        for x in data:  # the graph reads x but does not own it: drop the graph when x is freed
             weakref.finalize(x, _GRAPHS.pop, key, None)
         if len(_GRAPHS) > LARGEST_CACHE:
             _GRAPHS.popitem(last=False)

@@ -62,7 +62,7 @@ class Tape:
         return needed[::-1]
 
     def _order_calls(self) -> None:
-        """Those whose results are read; scalars of the inputs first, not to cut runs of others."""
+        """Drop calls whose result is never read; hoist scalar calls, which would split runs."""
         recording, given = self.recording, {*self.inputs}
         calls = self._needed((*self.new_state, *self.outputs))
         first = [c for c in calls if recording.likes[c.out].size == 1 and given >= {*c.reads()}]
@@ -153,7 +153,7 @@ class Tape:
         for number, buffer in self.place.items():
             arrays[number] = arrays[buffer]
 
-        # not one that calls itself: a cycle of references would keep the buffers
+        # a recursive closure would be a reference cycle, which keeps the buffers alive
         array = functools.partial(_array, arrays, self.recording.views)
         calls = []
         for call in self.recording.calls:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter, Token
 
 EXIT_DIVERGED = 1
-EXIT_WRONG = 1  # of a check: what was checked did not pass
+EXIT_WRONG = 1  # a check failed
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 

@@ -24,7 +24,7 @@ ConfigOption = Annotated[
     Path | None,
     Parameter(
         help="A TOML file with the same names (batch_size = 32), for example config.toml of an "
-        "earlier run. What is typed goes before what it says."
+        "earlier run. Options on the command line override it."
     ),
 ]
 
@@ -50,7 +50,7 @@ def _options() -> type:
 if TYPE_CHECKING:
 
     class RunOptions:
-        """What was typed."""
+        """The raw text of each option; None if it was not given."""
 else:
     RunOptions = _options()
 
@@ -63,7 +63,7 @@ def declared_run(given: Mapping[str, Any], file: Path | None = None) -> Declarat
     Parameters
     ----------
     given : dict of str or None by the names of settings
-        From the command line; None where nothing was typed.
+        From the command line; None if it was not given there.
     file : path, optional
         In TOML.
 

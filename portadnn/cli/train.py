@@ -147,7 +147,7 @@ class _Watch:
 
 
 def chosen_backend(run: Declaration) -> tuple[Backend, str]:
-    """The backend, and how it came to be it."""
+    """The backend, and why it was chosen, for the log."""
     from portadnn.backends import choose_backend, get_backend
 
     if run.backend == "auto":

@@ -41,8 +41,8 @@ def verdict(comparison: Comparison) -> str:
                if all(kink.undecidable for kink in kinks) else ", not all of them explained.")
         )  # fmt: skip
     mismatches = [
-        f"{c.backend} ended with other weights when nobody watched, so what was checked is not "
-        "what it trains."
+        f"{c.backend} ended with other weights when the run was not watched, so the check does not "
+        "hold for its ordinary training."
         for c in certificates
         if c.mode_mismatch
     ]

@@ -27,7 +27,7 @@ DIGITS = "digits"  # the embedded ones
 AUTO = "auto"
 SEED = 3
 ALIASES = {"iterations": "epochs"}  # with the whole batch they are the same
-# of one command, not of what it computes
+# options of `train` that do not affect the result; not allowed in config files
 COMMAND_ONLY = {"config", "out", "overwrite", "log", "tensorboard", "json", "quiet"}
 
 DIGITS_DEFAULTS = {"layers": (64, 32), "learning_rate": 0.5, "iterations": 1000}
@@ -45,7 +45,7 @@ class Declaration:
     """Every setting that decides what a run computes, in the order of ``config.toml``.
 
     A setting that has a text is held as that text, or as numbers. Arrays, a generator, an optimizer
-    or a schedule of your own are held as a ``Part``. Callbacks are not of it.
+    or a schedule of your own are held as a ``Part``. It does not hold callbacks.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class Declaration:
         step, else 1.
     first_layer
         Its form: sample is the same algorithm with fewer operations for data with more values than
-        examples, feature the plain one; auto, the default, counts.
+        examples, feature the plain one; auto, the default, takes the one with fewer operations.
     seed
         Of shuffles, dropout and the share for validation. Default that of rng, or 3.
     backend
@@ -217,8 +217,8 @@ class Declaration:
             rate = solver.usual_rate(defaults["learning_rate"]) if rate is None else rate
         elif rate is not None:
             raise InputError(
-                f"lbfgs chooses the length of its steps, so the learning rate {rate} cannot be had "
-                f"with it: leave it out, or say auto"
+                f"learning_rate {rate} cannot be combined with lbfgs, which chooses its own step "
+                f"length: remove it, or set it to auto"
             )
         every = self.report_every
         if every is None:

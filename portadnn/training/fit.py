@@ -20,11 +20,11 @@ from portadnn.training.state import RunState
 from portadnn.training.step import Shared
 from portadnn.training.validation import Validation
 
-REPORT_EVERY = 100  # epochs between two reports where an epoch is one step
+REPORT_EVERY = 100  # epochs between two reports if an epoch is one step
 
 
 def usual_report_every(batch_size: int | None, solver: Any) -> int:
-    """Epochs between two reports: 1, or more where an epoch is one step of an optimizer."""
+    """Epochs between two reports: 1, or more if an epoch is one step of an optimizer."""
     epoch_is_step = batch_size is None and not isinstance(solver, LBFGS)
     return REPORT_EVERY if epoch_is_step else 1
 
@@ -82,7 +82,7 @@ def make_loop(
     backend : Backend
     plan : Plan
     solver : LBFGS, optional
-        In place of the optimizer of the plan's recipe, where any other has its home.
+        Replaces ``plan.recipe.optimizer``; every other optimizer belongs in the recipe.
     weights : array, shape (1, m), optional
         Of the examples, of mean 1; (n_L, m) for the sigmoid and the identity head.
     validation : tuple of arrays (X, Y) or (X, Y, S), optional
@@ -106,7 +106,10 @@ def make_loop(
         If anything given cannot be used.
     """
     if not isinstance(solver, LBFGS | None):
-        raise TypeError(f"solver is {solver!r}: expected LBFGS or None. Give it to the recipe")
+        raise TypeError(
+            f"solver is {solver!r}: expected LBFGS or None; pass any other optimizer as "
+            f"Recipe(optimizer=...)"
+        )
     if report_every is None:
         report_every = usual_report_every(plan.batches.batch_size, solver)
     plan.recipe.check(network)
@@ -143,7 +146,7 @@ def make_loop(
 
 
 def _checked(data: Iterable[Any], network: Network, backend: Backend, what: str = "") -> list[Any]:
-    """``data`` in the dtype of the run, checked where it lies, on the backend or on the host."""
+    """``data`` in the dtype of the run, checked on the backend if it is there, else on the host."""
     data = list(data)
     if not all(x is None or backend.owns(x) for x in data):
         holder = get_backend("numpy", dtype=backend.dtype_name)

@@ -28,7 +28,7 @@ class LBFGS:
     memory : int
         How many corrections its approximation of the Hessian keeps.
     tolerance : float
-        It ends where the largest entry of the gradient is at most this.
+        Training ends when the largest entry of the gradient is at most this.
 
     References
     ----------
@@ -82,15 +82,15 @@ class LBFGSLoop(Loop):
         ):
             if given:
                 raise InputError(
-                    f"lbfgs minimises one fixed function: {what} cannot be had with it. Choose "
-                    f"another optimizer, such as adam"
+                    f"lbfgs minimises one fixed function: {what} cannot be combined with it. "
+                    f"Choose another optimizer, such as adam"
                 )
         if self.backend.arithmetic == "reproducible":
             raise InputError(
-                "lbfgs cannot be had in reproducible arithmetic: SciPy's minimiser computes with a "
-                "BLAS of its own. Choose another optimizer, such as adam"
+                "lbfgs cannot be combined with reproducible arithmetic: SciPy's minimiser computes "
+                "with a BLAS of its own. Choose another optimizer, such as adam"
             )
-        self.plan = replace(self.plan, learning_rate=1.0)  # what its reports shall say
+        self.plan = replace(self.plan, learning_rate=1.0)  # for the reports
         try:
             import scipy.optimize  # noqa: F401
         except ImportError as error:
@@ -149,7 +149,7 @@ class LBFGSLoop(Loop):
             progress.stop(str(result.message))
         now.parameters = self._unpack(result.x)
         reported = progress.record.epoch if progress.record else begun
-        if reported < progress.steps_done:  # it ended between two reports, where nobody knew
+        if reported < progress.steps_done:  # stopped between two reports
             after(np.asarray([progress.cost]), last=True)
 
     def _pack(self, arrays: Parameters) -> np.ndarray:

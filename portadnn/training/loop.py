@@ -55,8 +55,8 @@ class Loop:
     on_costs : callable, optional
         Called with the number of the first step of a chunk and the costs of its steps.
     space : SampleSpace, optional
-        If ``shared`` and the validation data are in its terms. States are too; what callbacks see,
-        and ``parameters`` returns, is not.
+        Set if ``shared`` and the validation data are in sample space. Then states are, too, but
+        callbacks see the ordinary W1, and ``parameters`` returns it.
     """
 
     network: Network

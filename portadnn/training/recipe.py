@@ -1,4 +1,4 @@
-"""What a run is besides network and data: the recipe of its step, and the plan of its steps."""
+"""A run without its network and data: the recipe of its step, and the plan of its steps."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def dropout_rates(
     """One rate for every hidden layer, from one or from as many."""
     rates: Any = dropout.tolist() if isinstance(dropout, np.ndarray) else dropout
     if isinstance(rates, str) or not isinstance(rates, Sequence):
-        rates = [rates] * (network.L - 1)  # Recipe looks at it
+        rates = [rates] * (network.L - 1)  # Recipe validates it
     _check_count(rates, network)
     return tuple(rates)
 

@@ -148,7 +148,7 @@ def final_gradients(parameters, found, *, recipe, xp):
             parameters[name], found[f"d{name}"], l2=recipe.l2, l1=recipe.l1, xp=xp
         )
     if recipe.clip_norm is not None:
-        # in an order of their own: jax.jit sorts a dict by its names
+        # jax.jit returns dicts sorted by name, and the order of the sum must not depend on that
         norm = tensors["norm"] = global_norm([found[name] for name in sorted(found)], xp=xp)
         for name in parameters:
             tensors[f"g{name}"] = found[f"d{name}"] = clipped(

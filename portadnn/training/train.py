@@ -226,7 +226,7 @@ def train(
         Epochs between two reports. Default 1, and 100 where an epoch is one step.
     first_layer : {"auto", "sample", "feature"}
         Whether the first layer is kept in sample space, the same algorithm with fewer operations
-        where there are more features than examples; "auto" counts them. See ``sample_space.py``.
+        if there are more features than examples; "auto" counts them. See ``sample_space.py``.
     rng : int, str, Generator, RandomState or None
         Draws the initial weights: an integer by ``default_rng``, "randomstate:1" as
         ``RandomState(1)``, None as ``RandomState(3)``.

@@ -383,7 +383,7 @@ def test_an_arithmetic_that_is_not_there(tmp_path, capsys):
     code, _, err = run(capsys, "train", "--arithmetic", "reproducible", "--optimizer", "lbfgs",
                        "--out", tmp_path / "run")  # fmt: skip
     assert code == 2
-    assert "lbfgs cannot be had in reproducible arithmetic" in err
+    assert "lbfgs cannot be combined with reproducible arithmetic" in err
 
 
 def test_backends(capsys):
@@ -418,9 +418,12 @@ def test_backends(capsys):
         (["--iterations", "0"], "number of epochs is 0"),
         (["--optimizer", "adan"], "unknown optimizer 'adan': did you mean 'adam'"),
         (["--optimizer", "adam:beta3=1"], "unknown option of optimizer adam 'beta3'"),
-        (["--optimizer", "lbfgs", "--learning-rate", "1"], "lbfgs chooses the length of its steps"),
-        (["--optimizer", "lbfgs", "--schedule", "step"], "a schedule cannot be had with it"),
-        (["--optimizer", "lbfgs", "--dropout", "0.1"], "dropout cannot be had with it"),
+        (
+            ["--optimizer", "lbfgs", "--learning-rate", "1"],
+            "cannot be combined with lbfgs, which chooses its own step length",
+        ),
+        (["--optimizer", "lbfgs", "--schedule", "step"], "a schedule cannot be combined with it"),
+        (["--optimizer", "lbfgs", "--dropout", "0.1"], "dropout cannot be combined with it"),
         (["--schedule", "cosin"], "unknown schedule 'cosin': did you mean 'cosine'"),
         (["--batch-size", "0"], "batch size is 0"),
         (["--batch-size", "1438"], "batch size is 1438: expected 1 to 1437"),

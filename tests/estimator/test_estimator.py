@@ -418,7 +418,7 @@ def test_the_answer_lives_where_X_lives(make, solver, backend, wine):
         ({"learning_rate": "cosin"}, "did you mean 'cosine'"),
         ({"dropout": 1.0}, "'dropout' parameter"),
         ({"dropout": [0.1, 0.1]}, "2 dropout rates were given for 1 hidden"),
-        ({"solver": "lbfgs", "dropout": 0.5}, "dropout cannot be had"),
+        ({"solver": "lbfgs", "dropout": 0.5}, "dropout cannot be combined"),
         ({"init": "hee"}, "unknown initialiser"),
         ({"backend": "numpyy"}, "did you mean 'numpy'"),
         ({"dtype": "float16"}, "'dtype' parameter"),

@@ -190,9 +190,11 @@ def test_train_takes_it_by_name(backend_name):
 
 def test_a_rate_or_schedule_that_it_would_not_use_is_refused():
     data = Dataset(X.T, LABELS, ("a", "b", "c"))
-    with pytest.raises(InputError, match="lbfgs chooses the length of its steps"):
+    with pytest.raises(
+        InputError, match="cannot be combined with lbfgs, which chooses its own step length"
+    ):
         train(data, optimizer="lbfgs", learning_rate=0.1, backend="numpy")
-    with pytest.raises(InputError, match="a schedule cannot be had with it"):
+    with pytest.raises(InputError, match="a schedule cannot be combined with it"):
         train(data, optimizer="lbfgs", schedule="cosine", backend="numpy")
 
 

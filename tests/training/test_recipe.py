@@ -64,9 +64,9 @@ class Began:
         ({"optimizer": "adamw:weight_decay=1000"}, "expected a product below 1"),
         ({"epochs": 3, "schedule": "cosine:warmup=3"}, "the warm-up of the schedule is 3 epochs"),
         ({"first_layer": "sampel"}, "unknown first_layer 'sampel': did you mean 'sample'"),
-        ({"optimizer": "lbfgs", "batch_size": 2}, "lbfgs .*minibatches cannot be had with it"),
-        ({"optimizer": "lbfgs", "dropout": 0.5}, "lbfgs .*dropout cannot be had with it"),
-        ({"optimizer": "lbfgs", "clip_norm": 1.0}, "lbfgs .*clipping cannot be had with it"),
+        ({"optimizer": "lbfgs", "batch_size": 2}, "lbfgs .*minibatches cannot be combined with it"),
+        ({"optimizer": "lbfgs", "dropout": 0.5}, "lbfgs .*dropout cannot be combined with it"),
+        ({"optimizer": "lbfgs", "clip_norm": 1.0}, "lbfgs .*clipping cannot be combined with it"),
     ],
 )
 def test_what_train_refuses_before_work_starts(given, message):

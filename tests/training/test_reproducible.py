@@ -105,7 +105,7 @@ def test_planted_violations_are_caught(violation, monkeypatch, require):
 
 
 def test_lbfgs_is_refused(backend):
-    with pytest.raises(InputError, match="lbfgs cannot be had in reproducible arithmetic"):
+    with pytest.raises(InputError, match="lbfgs cannot be combined with reproducible arithmetic"):
         fit(
             initialize_parameters_deep((2, 1), rng=1), np.ones((2, 3)), np.ones((1, 3)),
             network=Network((2, 1), (), "sigmoid"), backend=backend.reproducible(),
