@@ -121,6 +121,7 @@ def inspect(
 
 
 def _network(text: str, activation: str | None) -> tuple[Network, Model | None]:
+    from portadnn.data.heads import head_for
     from portadnn.data.models import load_model
     from portadnn.errors import InputError
     from portadnn.network.spec import Network
@@ -135,7 +136,7 @@ def _network(text: str, activation: str | None) -> tuple[Network, Model | None]:
     dims = parse_layers(text, "layers")
     if len(dims) < 2:
         raise InputError(f"layers {text}: expected two widths or more, from input to output")
-    head = "sigmoid" if dims[-1] == 1 else "softmax"
+    head = head_for(2) if dims[-1] == 1 else "softmax"
     return Network(dims, activation or "relu", head), None  # type: ignore[arg-type]
 
 
@@ -198,8 +199,7 @@ def _examples(
 def _check_widths(network: Network, data: Dataset) -> None:
     from portadnn.errors import InputError
 
-    outputs = 1 if data.head == "sigmoid" else len(data.classes)
-    expected = data.n_x, outputs
+    expected = data.n_x, data.outputs
     if (network.layer_dims[0], network.layer_dims[-1]) != expected:
         raise InputError(
             f"layers {','.join(map(str, network.layer_dims))}: {data.source} has {expected[0]} "

@@ -99,8 +99,7 @@ def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
     """An evaluation as JSON values."""
     return {
         "examples": evaluation.examples,
-        "correct": evaluation.correct,
-        "accuracy": evaluation.accuracy,
+        **evaluation.measures,
         "cost": evaluation.cost,
     }
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from portadnn.cli.options import BackendOption, JsonOption, Split
 
@@ -19,7 +20,10 @@ def predict(
     backend: BackendOption = "numpy",
     as_json: JsonOption = False,
 ) -> None:
-    """Print label, class and probabilities of every example, on stdout.
+    """Print what the model predicts of every example, on stdout.
+
+    It is the label, the class and the probabilities, or the value of every output of a model that
+    has no classes.
 
     Parameters
     ----------
@@ -54,20 +58,22 @@ def predict(
             f"({', '.join(IMAGE_SUFFIXES)})"
         )
     prediction = predict_model(loaded, examples, backend=backend)
-    rows = zip(names, prediction.labels.tolist(), prediction.probabilities.tolist(), strict=True)
+    classes, labels, chances = list(loaded.classes), prediction.labels, prediction.probabilities
+    columns: dict[str, list[Any]] = {"example": names}
+    if chances is not None and labels.ndim == 1:
+        columns |= {"label": labels.tolist(), "class": [classes[label] for label in labels]}
+    else:
+        columns["values"] = labels.reshape(len(names), -1).tolist()
+    if chances is not None:
+        columns["probabilities"] = chances.tolist()
+    rows = list(zip(*columns.values(), strict=True))
     if as_json or format == "json":
-        predictions = [
-            {
-                "example": name,
-                "label": label,
-                "class": loaded.classes[label],
-                "probabilities": probabilities,
-            }
-            for name, label, probabilities in rows
-        ]
-        print_json({"classes": list(loaded.classes), "predictions": predictions})
+        predictions = [dict(zip(columns, row, strict=True)) for row in rows]
+        print_json({"classes": classes, "predictions": predictions})
         return
+    outputs = classes or [f"y{i}" for i in range(1, loaded.network.layer_dims[-1] + 1)]
+    headings = {"values": outputs, "probabilities": [f"p({name})" for name in classes]}
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["example", "label", "class", *(f"p({name})" for name in loaded.classes)])
-    for name, label, probabilities in rows:
-        writer.writerow([name, label, loaded.classes[label], *probabilities])
+    for row in ([headings.get(name, name) for name in columns], *rows):
+        cells = (x if isinstance(x, list) else [x] for x in row)
+        writer.writerow(itertools.chain(*cells))

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from portadnn.data.heads import head_for, meaning_of
 from portadnn.errors import InputError
+from portadnn.network.losses import get_head
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,11 +23,16 @@ class Dataset:
         One row per example, for example (m, 64, 64, 3) images. uint8 is scaled to [0, 1] by 1/255
         when it becomes ``X``; any other dtype is taken as it is.
     labels : array of int, shape (m,), or None
-        0 .. C-1; None where they are not known.
+        0 .. C-1; None if they are not known. Several labels that may go together (head "sigmoid")
+        are (m, K) of 0 and 1; values (the heads "identity" and "poisson") are numbers, (m,) or
+        (m, K).
     classes : sequence of str
-        The names of the C classes.
+        The names of the C classes, or of the K labels or values; values need none.
     source : str
         Where it came from, for messages.
+    head : str, optional
+        What is to be learned, a head of ``portadnn.network.losses``. Default "sigmoid" for two
+        classes and "softmax" for more.
 
     Raises
     ------
@@ -37,6 +44,7 @@ class Dataset:
     labels: np.ndarray | None
     classes: tuple[str, ...]
     source: str = "the data"
+    head: str | None = None
 
     def __post_init__(self) -> None:
         examples = np.asarray(self.examples)
@@ -60,27 +68,45 @@ class Dataset:
             )
         object.__setattr__(self, "examples", examples)
         object.__setattr__(self, "classes", classes)
+        if self.head is not None:
+            get_head(self.head)
+        elif len(classes) > 1:
+            object.__setattr__(self, "head", head_for(len(classes)))
         if self.labels is not None:
             object.__setattr__(self, "labels", self._check_labels(np.asarray(self.labels)))
 
     def _check_labels(self, labels: np.ndarray) -> np.ndarray:
-        m, C = len(self.examples), len(self.classes)
-        if labels.shape != (m,):
+        m, C, meaning = len(self.examples), len(self.classes), None
+        low, high, expected = 0.0, C - 1.0, f"integers 0..{C - 1}"
+        if self.head is not None:  # some heads have values, or labels that may go together
+            meaning, row = meaning_of(self.head), get_head(self.head)
+            if meaning.probabilities is None or (labels.ndim == 2 and not row.exclusive):
+                low, high = row.low, row.high
+                expected = f"finite numbers from {low:g} to {high:g}"
+            else:
+                meaning = None
+        if labels.shape != (m,) and (meaning is None or labels.ndim != 2 or len(labels) != m):
             raise InputError(
                 f"{self.source}: labels have shape {labels.shape} for {m} examples: expected ({m},)"
+                f"{'' if meaning is None else f', or ({m}, K) for K names'}"
             )
-        if labels.dtype.kind not in "uif":
+        if labels.dtype.kind not in ("uif" if meaning is None else "buif"):
             raise InputError(
-                f"{self.source}: labels have dtype {labels.dtype}: expected integers 0..{C - 1}"
+                f"{self.source}: labels have dtype {labels.dtype}: expected {expected}"
             )
-        wrong = ~((labels >= 0) & (labels < C) & (labels == np.floor(labels)))
-        if wrong.any():
-            index = int(np.argmax(wrong))
+        if meaning is not None and C not in meaning.names(labels[0].size):
+            raise InputError(f"{self.source}: {C} names for {labels[0].size} labels of an example")
+        right = np.isfinite(labels) & (labels >= low) & (labels <= high)
+        if meaning is None:
+            right &= labels == np.floor(labels)
+        if not right.all():
+            index = tuple(int(i) for i in np.argwhere(~right)[0])
+            what = f"{self.head} head" if meaning else f"{C} classes {_abridge(self.classes)}"
             raise InputError(
-                f"{self.source}: label {index} is {labels[index]}: expected integers 0..{C - 1}, "
-                f"for the {C} classes {_abridge(self.classes)}"
+                f"{self.source}: label {index[0]} is {labels[index]}: expected {expected}, for the "
+                f"{what}"
             )
-        return labels.astype(np.int64)
+        return labels.astype(np.int64 if meaning is None else np.float64)
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -101,13 +127,9 @@ class Dataset:
         return self.examples.dtype == np.uint8
 
     @property
-    def head(self) -> str:
-        """The head for these classes: one sigmoid unit for two, softmax for more."""
-        if len(self.classes) < 2:
-            raise InputError(
-                f"{self.source} has {len(self.classes)} class: expected two or more to tell apart"
-            )
-        return "sigmoid" if len(self.classes) == 2 else "softmax"
+    def outputs(self) -> int:
+        """The number of outputs of a network that learns these labels."""
+        return len(self.targets("float32"))
 
     def columns(self, dtype: str) -> np.ndarray:
         """``X`` of shape (n_x, m): one column per example, uint8 scaled to [0, 1].
@@ -124,6 +146,7 @@ class Dataset:
             ("examples of shape", self.input_shape, other.input_shape),
             ("uint8 examples:", self.scaled, other.scaled),
             ("the classes", self.classes, other.classes),
+            ("labels for the head", self.head, other.head),
         ):
             if ours != theirs:
                 raise InputError(
@@ -140,12 +163,11 @@ class Dataset:
             )
 
     def targets(self, dtype: str) -> np.ndarray:
-        """``Y``: (1, m) of 0 and 1 for two classes, one-hot (C, m) for more."""
+        """``Y``, (n_L, m): of 0 and 1 for two classes, one-hot for more, else as the labels are."""
         if self.labels is None:
             raise InputError(f"{self.source} has no labels")
-        if self.head == "sigmoid":
-            return self.labels[None, :].astype(dtype)
-        return (self.labels == np.arange(len(self.classes))[:, None]).astype(dtype)
+        head = self.head or head_for(len(self.classes), self.source)
+        return meaning_of(head).targets(self.labels, len(self.classes)).astype(dtype)
 
 
 def _abridge(names: tuple[Any, ...]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from portadnn.data.container import Container
 from portadnn.data.digest import digest
 from portadnn.data.files import read_array
+from portadnn.data.heads import meaning_of
 from portadnn.errors import InputError
 from portadnn.network.spec import Network
 
@@ -28,7 +29,9 @@ class Model:
     parameters : dict of NumPy arrays
         ``W1, b1, ..., WL, bL`` on the host, whatever backend trained them.
     classes : tuple of str
-        Names of the classes.
+        Names of the classes: two for one sigmoid output, otherwise one for each output. They name
+        the labels if several may go together, and the values of the heads "identity" and "poisson",
+        which may also do without.
     input_shape : tuple of int
         The shape of one example before it became a column.
     scaled : bool
@@ -51,13 +54,11 @@ class Model:
         n_x, n_y = self.network.layer_dims[0], self.network.layer_dims[-1]
         if min(self.input_shape, default=0) < 1 or math.prod(self.input_shape) != n_x:
             raise InputError(f"input shape {self.input_shape} does not hold the network's {n_x}")
-        outputs = 1 if len(self.classes) == 2 else len(self.classes)
-        if outputs != n_y:
-            raise InputError(f"{len(self.classes)} classes, but the network has {n_y} outputs")
-        head = "sigmoid" if len(self.classes) == 2 else "softmax"
-        if self.network.head != head:
+        counts = meaning_of(self.network.head).names(n_y)
+        if len(self.classes) not in counts:
             raise InputError(
-                f"{len(self.classes)} classes with a {self.network.head} head: expected {head}"
+                f"{len(self.classes)} classes, but the network has {n_y} outputs with the "
+                f"{self.network.head} head: expected {' or '.join(map(str, counts))} names"
             )
 
     @property

@@ -18,7 +18,8 @@ import math
 
 import numpy as np
 
-from portadnn.network.activations import get_activation
+from portadnn.network.activations import ACTIVATIONS, get_activation
+from portadnn.network.losses import HEADS
 
 _REACH, _NODES = 9.0, 4000  # standard deviations; an even number, so none lies on a kink at 0
 
@@ -33,7 +34,7 @@ def activation_moments(activation: str, variance: float) -> tuple[float, float]:
     Parameters
     ----------
     activation : str
-        Of one unit; softmax has none of its own, and gives NaN.
+        Of one unit; softmax has none of its own, and gives NaN, as what is a head's alone does.
     variance : float
         Of z.
 
@@ -42,7 +43,8 @@ def activation_moments(activation: str, variance: float) -> tuple[float, float]:
     >>> activation_moments("relu", 3.0)
     (1.5, 0.5)
     """
-    if activation == "softmax" or not math.isfinite(variance):
+    without = {"softmax"} | (HEADS.keys() - ACTIVATIONS.keys())
+    if activation in without or not math.isfinite(variance):
         return math.nan, math.nan
     t = np.linspace(-_REACH, _REACH, _NODES)
     t = (t - t[::-1]) / 2  # symmetric to the last bit

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import numpy as np
 from sklearn import get_config
-from sklearn.base import BaseEstimator, is_regressor
+from sklearn.base import BaseEstimator, _fit_context, is_regressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
@@ -23,7 +23,6 @@ from portadnn.estimator.arrays import as_parameters, checked_weights, columns, f
 from portadnn.estimator.monitor import Monitor
 from portadnn.estimator.settings import (
     CONSTRAINTS,
-    OUT_ACTIVATIONS,
     activations_of,
     batch_size_of,
     initial_parameters,
@@ -31,6 +30,7 @@ from portadnn.estimator.settings import (
     solver_of,
     widths,
 )
+from portadnn.network.losses import get_head
 from portadnn.network.model import L_model_forward
 from portadnn.network.optimizers import Optimizer
 from portadnn.network.spec import Network
@@ -43,8 +43,8 @@ from portadnn.training.stops import TrainingInterrupted
 from portadnn.training.weights import normalized
 
 
-class BasePortaDNN(BaseEstimator):
-    """One network behind scikit-learn's interface; a subclass has targets and a head."""
+class _Fitted:
+    """What a fit leaves, beside the parameters that are the fields of an estimator."""
 
     coefs_: list[Any]
     intercepts_: list[Any]
@@ -57,70 +57,70 @@ class BasePortaDNN(BaseEstimator):
     _solver: Optimizer | LBFGS
     _state: RunState
 
+
+@dataclass(eq=False, repr=False)
+class BasePortaDNN(_Fitted, BaseEstimator):
+    """One network behind scikit-learn's interface; a subclass has targets and a head."""
+
+    hidden_layer_sizes: Any = (100,)
+    activation: Any = "relu"
+    _: KW_ONLY
+    solver: Any = "adam"
+    alpha: Any = 0.0001
+    batch_size: Any = "auto"
+    learning_rate: Any = "constant"
+    learning_rate_init: Any = 0.001
+    power_t: Any = 0.5
+    max_iter: Any = 200
+    shuffle: Any = True
+    random_state: Any = None
+    tol: Any = 1e-4
+    verbose: Any = False
+    warm_start: Any = False
+    momentum: Any = 0.9
+    nesterovs_momentum: Any = True
+    early_stopping: Any = False
+    validation_fraction: Any = 0.1
+    beta_1: Any = 0.9
+    beta_2: Any = 0.999
+    epsilon: Any = 1e-8
+    n_iter_no_change: Any = 10
+    l1: Any = 0.0
+    clip_norm: Any = None
+    dropout: Any = 0.0
+    init: Any = None
+    backend: Any = None
+    dtype: Any = None
+    arithmetic: Any = "fast"
+
     _parameter_constraints = CONSTRAINTS
 
-    def __init__(
-        self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
-        *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        l1=0.0,
-        clip_norm=None,
-        dropout=0.0,
-        init=None,
-        backend=None,
-        dtype=None,
-        arithmetic="fast",
-    ):
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.l1 = l1
-        self.clip_norm = clip_norm
-        self.dropout = dropout
-        self.init = init
-        self.backend = backend
-        self.dtype = dtype
-        self.arithmetic = arithmetic
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Train from new initial weights, or from the last ones if ``warm_start`` is set.
+
+        Parameters
+        ----------
+        X : array, shape (m, n_x)
+        y : array, shape (m,), or (m, K)
+            Labels, or 0 and 1 for K labels that may go together; of a regressor the values of one
+            output, or of K.
+        sample_weight : array, shape (m,), optional
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or the data cannot be used; no work has started then.
+        BackendUnavailableError
+            If the backend cannot run here.
+        DivergenceError
+            If a cost or a parameter is no longer finite.
+        """
+        return self._fit(X, y, sample_weight)
 
     def _head(self) -> str:
         """The head for the targets that ``_targets`` saw."""
@@ -188,7 +188,8 @@ class BasePortaDNN(BaseEstimator):
             loop, start = make_loop(
                 parameters, X, Y, network=network, backend=backend, plan=plan,
                 solver=solver if isinstance(solver, LBFGS) else None, weights=relative,
-                validation=validation, callbacks=[monitor], report_every=1,
+                validation=validation, scored_as="identity" if is_regressor(self) else None,
+                callbacks=[monitor], report_every=1,
                 first_layer="feature" if past.slots else "auto",
             )  # fmt: skip
             slots = {name: backend.asarray(x) for name, x in past.slots.items()} or start.slots
@@ -287,7 +288,8 @@ class BasePortaDNN(BaseEstimator):
         self.intercepts_ = [home.asarray(parameters[f"b{l}"])[:, 0] for l in layers]  # (n_l,)
         self.n_layers_ = network.L + 1
         self.n_outputs_ = network.layer_dims[-1]
-        self.out_activation_ = OUT_ACTIVATIONS[network.head]
+        activation = get_head(network.head).activation.__name__
+        self.out_activation_ = "logistic" if activation == "sigmoid" else activation
 
     def _split(self, y: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """The indices of the samples to train on, and of those to score."""

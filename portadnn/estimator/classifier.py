@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from sklearn.utils.multiclass import (
     unique_labels,
 )
 
+from portadnn.data.heads import head_for, meaning_of
 from portadnn.errors import InputError
 from portadnn.estimator.base import BasePortaDNN
 from portadnn.estimator.settings import CONSTRAINTS, makes_steps
@@ -25,6 +27,7 @@ from portadnn.network.activations import sigmoid
 from portadnn.network.choice import check_number
 
 
+@dataclass(eq=False, repr=False)
 class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
     """A network for classification, trained by cross-entropy.
 
@@ -130,97 +133,7 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
         "class_weight": [None, StrOptions({"balanced"}), dict, list]
     }
 
-    def __init__(
-        self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
-        *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        class_weight=None,
-        l1=0.0,
-        clip_norm=None,
-        dropout=0.0,
-        init=None,
-        backend=None,
-        dtype=None,
-        arithmetic="fast",
-    ):
-        super().__init__(
-            hidden_layer_sizes,
-            activation,
-            solver=solver,
-            alpha=alpha,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_init=learning_rate_init,
-            power_t=power_t,
-            max_iter=max_iter,
-            shuffle=shuffle,
-            random_state=random_state,
-            tol=tol,
-            verbose=verbose,
-            warm_start=warm_start,
-            momentum=momentum,
-            nesterovs_momentum=nesterovs_momentum,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            n_iter_no_change=n_iter_no_change,
-            l1=l1,
-            clip_norm=clip_norm,
-            dropout=dropout,
-            init=init,
-            backend=backend,
-            dtype=dtype,
-            arithmetic=arithmetic,
-        )
-        self.class_weight = class_weight
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
-        """Train from new initial weights, or from the last ones where ``warm_start`` is set.
-
-        Parameters
-        ----------
-        X : array, shape (m, n_x)
-        y : array, shape (m,) of labels, or (m, K) of 0 and 1 for K labels that may go together
-        sample_weight : array, shape (m,), optional
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError, TypeError
-            If a parameter or the data cannot be used; no work has started then.
-        BackendUnavailableError
-            If the backend cannot run here.
-        DivergenceError
-            If a cost or a parameter is no longer finite.
-        """
-        return self._fit(X, y, sample_weight)
+    class_weight: Any = field(default=None, kw_only=True)
 
     @available_if(makes_steps)
     @_fit_context(prefer_skip_nested_validation=True)
@@ -267,13 +180,10 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
         """
         AL, _, backend, home = self._outputs(X, "predict")
         with backend.scope():
-            if self._head() == "softmax":
-                codes = backend.to_numpy(backend.xp.argmax(AL, axis=0))
-            else:
-                codes = backend.to_numpy(AL > 0.5).astype(np.int64)
+            codes = meaning_of(self._head()).decide(backend.to_numpy(AL))
         if self._is_multilabel:
-            return home.asarray(codes.T, dtype="int64")
-        labels = self.classes_[codes.ravel()]
+            return home.asarray(codes.reshape(len(codes), -1), dtype="int64")
+        labels = self.classes_[codes]
         return (
             home.asarray(labels, dtype=labels.dtype.name) if labels.dtype.kind in "biuf" else labels
         )
@@ -329,7 +239,7 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
         return self._label_binarizer.y_type_.startswith("multilabel")
 
     def _head(self) -> str:
-        return "sigmoid" if self._is_multilabel or len(self.classes_) == 2 else "softmax"
+        return "sigmoid" if self._is_multilabel else head_for(len(self.classes_), "y")
 
     def _targets(self, y: Any, new: bool) -> np.ndarray:
         check_classification_targets(y)

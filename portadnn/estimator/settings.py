@@ -27,7 +27,6 @@ from portadnn.training.lbfgs import LBFGS, as_solver
 from portadnn.training.schedules import Constant, Plateau, Schedule, as_schedule
 
 LARGEST_BATCH = 200  # of batch_size="auto", as in MLPClassifier
-OUT_ACTIVATIONS = {"sigmoid": "logistic", "softmax": "softmax", "identity": "identity"}
 SMALLEST_RATE = 1e-6  # where learning_rate="adaptive" stops, as in MLPClassifier
 # what scikit-learn checks of the parameters before a fit; the rest is checked where it is used
 CONSTRAINTS: dict[str, list[Any]] = {

@@ -10,8 +10,11 @@ With these pairs ``dZ[L] = AL - Y`` for every head, so no head divides by a prob
 comes twice: from the logits ``Z``, which training uses and which is finite for every finite Z, and
 from ``AL`` alone, where a saturated probability has already lost its digits.
 
-Weights ``S`` of the examples, (1, m), of mean 1, multiply each one's cost; for the sigmoid and the
-identity head they may be (n_y, m), a weight for every output. ``dZ[L] = S (AL - Y)`` then.
+Weights ``S`` of the examples, (1, m), of mean 1, multiply each one's cost; for every head but
+softmax they may be (n_y, m), a weight for every output. ``dZ[L] = S (AL - Y)`` then.
+
+A head's row here is its mathematics. ``data/heads.py`` says what its outputs mean, and
+``parity/heads.py`` how far a backend may be from it; a test fails if one of them lacks a row.
 
 References
 ----------
@@ -20,6 +23,7 @@ Bishop, Pattern Recognition and Machine Learning (2006), section 5.2 (canonical 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -79,16 +83,24 @@ def _plogq(P, Q, xp):
 
 
 class Head(NamedTuple):
-    """A row of the table above."""
+    """A row of the table above.
+
+    Every target lies between ``low`` and ``high``. If the outputs are ``exclusive``, an example's
+    targets add up to 1 and have one weight. ``gradient(AL, Y)`` is dZ[L] without the weights.
+    """
 
     activation: Callable[..., Array]
     cost: Callable[..., Array]
     cost_with_logits: Callable[..., Array]
+    low: float = -math.inf
+    high: float = math.inf
+    exclusive: bool = False
+    gradient: Callable[..., Array] = lambda AL, Y: AL - Y
 
 
 HEADS = {
-    "sigmoid": Head(sigmoid, sigmoid_cross_entropy, sigmoid_cross_entropy_with_logits),
-    "softmax": Head(softmax, softmax_cross_entropy, softmax_cross_entropy_with_logits),
+    "sigmoid": Head(sigmoid, sigmoid_cross_entropy, sigmoid_cross_entropy_with_logits, 0, 1),
+    "softmax": Head(softmax, softmax_cross_entropy, softmax_cross_entropy_with_logits, 0, 1, True),
     "identity": Head(identity, squared_error, squared_error),
 }
 

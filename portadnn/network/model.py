@@ -9,6 +9,7 @@ from portadnn.network.layers import (
     dropout_forward,
     linear_activation_forward,
     linear_backward,
+    linear_forward,
 )
 from portadnn.network.losses import get_head
 from portadnn.network.namespace import resolve
@@ -66,14 +67,16 @@ def L_model_forward(X, parameters, *, network=None, masks=None, dropout=(), xp=N
         )
     A = X
     caches = []
-    for l, activation in enumerate((*network.activations, network.head), start=1):
+    for l, activation in enumerate(network.activations, start=1):
         W, b = parameters[f"W{l}"], parameters[f"b{l}"]
         A, cache = linear_activation_forward(A, W, b, activation, xp=xp)  # (n_l, m)
         if masks and f"D{l}" in masks:
             cache = (*cache, A)
             A = dropout_forward(A, masks[f"D{l}"], dropout[l - 1], xp=xp)
         caches.append(cache)
-    return A, caches
+    W, b = parameters[f"W{network.L}"], parameters[f"b{network.L}"]
+    Z, linear_cache = linear_forward(A, W, b, xp=xp)
+    return get_head(network.head).activation(Z, xp=xp), [*caches, (linear_cache, Z)]
 
 
 def compute_cost(AL, Y, *, network=None, xp=None):
@@ -85,7 +88,7 @@ def compute_cost(AL, Y, *, network=None, xp=None):
     ----------
     AL : array, shape (n_L, m)
     Y : array, shape (n_L, m)
-        0 and 1 for a sigmoid head, columns that sum to 1 for softmax, numbers for identity.
+        What the head takes: 0 and 1 for sigmoid, columns that sum to 1 for softmax, numbers.
     network : Network, optional
         Names the head; None means sigmoid and binary cross-entropy.
 
@@ -170,7 +173,7 @@ def L_model_backward(
     activations = network.activations if network else ("relu",) * (L - 1)
     grads: dict = {}
     masks = masks or {}
-    dZ = AL - Y  # (n_L, m), for every head: see losses.py
+    dZ = _head(network).gradient(AL, Y)  # (n_L, m)
     if weights is not None:
         dZ = xp.multiply(dZ, weights)
     for l in range(L, 0, -1):

@@ -23,8 +23,8 @@ class Network:
         ``(n_x, n_1, ..., n_L)``: the width of the input and of every layer.
     activations : str or sequence of str
         Of the L-1 hidden layers; one name stands for all of them.
-    head : {"sigmoid", "softmax", "identity"}
-        Output activation and cost, see ``portadnn.network.losses``.
+    head : str
+        Output activation and cost, a row of ``portadnn.network.losses``.
 
     Raises
     ------
@@ -54,9 +54,10 @@ class Network:
                 f"{len(names)} activations were given for {hidden} hidden layers: "
                 f"expected one name, or one for each hidden layer (the last layer has the head)"
             )
-        get_head(self.head)
-        if self.head == "softmax" and dims[-1] < 2:
-            raise InputError("a softmax head over 1 unit is always 1: expected 2 units or more")
+        if get_head(self.head).exclusive and dims[-1] < 2:
+            raise InputError(
+                f"a {self.head} head over 1 unit is always 1: expected 2 units or more"
+            )
         object.__setattr__(self, "layer_dims", dims)
         object.__setattr__(self, "activations", names)
 

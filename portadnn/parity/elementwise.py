@@ -1,4 +1,4 @@
-"""Bounds of the operations without a matrix product: activations and heads.
+"""Bounds of the activations, which have no matrix product.
 
 Each takes observed inputs in float64 and a Format, and returns what ``bounds.within`` holds. One
 rounding makes a relative error of at most u, a function of the library K ulp or 2 K u, and the
@@ -8,9 +8,8 @@ the smallest normal number may be flushed to 0, which costs ``tiny``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,7 +21,6 @@ from portadnn.parity.bounds import K_DIV, U_SHADOW, Bound, Format, gamma, within
 # float32), tanh 6.55 (XLA float64, 3.5 million points); CUDA publishes 2 or less.
 K_EXP = K_LOG = K_LOG1P = 4
 K_TANH = 8
-Weights: TypeAlias = np.ndarray | None
 
 SECOND_ORDER = 1.01  # products of two roundings; each is below a hundredth of the first order
 
@@ -46,7 +44,7 @@ def relu_backward(dA: np.ndarray, Z: np.ndarray, A: np.ndarray, form: Format) ->
 def _scaled(x: np.ndarray, Z: np.ndarray, form: Format) -> Bound:
     """``x`` where Z > 0, else ``0.01 x``: the slope is rounded to the format, then the product."""
     slope = NEGATIVE_SLOPE * x
-    bound = np.where(Z > 0, _flushed(x, form), 2 * SECOND_ORDER * _v(form) * np.abs(slope)
+    bound = np.where(Z > 0, _flushed(x, form), 2 * SECOND_ORDER * roundings(form) * np.abs(slope)
                      + form.tiny)  # fmt: skip
     unsure = np.where(_flushed(Z, form) > 0, np.abs(x), 0.0)
     return within(np.where(Z > 0, x, slope), bound + unsure)
@@ -78,7 +76,7 @@ def sigmoid_backward(dA: np.ndarray, Z: np.ndarray, A: np.ndarray, form: Format)
     """``dA * (A * (1 - A))``: three roundings; the inner product may underflow before dA scales."""
     result = dA * (A * (1 - A))
     tiny = form.tiny * (1 + np.abs(dA))
-    return within(result, SECOND_ORDER * 3 * _v(form) * np.abs(result) + tiny)
+    return within(result, SECOND_ORDER * 3 * roundings(form) * np.abs(result) + tiny)
 
 
 def tanh(Z: np.ndarray, form: Format) -> Bound:
@@ -91,7 +89,7 @@ def tanh_backward(dA: np.ndarray, Z: np.ndarray, A: np.ndarray, form: Format) ->
     """``dA * ((1 - A) * (1 + A))``: four roundings."""
     result = dA * ((1 - A) * (1 + A))
     tiny = form.tiny * (1 + np.abs(dA))
-    return within(result, SECOND_ORDER * 4 * _v(form) * np.abs(result) + tiny)
+    return within(result, SECOND_ORDER * 4 * roundings(form) * np.abs(result) + tiny)
 
 
 def identity(Z: np.ndarray, form: Format) -> Bound:
@@ -113,7 +111,7 @@ def softmax(Z: np.ndarray, form: Format) -> Bound:
     d = Z - np.max(Z, axis=0, keepdims=True)
     t = np.exp(d)
     s = t / np.sum(t, axis=0, keepdims=True)
-    v = _v(form)
+    v = roundings(form)
     # beyond the range of exp, t is below tiny on both sides, and d's rounding no longer matters
     r = v * np.minimum(np.abs(d), 800.0) + 2 * K_EXP * v
     in_sum = np.sum(s * r, axis=0, keepdims=True) + gamma(len(Z) - 1, v)
@@ -125,7 +123,7 @@ def softmax_backward(dA: np.ndarray, Z: np.ndarray, A: np.ndarray, form: Format)
     terms = dA * A
     difference = dA - np.sum(terms, axis=0, keepdims=True)
     result = A * difference
-    v = _v(form)
+    v = roundings(form)
     p_error = gamma(len(Z), v) * np.sum(np.abs(terms), axis=0, keepdims=True)
     p_error = p_error + len(Z) * form.tiny
     bound = np.abs(A) * (p_error + v * np.abs(difference)) + v * np.abs(result)
@@ -133,123 +131,27 @@ def softmax_backward(dA: np.ndarray, Z: np.ndarray, A: np.ndarray, form: Format)
     return within(result, SECOND_ORDER * bound + 2 * form.tiny, SECOND_ORDER * magnitude)
 
 
-def output_gradient(AL: np.ndarray, Y: np.ndarray, form: Format, S: Weights = None) -> Bound:
-    """``dZ[L] = AL - Y`` of every head, one rounding here and one in the shadow; twice with S."""
-    difference = AL - Y
-    if S is None:
-        return within(difference, SECOND_ORDER * _v(form) * np.abs(difference) + form.tiny)
-    result = difference * S
-    tiny = form.tiny * (1 + np.abs(S))
-    return within(result, SECOND_ORDER * 2 * _v(form) * np.abs(result) + tiny)
-
-
-def sigmoid_cross_entropy(Z: np.ndarray, Y: np.ndarray, form: Format, S: Weights = None) -> Bound:
-    """``sum(max(Z, 0) - Y Z + l) / m`` with ``l = log1p(exp(-|Z|))``.
-
-    Each term makes two roundings of at most a = max(Z, 0) + |Y Z| + l, and the two functions err
-    by K ulp of l each; the sum of N terms and the division add gamma(N + K_DIV).
-    """
-    l = np.log1p(np.exp(-np.abs(Z)))
-    a = np.maximum(Z, 0) + np.abs(Y * Z) + l
-    t = 2 * form.u * a + 2 * (K_EXP + K_LOG1P) * form.u * l + 4 * form.tiny
-    return _mean(np.maximum(Z, 0) - Y * Z + l, t, a, S, Z.shape[1], form)
-
-
-def softmax_cross_entropy(Z: np.ndarray, Y: np.ndarray, form: Format, S: Weights = None) -> Bound:
-    """``sum(log(T) - sum(Y d)) / m`` with ``d = Z - max(Z)`` and ``T = sum(exp(d))`` per example.
-
-    The relative error of T, as in ``softmax``, is an absolute one of log(T), which adds K_LOG ulp;
-    ``sum(Y d)`` has d's rounding, the product's and gamma(n) of its sum; the difference one more.
-    """
-    d = Z - np.max(Z, axis=0, keepdims=True)
-    t = np.exp(d)
-    total = np.sum(t, axis=0, keepdims=True)
-    log_total = np.log(total)
-    v = _v(form)
-    n = len(Z)
-    r = v * np.minimum(np.abs(d), 800.0) + 2 * K_EXP * v
-    total_error = np.sum(t / total * r, axis=0, keepdims=True) + gamma(n - 1, v) + n * form.tiny
-    picked = np.sum(np.abs(Y * d), axis=0, keepdims=True)
-    a = np.abs(log_total) + picked
-    error = total_error + 2 * K_LOG * v * np.abs(log_total) + (2 * v + gamma(n, v)) * picked + v * a
-    terms = log_total - np.sum(Y * d, axis=0, keepdims=True)
-    # the largest logit and another may differ by more than the format holds
-    widest = float(np.max(np.abs(d), initial=0.0))
-    return _mean(terms, SECOND_ORDER * error + n * form.tiny, a, S, Z.shape[1], form, widest)
-
-
-def squared_error(Z: np.ndarray, Y: np.ndarray, form: Format, S: Weights = None) -> Bound:
-    """``sum(E * E) / 2m`` with ``E = Z - Y``: a term has E's rounding twice and its own."""
-    squares = np.square(Z - Y)
-    t = SECOND_ORDER * 3 * _v(form) * squares + form.tiny
-    return _mean(squares, t, squares, S, 2 * Z.shape[1], form)
-
-
-def _mean(
-    terms: np.ndarray,
-    errors: np.ndarray,
-    magnitudes: np.ndarray,
-    S: Weights,
-    divisor: int,
-    form: Format,
-    widest: float = 0.0,
-) -> Bound:
-    """``sum(S terms) / divisor``, each term with its error; the shadow sums exactly.
-
-    A weight makes one rounding more.
-
-    The division comes last, so the sum may overflow where the mean does not; ``widest`` is the
-    largest value before the terms.
-    """
-    if S is not None:
-        terms, magnitudes = terms * S, magnitudes * S
-        errors = errors * S + _v(form) * magnitudes + form.tiny
-    total = math.fsum(terms.ravel()) if np.isfinite(terms).all() else np.sum(terms)
-    summing = gamma(terms.size + K_DIV, form.u) + 8 * U_SHADOW
-    error = SECOND_ORDER * (np.sum(errors) + summing * np.sum(magnitudes))
-    return within(
-        np.asarray(total / divisor),
-        np.asarray(error / divisor + form.tiny),
-        np.asarray(np.sum(magnitudes) + error + widest),
-    )
-
-
-def _v(form: Format) -> float:
+def roundings(form: Format) -> float:
+    """``v``: one rounding here and one in the shadow."""
     return form.u + U_SHADOW
 
 
-# the bounds of everything that the package computes; a test fails for what is missing here
-FORWARD: dict[str, Callable[..., Bound]] = {
-    "sigmoid": sigmoid,
-    "relu": relu,
-    "leaky_relu": leaky_relu,
-    "tanh": tanh,
-    "identity": identity,
-    "softmax": softmax,
-}
-BACKWARD: dict[str, Callable[..., Bound]] = {
-    "sigmoid": sigmoid_backward,
-    "relu": relu_backward,
-    "leaky_relu": leaky_relu_backward,
-    "tanh": tanh_backward,
-    "identity": identity_backward,
-    "softmax": softmax_backward,
-}
-COST: dict[str, Callable[..., Bound]] = {
-    "sigmoid": sigmoid_cross_entropy,
-    "softmax": softmax_cross_entropy,
-    "identity": squared_error,
-}
+class ActivationBounds(NamedTuple):
+    """A row: bounds of A and of dZ, and by how much |A - A'| may exceed |Z - Z'|, at most."""
 
+    forward: Callable[..., Bound]
+    backward: Callable[..., Bound]
+    lipschitz: float = 1.0
+
+
+# a test fails for an activation that is missing here
+ACTIVATION_BOUNDS = {
+    "sigmoid": ActivationBounds(sigmoid, sigmoid_backward, 0.25),
+    "relu": ActivationBounds(relu, relu_backward),
+    "leaky_relu": ActivationBounds(leaky_relu, leaky_relu_backward),
+    "tanh": ActivationBounds(tanh, tanh_backward),
+    "identity": ActivationBounds(identity, identity_backward),
+    "softmax": ActivationBounds(softmax, softmax_backward),
+}
 # the activations whose derivative jumps where Z crosses 0
 KINKED = ("relu", "leaky_relu")
-
-# by how much |A - A'| may exceed |Z - Z'|, at most
-LIPSCHITZ = {
-    "sigmoid": 0.25,
-    "relu": 1.0,
-    "leaky_relu": 1.0,
-    "tanh": 1.0,
-    "identity": 1.0,
-    "softmax": 1.0,
-}

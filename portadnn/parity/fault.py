@@ -9,11 +9,12 @@ axis), and steps that follow one another (for what is stale).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from portadnn.network.initializers import initialize_parameters_deep
+from portadnn.network.losses import get_head
 from portadnn.network.spec import Network
 from portadnn.parity.operations import kind_and_layer, step_order
 from portadnn.parity.run import Run
@@ -46,6 +47,7 @@ class Fault:
     batch_size : int, optional
         None is the full batch.
     recipe : Recipe
+    head : str
     weighted : bool
         Whether the examples have weights.
     in_float32 : bool
@@ -59,6 +61,7 @@ class Fault:
     steps: int = STEPS
     batch_size: int | None = None
     recipe: Recipe = PLAIN
+    head: str = "sigmoid"
     weighted: bool = False
     in_float32: bool = True
 
@@ -74,7 +77,8 @@ class Fault:
 
     def declared_run(self) -> Run:
         """The run that the fault is planted in."""
-        return declared_run(self.steps, self.batch_size, recipe=self.recipe, weighted=self.weighted)
+        options = {"recipe": self.recipe, "head": self.head, "weighted": self.weighted}
+        return declared_run(self.steps, self.batch_size, **options)  # type: ignore[arg-type]
 
     def must_show(self, dtype: str) -> bool:
         """Whether a certificate must find it in this dtype."""
@@ -86,6 +90,7 @@ def declared_run(
     batch_size: int | None = None,
     *,
     recipe: Recipe = PLAIN,
+    head: str = "sigmoid",
     weighted: bool = False,
     seed: int = 1,
 ) -> Run:
@@ -96,9 +101,10 @@ def declared_run(
         parameters[f"b{l}"] = 0.1 * rng.standard_normal(parameters[f"b{l}"].shape)
     X = rng.standard_normal((NETWORK.layer_dims[0], EXAMPLES))
     X[:, 0] = 0  # blank
-    Y = rng.integers(0, 2, (1, EXAMPLES)).astype(float)
+    highest = int(min(get_head(head).high, 4))
+    Y = rng.integers(0, highest + 1, (1, EXAMPLES)).astype(float)
     weights = normalized(rng.uniform(0.5, 2.0, EXAMPLES)) if weighted else None
     declaration = Declaration(
         learning_rate=LEARNING_RATE, batch_size=batch_size, **recipe.settings()
     )
-    return Run(NETWORK, parameters, X, Y, declaration, steps, weights)
+    return Run(replace(NETWORK, head=head), parameters, X, Y, declaration, steps, weights)

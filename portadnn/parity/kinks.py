@@ -120,8 +120,8 @@ def _propagate(
             A = ACTIVATIONS[activation].forward(Z, xp=np)
             if activation == "softmax":  # each output depends on every unit of its layer
                 D = np.broadcast_to(np.sum(D, axis=0, keepdims=True), D.shape)
-            local = elementwise.FORWARD[activation](t[f"Z{l}"], form).stat
-            D = add(elementwise.LIPSCHITZ[activation] * D, local)
+            bounds = elementwise.ACTIVATION_BOUNDS[activation]
+            D = add(bounds.lipschitz * D, bounds.forward(t[f"Z{l}"], form).stat)
             if l in run.recipe.dropped_layers():  # the same masks on both sides
                 scale = t[f"D{l}"] / (1 - run.recipe.dropout[l - 1])
                 A, D = A * scale, D * scale

@@ -10,12 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from portadnn.errors import InputError
-from portadnn.parity import elementwise, updates
+from portadnn.parity import updates
 from portadnn.parity.bounds import U_SHADOW, Bound, Format, product, within
+from portadnn.parity.elementwise import ACTIVATION_BOUNDS
+from portadnn.parity.heads import HEAD_BOUNDS
 from portadnn.parity.rounded import Rounded
 from portadnn.parity.run import Run
 
@@ -182,7 +185,6 @@ def compute(
     if kind in UPDATED:
         return _updated(run, tensor, t, form)
     x = [t[name] for name in operands(run, tensor)]
-    activation = "" if l == 0 else (*network.activations, network.head)[l - 1]
     o = factors(run, tensor, t)
     if o is not None:
         if kind == "db":  # sums alone are not made by tensor cores
@@ -190,8 +192,10 @@ def compute(
         return product(o.P, o.R, o.b, form=form, divisor=divisor or o.divisor, entries=entries)
     S = t["S"] if run.weights is not None else None
     match kind:
+        case "A" if l == network.L:
+            return _bounds_of(HEAD_BOUNDS, network.head).output(*x, form)
         case "A":
-            return _bound_of("FORWARD", activation)(*x, form)
+            return _bounds_of(ACTIVATION_BOUNDS, network.activations[l - 1]).forward(*x, form)
         case "AD" | "dA":
             A, D = x
             return updates.dropout(A, D, recipe.dropout[l - 1], form)
@@ -203,7 +207,7 @@ def compute(
                 gram = run.gram.astype(dtype).astype(np.float64)
             return updates.penalty(x, recipe.l2, recipe.l1, form, entries or 1, gram)
         case "cost":
-            bound = _bound_of("COST", network.head)(x[0], x[1], form, S)
+            bound = _bounds_of(HEAD_BOUNDS, network.head).cost(x[0], x[1], form, S)
             if not recipe.penalized:
                 return bound
             whole = bound.exact + t["penalty"]
@@ -212,9 +216,9 @@ def compute(
         case "dW":  # of the first layer, in sample space
             return updates.placed(x[0], t.get("place"), network.layer_dims, divisor, form)
         case "dZ" if l == network.L:
-            return elementwise.output_gradient(x[0], x[1], form, S)
+            return _bounds_of(HEAD_BOUNDS, network.head).gradient(x[0], x[1], form, S)
         case "dZ":
-            return _bound_of("BACKWARD", activation)(*x, form)
+            return _bounds_of(ACTIVATION_BOUNDS, network.activations[l - 1]).backward(*x, form)
         case "rW":
             dW, W = x
             return updates.penalized(dW, W, recipe.l2, recipe.l1, form)
@@ -243,8 +247,7 @@ def _updated(run: Run, tensor: str, t: Mapping[str, np.ndarray], form: Format) -
         unsure = unsure + 3 * (recipe.l2 * np.abs(t[name]) + recipe.l1)
     if recipe.clip_norm is not None:
         unsure = unsure * np.minimum(recipe.clip_norm / t["norm"], 1.0) + 8 * np.abs(g)
-    if recipe.optimizer.name not in updates.UPDATE:
-        raise _no_bound(recipe.optimizer.name, updates.UPDATE)
+    _ = _bounds_of(updates.UPDATE, recipe.optimizer.name)
     made = updates.update(
         recipe.optimizer,
         name[0],
@@ -257,11 +260,10 @@ def _updated(run: Run, tensor: str, t: Mapping[str, np.ndarray], form: Format) -
     return made[f"{slot}+"]
 
 
-def _bound_of(table: str, name: str):
-    bounds = getattr(elementwise, table)
-    if name not in bounds:
-        raise _no_bound(name, bounds)
-    return bounds[name]
+def _bounds_of(table: Mapping[str, Any], name: str) -> Any:
+    if name not in table:
+        raise _no_bound(name, table)
+    return table[name]
 
 
 def _no_bound(name: str, known: Mapping[str, object]) -> InputError:

@@ -152,10 +152,16 @@ class Run:
         """None is the whole batch."""
         return self.plan.batches.batch_size
 
+    @functools.cached_property
+    def data(self) -> Shared:
+        """What the steps shall be given of all examples."""
+        given = Shared.of(self.X, self.Y, self.weights, network=self.network, recipe=self.recipe)
+        return given._replace(gram=self.gram)
+
     @property
     def shared(self) -> Shared:
         """What every step reads, as the step takes it."""
-        shared = Shared(self.X, self.Y, self.weights, self.gram)
+        shared = self.data
         return shared if self.batch_size is None else shared.in_rows()
 
     @property
@@ -182,9 +188,8 @@ class Run:
     def declared(self, step: int, dtype: str) -> dict[str, np.ndarray]:
         """What the step should be given: data, weights, scalars and masks."""
         batch = self.batch(step)
-        given = {"X": self.X, "Y": self.Y}
-        if self.weights is not None:
-            given["S"] = self.weights
+        data = {"X": self.data.X, "Y": self.data.Y, "S": self.data.S}
+        given = {name: x for name, x in data.items() if x is not None}
         if batch is not None:
             given = {name: x[:, batch] for name, x in given.items()}
         given |= {name: np.full((1, 1), x) for name, x in self.plan.scalars(step).items()}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from portadnn.errors import InputError
+from portadnn.parity.heads import HEAD_BOUNDS
 from portadnn.parity.run import Run
 
 # a function of the namespace and the tensor that the call is for: ("divide", "dW2")
@@ -50,8 +51,8 @@ Tamper: TypeAlias = Callable[[Call], Any]
 def call_order(run: Run) -> dict[str, tuple[str, ...]]:
     """The tensors that a step of the run calls each function for, in order.
 
-    It holds for a network of ReLU layers under a sigmoid head, whose step has no branch. Where a
-    tensor takes several calls of a function, they are ``"W1+"``, ``"W1+#2"`` and so on.
+    It holds for a network of ReLU layers, whose step has no branch. If a tensor takes several calls
+    of a function, they are ``"W1+"``, ``"W1+#2"`` and so on.
     """
     order: dict[str, list[str]] = {}
     for function, tensor in _calls(run):
@@ -74,9 +75,10 @@ def _calls(run: Run) -> Iterator[tuple[str, str]]:
     for l in range(1, L):
         yield from (("matmul", f"Z{l}"), ("maximum", f"A{l}"))
         yield from each(f"AD{l}", "multiply", "where") if l in dropped else ()
-    yield from (("matmul", f"Z{L}"), ("where", f"A{L}"), ("divide", f"A{L}"))
-    yield from each("cost", "maximum", "log1p", "multiply", *(["multiply"] * weighted))
-    yield from each("cost", "sum", "divide")
+    head = HEAD_BOUNDS[run.network.head]
+    yield ("matmul", f"Z{L}")
+    yield from each(f"A{L}", *head.output_calls)
+    yield from each("cost", *head.cost_calls, *(["multiply"] * weighted), "sum", "divide")
     for _ in range(L) if recipe.penalized else ():
         yield from each("penalty", "multiply", "sum", "multiply") if recipe.l2 else ()
         yield from each("penalty", "sum", "multiply") if recipe.l1 else ()
@@ -128,7 +130,7 @@ class Tampered:
     ----------
     xp : namespace
     run : Run
-        Of ReLU layers and a sigmoid head.
+        Of ReLU layers.
     tampers : dict
         What is called instead of the function, by the place of the call.
     step : int

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from portadnn.backends import Backend
 from portadnn.errors import InputError
+from portadnn.network.losses import get_head
 from portadnn.network.spec import Network
 
 
@@ -33,19 +35,26 @@ def check_data(
     xp = backend.xp
     _check_all(xp.isfinite(X), X, f"{what}X", "finite numbers", backend)
     _check_all(xp.isfinite(Y), Y, f"{what}Y", "finite numbers", backend)
-    if network.head != "identity":
-        _check_all(
-            (Y >= 0) & (Y <= 1), Y, f"{what}Y", f"0 to 1 for the {network.head} head", backend
+    head = get_head(network.head)
+    if head.low > -math.inf:
+        limits = (
+            f"{head.low:g} or more" if head.high == math.inf else f"{head.low:g} to {head.high:g}"
         )
-    if network.head == "softmax":
+        inside = (Y >= head.low) & (Y <= head.high)  # noqa: SIM300
+        _check_all(inside, Y, f"{what}Y", f"{limits} for the {network.head} head", backend)
+    if head.exclusive:
         total = xp.sum(Y, axis=0, keepdims=True)
         # a one-hot column sums to 1 exactly; soft labels to n roundings of it
         close = xp.abs(total - 1.0) <= n_y * float(xp.finfo(Y.dtype).eps)
         _check_all(
-            close, total, f"sum of the columns of {what}Y", "1 for the softmax head", backend
+            close,
+            total,
+            f"sum of the columns of {what}Y",
+            f"1 for the {network.head} head",
+            backend,
         )
     if S is not None:
-        shapes = [(1, X.shape[1]), *([expected] if network.head != "softmax" else [])]
+        shapes = [(1, X.shape[1]), *([] if head.exclusive else [expected])]
         if tuple(S.shape) not in shapes:
             raise InputError(
                 f"{what}weights have shape {tuple(S.shape)}: "

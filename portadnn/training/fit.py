@@ -62,6 +62,7 @@ def make_loop(
     solver: LBFGS | None = None,
     weights: Any = None,
     validation: tuple[Any, ...] | None = None,
+    scored_as: str | None = None,
     callbacks: Iterable[Any] = (),
     report_every: int | None = None,
     first_layer: str = "auto",
@@ -77,16 +78,18 @@ def make_loop(
         The initial ones, of any library.
     X : array, shape (n_x, m)
     Y : array, shape (n_L, m)
-        0 and 1 for a sigmoid head, columns that sum to 1 for softmax, numbers for identity.
+        What the head takes: 0 and 1 for sigmoid, columns that sum to 1 for softmax, numbers.
     network : Network
     backend : Backend
     plan : Plan
     solver : LBFGS, optional
         Replaces ``plan.recipe.optimizer``; every other optimizer belongs in the recipe.
     weights : array, shape (1, m), optional
-        Of the examples, of mean 1; (n_L, m) for the sigmoid and the identity head.
+        Of the examples, of mean 1; (n_L, m) for any head but softmax.
     validation : tuple of arrays (X, Y) or (X, Y, S), optional
         Scored at every report.
+    scored_as : str, optional
+        The head whose score is reported; default that of the network.
     callbacks, report_every
         As for ``train``.
     first_layer : {"auto", "sample", "feature"}
@@ -114,10 +117,12 @@ def make_loop(
         report_every = usual_report_every(plan.batches.batch_size, solver)
     plan.recipe.check(network)
     network.check(parameters)
-    shared = Shared(*_checked((X, Y, weights), network, backend))
+    given = _checked((X, Y, weights), network, backend)
+    shared = Shared.of(*given, network=network, recipe=plan.recipe)
     held_back = None
     if validation is not None:
-        held_back = Validation(*_checked(validation, network, backend, "validation "))
+        X, Y, S = (*_checked(validation, network, backend, "validation "), None)[:3]
+        held_back = Validation(X, Y, S, scored_as)
     options: dict[str, Any] = {"report_every": report_every, "callbacks": callbacks}
     start = {name: backend.asarray(parameters[name]) for name in network.shapes}
     if solver is None:
@@ -132,8 +137,8 @@ def make_loop(
         if plan.batches.batch_size is not None:  # a row for each example, in one piece
             shared = shared.mapped(lambda x: _rows(x, backend))
     if held_back is not None:
-        scored = (held_back.X, held_back.Y, held_back.S)
-        options["validation"] = Validation(*_on(backend, scored))
+        X, Y, S = _on(backend, (held_back.X, held_back.Y, held_back.S))
+        options["validation"] = Validation(X, Y, S, scored_as)
     data = Shared(*_on(backend, shared))
     if backend.arithmetic == "reproducible" and plan.batches.batch_size is None:
         operands = {"X": data.X} if data.gram is None else {"X": data.X, "gram": data.gram}

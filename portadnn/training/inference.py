@@ -9,6 +9,7 @@ import numpy as np
 
 from portadnn.backends import Backend, get_backend
 from portadnn.data.dataset import Dataset
+from portadnn.data.heads import meaning_of
 from portadnn.data.models import Model
 from portadnn.errors import InputError
 from portadnn.network.model import L_model_forward, compute_cost_with_logits
@@ -20,13 +21,15 @@ class Prediction:
 
     Attributes
     ----------
-    labels : array of int, shape (m,)
-    probabilities : array, shape (m, C)
-        One row per example, one column per class.
+    labels : array, shape (m,), or (m, n_L)
+        What the head decides, see ``portadnn.data.heads``: the class of every example, 0 and 1 for
+        every label, or the values.
+    probabilities : array, shape (m, C), or None
+        One row per example, one column per class or label; values have none.
     """
 
     labels: np.ndarray
-    probabilities: np.ndarray
+    probabilities: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -36,22 +39,28 @@ class Evaluation:
     Attributes
     ----------
     examples : int
-    correct : int
+    measures : dict
+        By names, which are attributes too: ``correct`` and ``accuracy``, the number and the share
+        of examples whose label was predicted (of several labels all, with ``label_accuracies`` of
+        each); ``mse`` and ``r2`` of the identity head; of poisson ``deviance``, the mean one, and
+        ``d2``.
     cost : float
     """
 
     examples: int
-    correct: int
+    measures: dict[str, Any]
     cost: float
 
-    @property
-    def accuracy(self) -> float:
-        """The share of examples whose label was predicted, 0 to 1."""
-        return self.correct / self.examples
+    def __getattr__(self, name: str) -> Any:
+        """A measure by its name, such as ``accuracy``."""
+        measures = vars(self).get("measures", {})
+        if name not in measures:
+            raise AttributeError(f"this evaluation has no {name!r}, but {', '.join(measures)}")
+        return measures[name]
 
 
 def predict(model: Model, data: Dataset, *, backend: str | Backend | None = None) -> Prediction:
-    """Labels and probabilities of every example.
+    """What the head decides of every example, and probabilities if it has any.
 
     Parameters
     ----------
@@ -68,19 +77,13 @@ def predict(model: Model, data: Dataset, *, backend: str | Backend | None = None
     """
     chosen = _backend_for(model, backend)
     with chosen.scope():
-        AL, _ = _forward(model, data, chosen)
-        probabilities = chosen.to_numpy(AL).T  # (m, n_L)
-    if model.network.head == "sigmoid":
-        # the label follows the unit itself: 1 - p may round to p
-        labels = (probabilities[:, 0] > 0.5).astype(np.int64)
-        probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)
-    else:
-        labels = np.argmax(probabilities, axis=1)
-    return Prediction(labels, np.ascontiguousarray(probabilities))
+        AL = chosen.to_numpy(_forward(model, data, chosen)[0])
+    meaning = meaning_of(model.network.head)
+    return Prediction(meaning.decide(AL), meaning.probabilities and meaning.probabilities(AL))
 
 
 def evaluate(model: Model, data: Dataset, *, backend: str | Backend | None = None) -> Evaluation:
-    """Accuracy and cost of the model on labelled data.
+    """The head's measures and the cost of the model on labelled data.
 
     Parameters
     ----------
@@ -92,17 +95,18 @@ def evaluate(model: Model, data: Dataset, *, backend: str | Backend | None = Non
     Raises
     ------
     InputError
-        If the data has no labels, other classes, or not as many values per example.
+        If the data has no labels, other classes, labels for another head, or not as many values
+        per example.
     """
     check_fits(model, data, labelled=True)
     chosen = _backend_for(model, backend)
     with chosen.scope():
-        Y = chosen.asarray(data.targets(chosen.dtype_name))
+        targets = data.targets(chosen.dtype_name)
+        Y = chosen.asarray(targets)
         AL, ZL = _forward(model, data, chosen)
         cost = compute_cost_with_logits(ZL, Y, network=model.network, xp=chosen.xp)
         AL, cost = chosen.to_numpy(AL), float(chosen.to_numpy(cost))
-    labels = AL[0] > 0.5 if model.network.head == "sigmoid" else np.argmax(AL, axis=0)
-    return Evaluation(len(data), int(np.sum(labels == data.labels)), cost)
+    return Evaluation(len(data), meaning_of(model.network.head).measures(AL, targets), cost)
 
 
 def check_fits(model: Model, data: Dataset, *, labelled: bool = False) -> None:
@@ -111,6 +115,11 @@ def check_fits(model: Model, data: Dataset, *, labelled: bool = False) -> None:
         raise InputError(
             f"{data.source} has the classes {', '.join(data.classes)}, but the model knows "
             f"{', '.join(model.classes)}: expected the same"
+        )
+    if labelled and data.labels is not None and data.head != model.network.head:
+        raise InputError(
+            f"{data.source} has labels for the {data.head} head, but the model has the "
+            f"{model.network.head} head: expected the same"
         )
     if data.n_x != model.network.layer_dims[0]:
         raise InputError(

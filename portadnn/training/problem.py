@@ -110,8 +110,7 @@ def make_problem(declared: Declaration, *, test: bool = True, **known: Any) -> P
     examples = {part: examples[part] for part in ORDER if part in examples}
     m = len(learnt)
     full = declared.complete(m, **known | ({"test": test_file} if test else {}))
-    outputs = 1 if learnt.head == "sigmoid" else len(learnt.classes)
-    network = full.network(learnt.n_x, outputs, learnt.head)
+    network = full.network(learnt.n_x, learnt.outputs, str(learnt.head))
     plan = full.plan(network, m)
     weights = example_weights(
         learnt.labels, learnt.classes, full.class_weight, full.given("sample_weight")

@@ -11,7 +11,8 @@ import numpy as np
 from portadnn.arithmetic import for_one_step
 from portadnn.network.model import L_model_backward, L_model_forward, compute_cost_with_logits
 from portadnn.network.penalties import clipped, global_norm, penalized_gradient, penalty
-from portadnn.training.recipe import PLAIN
+from portadnn.network.spec import Network
+from portadnn.training.recipe import PLAIN, Recipe
 from portadnn.training.sample_space import sample_gradient
 
 
@@ -36,6 +37,11 @@ class Shared(NamedTuple):
     S: Any = None
     gram: Any = None
     slices: Any = None
+
+    @classmethod
+    def of(cls, X: Any, Y: Any, S: Any = None, *, network: Network, recipe: Recipe) -> Shared:
+        """The data as the steps of a recipe are given them."""
+        return cls(X, recipe.targets(Y, network), S)
 
     def mapped(self, function: Callable[[Any], Any]) -> Shared:
         """With what ``function`` makes of X, Y and S; slices are left out."""

@@ -43,6 +43,8 @@ def example_weights(
         raise InputError("the examples have no labels: training needs them")
     weights = check_sample_weight(sample_weight, len(labels))
     if class_weight is not None:
+        if labels.dtype.kind == "f":
+            raise InputError("class_weight is for classes, but the labels are values: leave it out")
         weights = weights * _class_weights(labels, classes, class_weight)[labels]
     return normalized(weights)
 

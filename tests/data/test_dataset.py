@@ -57,7 +57,49 @@ def test_what_is_no_dataset(examples, labels, classes, message):
 
 def test_one_class_has_no_head():
     with pytest.raises(InputError, match="1 class: expected two or more"):
-        _ = Dataset(IMAGES, [0, 0], ("a",)).head
+        _ = Dataset(IMAGES, [0, 0], ("a",)).outputs
+
+
+def test_labels_that_go_together():
+    data = Dataset(IMAGES, [[1, 0, 1], [0, 0, 1]], ("a", "b", "c"), head="sigmoid")
+    np.testing.assert_array_equal(data.targets("float32"), [[1, 0], [0, 0], [1, 1]])
+    assert data.outputs == 3
+
+
+@pytest.mark.parametrize("head", ["identity"])
+def test_values(head):
+    one = Dataset(IMAGES, [1.5, 2.0], (), head=head)
+    assert (one.head, one.outputs) == (head, 1)
+    np.testing.assert_array_equal(one.targets("float64"), [[1.5, 2.0]])
+    many = Dataset(IMAGES, [[1.5, 2.0, 3.0], [0.0, 4.0, 5.0]], ("x", "y", "z"), head=head)
+    np.testing.assert_array_equal(many.targets("float64"), [[1.5, 0.0], [2.0, 4.0], [3.0, 5.0]])
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "head", "message"),
+    [
+        (
+            [1.0, np.nan],
+            (),
+            "identity",
+            "label 1 is nan: expected finite numbers from -inf",
+        ),
+        (
+            [[1, 0], [0, 2]],
+            ("a", "b"),
+            "sigmoid",
+            "label 1 is 2: expected .* from 0 to 1",
+        ),
+        ([[1, 0], [0, 1]], ("a",), "sigmoid", "1 names for 2 labels of an example"),
+        ([[1, 0], [0, 1]], ("a",), "identity", "1 names for 2 labels of an example"),
+        ([1.0], (), "identity", r"labels have shape \(1,\) for 2 examples"),
+        (["a", "b"], (), "identity", "labels have dtype <U1: expected finite numbers"),
+        ([0, 1], ("a", "b"), "sigmod", "unknown head 'sigmod': did you mean 'sigmoid'"),
+    ],
+)
+def test_labels_that_do_not_fit_the_head(labels, classes, head, message):
+    with pytest.raises(InputError, match=message):
+        Dataset(IMAGES, labels, classes, head=head)
 
 
 def test_values_beyond_float32_are_found_before_training():

@@ -43,8 +43,8 @@ def problems(draw, max_depth=6):
     X = rng.standard_normal((dims[0], m))
     if head == "softmax":
         Y = np.eye(dims[-1])[rng.integers(0, dims[-1], m)].T
-    elif head == "sigmoid":
-        Y = rng.integers(0, 2, (dims[-1], m)).astype(float)
+    elif head in ("sigmoid", "poisson"):
+        Y = rng.integers(0, 2 if head == "sigmoid" else 5, (dims[-1], m)).astype(float)
     else:
         Y = rng.standard_normal((dims[-1], m))
     return Network(tuple(dims), hidden, head), parameters, X, Y
@@ -117,6 +117,9 @@ def test_gradients_are_those_of_pytorch_autograd(problem, torch):
         "sigmoid": lambda: F.binary_cross_entropy_with_logits(Z, y, reduction="sum"),
         "softmax": lambda: F.cross_entropy(Z.T, y.T, reduction="sum"),
         "identity": lambda: F.mse_loss(Z, y, reduction="sum") / 2,
+        "poisson": lambda: (
+            F.poisson_nll_loss(Z, y, reduction="sum") + (torch.xlogy(y, y) - y).sum()
+        ),
     }[network.head]() / X.shape[1]
     cost.backward()
     assert abs(cost_of(network, parameters, X, Y) - cost.item()) < 1e-13 * max(1, cost.item())

@@ -17,6 +17,7 @@ from portadnn.network.spec import Network
 from portadnn.parity import elementwise, updates
 from portadnn.parity.bounds import declared_format, product
 from portadnn.parity.certify import Verdict, certify_step, first_failure
+from portadnn.parity.heads import HEAD_BOUNDS
 from portadnn.parity.rounded import Rounded
 from portadnn.parity.run import Run, final_parameters, watch
 from portadnn.training.declaration import Declaration
@@ -36,7 +37,8 @@ def problem(network, m, seed, scale=1.0):
     n_y = network.layer_dims[-1]
     if network.head == "softmax":
         return parameters, X, np.eye(n_y)[:, rng.integers(0, n_y, m)]
-    return parameters, X, rng.integers(0, 2, (n_y, m)).astype(float)
+    highest = 5 if network.head == "poisson" else 1
+    return parameters, X, rng.integers(0, highest + 1, (n_y, m)).astype(float)
 
 
 def make_run(network, m, seed=0, steps=3, scale=1.0, batch_size=None):
@@ -55,9 +57,8 @@ def certify_run(run, backend):
 
 def test_everything_that_the_package_computes_has_a_bound():
     # what is added to the package brings its bound along
-    assert elementwise.FORWARD.keys() == elementwise.BACKWARD.keys() == ACTIVATIONS.keys()
-    assert elementwise.LIPSCHITZ.keys() == ACTIVATIONS.keys()
-    assert elementwise.COST.keys() == HEADS.keys()
+    assert elementwise.ACTIVATION_BOUNDS.keys() == ACTIVATIONS.keys()
+    assert HEAD_BOUNDS.keys() == HEADS.keys()
     assert updates.UPDATE.keys() == OPTIMIZERS.keys()
     assert set(elementwise.KINKED) <= ACTIVATIONS.keys()
 
@@ -320,11 +321,18 @@ def test_a_step_that_takes_in_the_division_of_the_mean_is_lawful():
     assert np.any(error > 2.0**-24 * np.abs(rate * g) + 2.0**-24 * np.abs(bound.exact))
 
 
-@pytest.mark.parametrize("table", ["FORWARD", "COST"])
-def test_an_operation_without_a_bound_is_not_certified(table, monkeypatch):
-    monkeypatch.delitem(getattr(elementwise, table), "sigmoid")
+@pytest.mark.parametrize(
+    ("table", "name"),
+    [
+        (elementwise.ACTIVATION_BOUNDS, "relu"),
+        (HEAD_BOUNDS, "sigmoid"),
+        (updates.UPDATE, "gradient_descent"),
+    ],
+)
+def test_an_operation_without_a_bound_is_not_certified(table, name, monkeypatch):
+    monkeypatch.delitem(table, name)
     (record,) = watch(RUN, get_backend("numpy"), [0])
-    with pytest.raises(InputError, match="no bound is derived for 'sigmoid'"):
+    with pytest.raises(InputError, match=f"no bound is derived for '{name}'"):
         certify_step(RUN, record)
 
 

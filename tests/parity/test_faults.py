@@ -8,6 +8,7 @@ import pytest
 
 from portadnn.backends import get_backend
 from portadnn.errors import InputError
+from portadnn.network.losses import HEADS
 from portadnn.parity import self_test as bench
 from portadnn.parity.causes import name_cause
 from portadnn.parity.certify import certify_step, first_failure
@@ -116,6 +117,7 @@ NAMED = {
     "biases left out of the norm": None,  # one of them
     "weights of examples left out of the gradient": "weights left out",
     "weights of examples squared in the cost": "weights twice",
+    "labels not smoothed": None,
     "weights of the batch before": "different batch",
 }
 
@@ -140,6 +142,30 @@ RUNS = {
     "everything": declared_run(batch_size=BATCH, recipe=EVERYTHING, weighted=True),
     **{fault.name: fault.declared_run() for fault in TRAINING_FAULTS},
 }
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("head", [name for name, row in HEADS.items() if not row.exclusive])
+def test_the_calls_of_every_head_are_counted(head, weighted):
+    run = declared_run(head=head, weighted=weighted)
+    seen = []
+    tampers = {
+        (name, tensor): lambda call, place=(name, tensor): (
+            seen.append((place, call.compute())) or seen[-1][1]
+        )
+        for name, tensors in call_order(run).items()
+        for tensor in tensors
+    }
+    steps = records(run, get_backend("numpy"), tampers)
+    assert len(seen) == len(tampers) * STEPS
+    for i, ((name, tensor), result) in enumerate(seen):
+        record = steps[i // len(tampers)].tensors
+        if (name == "divide" and tensor in record) or (name, tensor) in (
+            ("matmul", "dA1"),
+            ("maximum", "A2"),
+            ("where", "dZ3"),
+        ):
+            np.testing.assert_array_equal(record[tensor], result)
 
 
 @pytest.mark.parametrize("name", ["plain", "batches", "everything"])

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from portadnn.backends import get_backend
 from portadnn.data.dataset import Dataset
+from portadnn.data.heads import score_of
 from portadnn.errors import InputError
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.model import L_model_forward, compute_cost
@@ -15,7 +16,7 @@ from portadnn.training.callbacks import History
 from portadnn.training.recipe import Plan, Recipe
 from portadnn.training.streams import Batches
 from portadnn.training.train import fit, train
-from portadnn.training.validation import score_of, split_validation
+from portadnn.training.validation import split_validation
 
 
 @pytest.fixture(scope="module")

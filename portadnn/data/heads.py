@@ -1,0 +1,129 @@
+"""What the outputs of a head mean: targets from labels, decisions from outputs, and their score.
+
+One sigmoid is the second of two classes, several are labels that may go together; softmax has a
+class each, identity numbers. The mathematics is in ``network/losses.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from portadnn.errors import InputError, unknown_name
+
+
+def head_for(classes: int, what: str = "the data") -> str:
+    """The head that tells so many classes apart: one sigmoid unit for two, softmax for more."""
+    if classes < 2:
+        raise InputError(
+            f"{what} has {classes} class{'es' * (classes != 1)}: expected two or more to tell apart"
+        )
+    return "sigmoid" if classes == 2 else "softmax"
+
+
+def _each(AL: np.ndarray) -> np.ndarray:
+    return AL[0] if len(AL) == 1 else AL.T
+
+
+def _classified(right: Callable[..., np.ndarray]) -> Callable[..., dict[str, Any]]:
+    """The measures of classes or labels, from those outputs that are right, (1, m) or (n_L, m)."""
+
+    def measures(AL: np.ndarray, Y: np.ndarray, S: np.ndarray | None = None) -> dict[str, Any]:
+        each = right(AL, Y)
+        whole = np.all(each, axis=0)
+        # weights of single outputs are no weights of examples
+        weights = np.ones(len(whole)) if S is None or len(S) > 1 else S[0].astype(np.float64)
+        accuracy = float(np.sum(weights * whole) / np.sum(weights))
+        labels = {"label_accuracies": np.mean(each, axis=1).tolist()} if len(each) > 1 else {}
+        return {"correct": int(np.sum(whole)), "accuracy": accuracy, **labels}
+
+    return measures
+
+
+def _estimated(loss: Callable[..., np.ndarray], mean_name: str, share_name: str) -> Callable:
+    """The mean of a loss, and the share that it saves of that of the targets' own mean.
+
+    Both are averaged over the outputs. For an output that is constant the share is 1 if it is
+    predicted exactly and 0 otherwise, as in scikit-learn.
+    """
+
+    def measures(AL: np.ndarray, Y: np.ndarray, S: np.ndarray | None = None) -> dict[str, Any]:
+        S = np.ones((1, Y.shape[1])) if S is None else S.astype(np.float64, order="C")
+        # in one order of memory, which libraries choose differently: it is that of the sums
+        AL, Y = (x.astype(np.float64, order="C") for x in (AL, Y))
+        weight = np.sum(S * np.ones_like(Y), axis=1, keepdims=True)
+        mean = np.sum(S * Y, axis=1, keepdims=True) / weight
+        with np.errstate(divide="ignore", invalid="ignore"):
+            residual, total = (np.sum(S * loss(A, Y), axis=1) for A in (AL, mean))
+        share = np.where(residual == 0, 1.0, 0.0)
+        np.divide(residual, total, out=share, where=total > 0)
+        share = np.where(total > 0, 1 - share, share)
+        return {mean_name: float(np.mean(residual / weight[:, 0])), share_name: float(share.mean())}
+
+    return measures
+
+
+class Meaning(NamedTuple):
+    """A row of the table; AL and Y are (n_L, m), on the host.
+
+    ``names(n_L)`` says how many names so many outputs may have. ``targets(labels, C)`` is Y.
+    ``decide(AL)`` is what AL predicts, (m,), or (m, n_L) for several outputs. ``probabilities(AL)``
+    are those of the classes or labels, (m, C); values have none. ``measures(AL, Y, S)`` say how
+    good AL is, by names; of ``score``, one of them, more is better.
+    """
+
+    names: Callable[[int], tuple[int, ...]]
+    targets: Callable[[np.ndarray, int], np.ndarray]
+    decide: Callable[[np.ndarray], np.ndarray]
+    probabilities: Callable[[np.ndarray], np.ndarray] | None
+    measures: Callable[..., dict[str, Any]]
+    score: str
+
+
+_VALUES = Meaning(
+    names=lambda n: (n, 0),
+    targets=lambda labels, C: labels.reshape(len(labels), -1).T,
+    decide=_each,
+    probabilities=None,
+    measures=_estimated(lambda AL, Y: np.square(Y - AL), "mse", "r2"),
+    score="r2",
+)
+# a test fails for a head that is missing here
+MEANINGS = {
+    "sigmoid": Meaning(
+        names=lambda n: (max(n, 2),),
+        targets=_VALUES.targets,
+        # the label follows the unit itself: 1 - p may round to p
+        decide=lambda AL: _each((AL > 0.5).astype(np.int64)),
+        probabilities=lambda AL: (np.concatenate([1 - AL, AL]) if len(AL) == 1 else AL).T.copy(),
+        measures=_classified(lambda AL, Y: (AL > 0.5) == (Y > 0.5)),
+        score="accuracy",
+    ),
+    "softmax": Meaning(
+        names=lambda n: (n,),
+        targets=lambda labels, C: labels == np.arange(C)[:, None],
+        decide=lambda AL: np.argmax(AL, axis=0),
+        probabilities=lambda AL: AL.T.copy(),
+        measures=_classified(lambda AL, Y: (AL.argmax(axis=0) == Y.argmax(axis=0))[None, :]),
+        score="accuracy",
+    ),
+    "identity": _VALUES,
+}
+
+
+def meaning_of(head: str) -> Meaning:
+    """The row of a head; an unknown name is an InputError that gives the nearest one."""
+    if head not in MEANINGS:
+        raise unknown_name("head", head, MEANINGS)
+    return MEANINGS[head]
+
+
+def score_of(AL: np.ndarray, Y: np.ndarray, head: str, weights: np.ndarray | None = None) -> float:
+    """The score of a head's outputs, with weights (1, m) of the examples.
+
+    It is the accuracy (of several labels all must be right), or R^2.
+    """
+    meaning = meaning_of(head)
+    return meaning.measures(AL, Y, weights)[meaning.score]
