@@ -1,7 +1,8 @@
 """What the outputs of a head mean: targets from labels, decisions from outputs, and their score.
 
 One sigmoid is the second of two classes, several are labels that may go together; softmax has a
-class each, identity numbers. The mathematics is in ``network/losses.py``.
+class each, identity numbers, poisson the means of counts. The mathematics is in
+``network/losses.py``.
 """
 
 from __future__ import annotations
@@ -65,6 +66,11 @@ def _estimated(loss: Callable[..., np.ndarray], mean_name: str, share_name: str)
     return measures
 
 
+def _deviance(AL: np.ndarray, Y: np.ndarray) -> np.ndarray:
+    """``2 (Y log(Y / AL) - Y + AL)``, where 0 log 0 is 0."""
+    return 2 * (np.where(Y > 0, Y * np.log(np.where(Y > 0, Y, 1.0) / AL), 0.0) - Y + AL)
+
+
 class Meaning(NamedTuple):
     """A row of the table; AL and Y are (n_L, m), on the host.
 
@@ -110,6 +116,7 @@ MEANINGS = {
         score="accuracy",
     ),
     "identity": _VALUES,
+    "poisson": _VALUES._replace(measures=_estimated(_deviance, "deviance", "d2"), score="d2"),
 }
 
 
@@ -123,7 +130,8 @@ def meaning_of(head: str) -> Meaning:
 def score_of(AL: np.ndarray, Y: np.ndarray, head: str, weights: np.ndarray | None = None) -> float:
     """The score of a head's outputs, with weights (1, m) of the examples.
 
-    It is the accuracy (of several labels all must be right), or R^2.
+    It is the accuracy (of several labels all must be right), or R^2, or D^2, the share of the
+    Poisson deviance that is explained.
     """
     meaning = meaning_of(head)
     return meaning.measures(AL, Y, weights)[meaning.score]

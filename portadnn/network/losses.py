@@ -5,10 +5,11 @@
 | sigmoid  | sigmoid(Z) | binary cross-entropy, summed over outputs                   |
 | softmax  | softmax(Z) | categorical cross-entropy; the columns of Y sum to 1        |
 | identity | Z          | half the squared error, summed over outputs                 |
+| poisson  | exp(Z)     | half the Poisson deviance, summed over outputs              |
 
 With these pairs ``dZ[L] = AL - Y`` for every head, so no head divides by a probability. Each cost
-comes twice: from the logits ``Z``, which training uses and which is finite for every finite Z, and
-from ``AL`` alone, where a saturated probability has already lost its digits.
+comes twice: from the logits ``Z``, which training uses and which is finite for every finite Z whose
+exp is, and from ``AL`` alone, where a saturated probability has already lost its digits.
 
 Weights ``S`` of the examples, (1, m), of mean 1, multiply each one's cost; for every head but
 softmax they may be (n_y, m), a weight for every output. ``dZ[L] = S (AL - Y)`` then.
@@ -18,7 +19,8 @@ A head's row here is its mathematics. ``data/heads.py`` says what its outputs me
 
 References
 ----------
-Bishop, Pattern Recognition and Machine Learning (2006), section 5.2 (canonical links).
+Bishop, Pattern Recognition and Machine Learning (2006), section 5.2 (canonical links);
+McCullagh and Nelder, Generalized Linear Models (1989), section 2.3 (deviances).
 """
 
 from __future__ import annotations
@@ -71,6 +73,26 @@ def squared_error(AL, Y, S=None, *, xp=None):
     return xp.divide(_total(xp.multiply(E, E), S, xp), 2 * number_of(AL, xp))
 
 
+def exp(Z, *, xp=None):
+    """``exp(Z)``: the mean of a count, whose logarithm the last layer computes."""
+    xp = resolve(xp, Z)
+    return xp.exp(Z)
+
+
+def poisson_deviance_with_logits(Z, Y, S=None, *, xp=None):
+    """``mean(exp(Z) - Y (Z + 1 - log Y))``, where 0 log 0 is 0."""
+    xp = resolve(xp, Z, Y)
+    log_Y = xp.log(xp.where(Y > 0, Y, 1.0))
+    terms = xp.exp(Z) - xp.multiply(Y, Z + 1.0 - log_Y)
+    return xp.divide(_total(terms, S, xp), number_of(Z, xp))
+
+
+def poisson_deviance(AL, Y, *, xp=None):
+    """``mean(AL - Y + Y log(Y / AL))``, where 0 log 0 is 0; ``inf`` if AL is 0 and Y is not."""
+    xp = resolve(xp, AL, Y)
+    return xp.divide(xp.sum(AL - Y) + _plogq(Y, AL, xp) - _plogq(Y, Y, xp), AL.shape[1])
+
+
 def _total(terms, S, xp):
     return over_examples(xp).sum(terms if S is None else xp.multiply(terms, S))
 
@@ -102,6 +124,7 @@ HEADS = {
     "sigmoid": Head(sigmoid, sigmoid_cross_entropy, sigmoid_cross_entropy_with_logits, 0, 1),
     "softmax": Head(softmax, softmax_cross_entropy, softmax_cross_entropy_with_logits, 0, 1, True),
     "identity": Head(identity, squared_error, squared_error),
+    "poisson": Head(exp, poisson_deviance, poisson_deviance_with_logits, low=0),
 }
 
 

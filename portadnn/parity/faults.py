@@ -167,6 +167,18 @@ _STEP_FAULTS = (
         "A4",
         {("divide", "A4"): lambda call: call.compute() * call.args[0].dtype.type(1 + 1e-6)},
     ),
+    Fault(
+        "exp of the poisson head off by 1e-6",
+        "A4",
+        {("exp", "A4"): lambda call: call.compute() * call.args[0].dtype.type(1 + 1e-6)},
+        head="poisson",
+    ),
+    Fault(
+        "log Y left out of the deviance",
+        "cost",
+        {("log", "cost"): lambda call: np.zeros_like(call.args[0])},
+        head="poisson",
+    ),
     Fault("learning rate in float16", "W1+", _rates(float16)),
     Fault("rate of another step (decayed by 0.999)", "W1+", _rates(lambda rate: rate * 0.999)),
     Fault(

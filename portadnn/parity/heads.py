@@ -70,6 +70,24 @@ def squared_error(Z: np.ndarray, Y: np.ndarray, form: Format, S: Weights = None)
     return _mean(squares, t, squares, S, 2 * Z.shape[1], form)
 
 
+def exp(Z: np.ndarray, form: Format) -> Bound:
+    """The library's function: K_EXP ulp here, 4 in the shadow."""
+    A = np.exp(Z)
+    return within(A, SECOND_ORDER * (2 * K_EXP * form.u + 8 * U_SHADOW) * A + form.tiny)
+
+
+def poisson_deviance(Z: np.ndarray, Y: np.ndarray, form: Format, S: Weights = None) -> Bound:
+    """``sum(e - Y (Z + 1 - l)) / m`` with ``e = exp(Z)`` and ``l = log(Y)``, 0 where Y is 0.
+
+    Each term makes four roundings of at most a = e + Y (abs(Z) + 1 + abs(l)), and the two functions
+    err by K ulp of e and of l.
+    """
+    v, e, l = roundings(form), np.exp(Z), np.log(np.where(Y > 0, Y, 1.0))
+    a = e + Y * (np.abs(Z) + 1 + np.abs(l))
+    t = 4 * v * a + 2 * v * (K_EXP * e + K_LOG * Y * np.abs(l)) + (4 + Y) * form.tiny
+    return _mean(e - Y * (Z + 1 - l), SECOND_ORDER * t, a, S, Z.shape[1], form)
+
+
 def _mean(
     terms: np.ndarray,
     errors: np.ndarray,
@@ -123,4 +141,5 @@ HEAD_BOUNDS = {
     ),
     "softmax": HeadBounds(elementwise.softmax, softmax_cross_entropy),
     "identity": HeadBounds(elementwise.identity, squared_error, (), ("multiply",)),
+    "poisson": HeadBounds(exp, poisson_deviance, ("exp",), ("where", "log", "exp", "multiply")),
 }

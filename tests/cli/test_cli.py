@@ -20,8 +20,10 @@ from PIL import Image
 from portadnn.backends import get_backend
 from portadnn.cli.main import main
 from portadnn.data.hdf5 import load_digits
-from portadnn.data.models import fingerprint, load_model
+from portadnn.data.models import Model, fingerprint, load_model, save_model
 from portadnn.errors import InputError
+from portadnn.network.initializers import initialize_parameters_deep
+from portadnn.network.spec import Network
 from portadnn.training.inference import evaluate
 from portadnn.training.texts import parse_layers
 
@@ -653,3 +655,24 @@ def test_training_goes_on_when_nobody_reads(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "model.h5").exists()
+
+
+@pytest.mark.parametrize("head", ["poisson", "sigmoid"])
+def test_predictions_of_values_and_of_labels_that_go_together(tmp_path, capsys, head):
+    network = Network((64, 2), head=head)
+    parameters = initialize_parameters_deep(network.layer_dims, rng=0)
+    classes = ("x", "y") if head == "sigmoid" else ()
+    save_model(Model(network, parameters, classes, (8, 8)), tmp_path / "model.h5")
+    _, out, _ = run(capsys, "predict", tmp_path / "model.h5")
+    table = out.splitlines()
+    _, out, _ = run(capsys, "predict", tmp_path / "model.h5", "--json")
+    found = json.loads(out)["predictions"]
+    heading = "example,y1,y2" if head == "poisson" else "example,x,y,p(x),p(y)"
+    assert table[0] == heading
+    assert len(table) == 1 + len(found) == 361
+    for line, row in zip(table[1:], found, strict=True):
+        cells = [*row["values"], *row.get("probabilities", [])]
+        assert [float(cell) for cell in line.split(",")[1:]] == cells
+    code, _, err = run(capsys, "evaluate", tmp_path / "model.h5")
+    assert code != 0
+    assert "expected the same" in err

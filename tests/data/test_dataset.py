@@ -66,7 +66,7 @@ def test_labels_that_go_together():
     assert data.outputs == 3
 
 
-@pytest.mark.parametrize("head", ["identity"])
+@pytest.mark.parametrize("head", ["identity", "poisson"])
 def test_values(head):
     one = Dataset(IMAGES, [1.5, 2.0], (), head=head)
     assert (one.head, one.outputs) == (head, 1)
@@ -84,6 +84,7 @@ def test_values(head):
             "identity",
             "label 1 is nan: expected finite numbers from -inf",
         ),
+        ([1.0, -2.0], (), "poisson", "label 1 is -2.0: expected finite numbers from 0 to inf"),
         (
             [[1, 0], [0, 2]],
             ("a", "b"),

@@ -10,16 +10,29 @@ from portadnn.errors import InputError
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
 
+CLASSES = ("a", "b", "ç")
 
-def make_model(dtype="float32"):
-    network = Network((12, 5, 3), "tanh", "softmax")
+
+def make_model(dtype="float32", head="softmax", n_y=3, classes=CLASSES):
+    network = Network((12, 5, n_y), "tanh", head)
     parameters = initialize_parameters_deep(network.layer_dims, rng=0)
     parameters = {name: p.astype(dtype) for name, p in parameters.items()}
-    return Model(network, parameters, ("a", "b", "ç"), (2, 2, 3))
+    return Model(network, parameters, classes, (2, 2, 3))
 
 
-def test_saving_and_loading_back(tmp_path, dtype):
-    model = make_model(dtype)
+@pytest.mark.parametrize(
+    ("head", "n_y", "classes"),
+    [
+        ("softmax", 3, CLASSES),
+        ("sigmoid", 1, CLASSES[:2]),
+        ("sigmoid", 3, CLASSES),
+        ("identity", 3, CLASSES),
+        ("identity", 1, ()),
+        ("poisson", 2, ()),
+    ],
+)
+def test_saving_and_loading_back(tmp_path, dtype, head, n_y, classes):
+    model = make_model(dtype, head, n_y, classes)
     save_model(model, tmp_path / "model.h5")
     again = load_model(tmp_path / "model.h5")
     assert again.network == model.network
@@ -89,6 +102,23 @@ def test_damaged_models_are_refused(tmp_path, name, value, message):
     with pytest.raises(InputError, match=message) as caught:
         load_model(path)
     assert "model.h5" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("head", "n_y", "classes", "expected"),
+    [
+        ("sigmoid", 1, CLASSES, "2 names"),
+        ("sigmoid", 1, (), "2 names"),
+        ("sigmoid", 3, CLASSES[:2], "3 names"),
+        ("softmax", 3, (), "3 names"),
+        ("identity", 2, CLASSES, "2 or 0 names"),
+    ],
+)
+def test_names_that_do_not_fit_the_head(head, n_y, classes, expected):
+    with pytest.raises(
+        InputError, match=f"{n_y} outputs with the {head} head: expected {expected}"
+    ):
+        make_model(head=head, n_y=n_y, classes=classes)
 
 
 def test_a_dataset_is_no_model(tmp_path):

@@ -14,6 +14,7 @@ LABELS = {
     "sigmoid": np.asarray([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0], [1.0, 1.0, 0.0]]),
     "softmax": np.asarray([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]),
     "identity": np.asarray([[0.5, -1.0, 2.0], [0.0, 3.0, 1.0], [1.5, 0.0, 0.25]]),
+    "poisson": np.asarray([[2.0, 0.0, 7.0], [3.0, 1.0, 0.0], [0.0, 2.5, 40.0]]),
 }
 
 
@@ -31,6 +32,8 @@ def definition(head, Z, Y):
                 total -= y * math.log(a) + (1 - y) * math.log(1 - a)
             elif head == "identity":
                 total += (z - y) ** 2 / 2
+            elif head == "poisson":
+                total += math.exp(z) - y + (y * (math.log(y) - z) if y else 0.0)
     return total / m
 
 
@@ -59,7 +62,43 @@ def test_costs_are_their_definition(head, backend):
         assert abs(float(cost) - expected) < roundings * eps(backend) * expected
 
 
-@pytest.mark.parametrize("head", HEADS)
+def test_the_deviance_is_that_of_scikit_learn(backend):
+    losses = pytest.importorskip("sklearn._loss.loss").HalfPoissonLoss()
+    mlp_loss = pytest.importorskip("sklearn.neural_network._base").poisson_loss
+    Z, Y = LOGITS, LABELS["poisson"]
+    found = float(
+        compute_cost_with_logits(backend.asarray(Z), backend.asarray(Y), network=network("poisson"))
+    )
+    each = losses.loss(Y.ravel(), Z.ravel()) + losses.constant_to_optimal_zero(Y.ravel())
+    # a few roundings of terms of up to 40 (1 + log 40) each, of which 9 are added
+    tolerance = 20 * eps(backend) * 40 * (1 + math.log(40))
+    assert abs(found - np.sum(each) / 3) < tolerance
+    assert abs(found - mlp_loss(Y.T, np.exp(Z.T))) < tolerance
+    gradient = get_head("poisson").gradient(np.exp(Z), Y)
+    np.testing.assert_allclose(gradient.ravel(), losses.gradient(Y.ravel(), Z.ravel()), rtol=1e-14)
+
+
+def test_the_deviance_is_that_of_torch_but_for_its_constant(torch):
+    Y = LABELS["poisson"]
+    Z = torch.tensor(LOGITS, requires_grad=True)
+    theirs = torch.nn.PoissonNLLLoss(reduction="sum")(Z, torch.tensor(Y)) / 3
+    theirs.backward()
+    constant = np.sum(np.where(Y > 0, Y * np.log(np.where(Y > 0, Y, 1)) - Y, 0)) / 3
+    ours = compute_cost_with_logits(LOGITS, Y, network=network("poisson"))
+    assert abs(float(ours) - (theirs.item() + constant)) < 1e-13 * constant
+    AL = get_head("poisson").activation(LOGITS)
+    np.testing.assert_allclose(get_head("poisson").gradient(AL, Y) / 3, Z.grad, rtol=1e-13)
+
+
+def test_a_mean_of_0_costs_nothing_without_a_count_and_all_with_one(backend):
+    AL, none, some = (backend.asarray(x) for x in ([[0.0]], [[0.0]], [[2.0]]))
+    assert float(compute_cost(AL, none, network=network("poisson", 1))) == 0
+    assert float(compute_cost(AL, some, network=network("poisson", 1))) == math.inf
+    Z = backend.asarray([[-1e4]])
+    assert float(compute_cost_with_logits(Z, none, network=network("poisson", 1))) == 0
+
+
+@pytest.mark.parametrize("head", sorted(HEADS.keys() - {"poisson"}))  # whose exp overflows
 def test_large_logits_cost_what_they_should_without_warning(head, backend):
     Z = np.asarray([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4], [0.0, 0.0, -1e4]])
     Y = LABELS["softmax"]
@@ -102,7 +141,11 @@ def test_an_unknown_head():
 
 
 @pytest.mark.parametrize(
-    ("head", "rows"), [*((head, 1) for head in HEADS), ("sigmoid", 3), ("identity", 3)]
+    ("head", "rows"),
+    [
+        *((head, 1) for head in HEADS),
+        *((head, 3) for head, row in HEADS.items() if not row.exclusive),
+    ],
 )
 def test_weights_multiply_the_cost_of_every_example_or_output(rows, head, backend):
     S = np.asarray([[2.0, 0.0, 1.0], [0.5, 3.0, 0.25], [1.0, 1.0, 4.0]])[:rows]

@@ -30,6 +30,7 @@ CASES = {
         "softmax", Recipe("adam", l2=0.1, l1=0.1, clip_norm=0.1, dropout=(0.5, 0.2)), 8,
     ),
     "adamw": ("sigmoid", Recipe("adamw"), None),
+    "counts": ("poisson", Recipe(l2=0.01), None),
 }  # fmt: skip
 
 

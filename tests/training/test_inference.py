@@ -1,0 +1,101 @@
+"""Every head from labels to a score: training, a model file, prediction and evaluation."""
+
+import numpy as np
+import pytest
+
+from portadnn.data.dataset import Dataset
+from portadnn.data.models import Model, load_model, save_model
+from portadnn.errors import InputError
+from portadnn.network.losses import HEADS
+from portadnn.training.inference import Evaluation, evaluate, predict
+from portadnn.training.train import train
+
+M = 60
+CASES = {
+    "two classes": ("sigmoid", ("a", "b")),
+    "classes": ("softmax", ("a", "b", "c")),
+    "labels": ("sigmoid", ("a", "b", "c")),
+    "values": ("identity", ("x", "y")),
+    "one value": ("identity", ()),
+    "counts": ("poisson", ("x", "y")),
+    "one count": ("poisson", ()),
+}
+SETTINGS = {"layers": [6], "optimizer": "adam", "learning_rate": 0.05, "backend": "numpy"}
+
+
+def problem(case, m=M):
+    """Labels that a network can learn from the examples."""
+    head, classes = CASES[case]
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((m, 4))
+    T = X @ np.random.default_rng(1).standard_normal((4, 3))
+    labels = {
+        "two classes": (T[:, 0] > 0).astype(int),
+        "classes": np.argmax(T, axis=1),
+        "labels": (T > 0).astype(int),
+        "values": T[:, :2],
+        "one value": T[:, 0],
+        "counts": rng.poisson(np.exp(T[:, :2] / 2)),
+        "one count": rng.poisson(np.exp(T[:, 0] / 2)),
+    }[case]
+    head = None if case in ("two classes", "classes") else head
+    return Dataset(X, labels, classes, head=head)
+
+
+def test_every_head_has_a_case():
+    assert {head for head, _ in CASES.values()} == HEADS.keys()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_from_labels_to_a_score(case, tmp_path):
+    head, classes = CASES[case]
+    data = problem(case)
+    model = train(data, epochs=200, validation=0.2, **SETTINGS)
+    assert (model.network.head, model.classes) == (head, classes)
+    save_model(model, tmp_path / "model.h5")
+    model = load_model(tmp_path / "model.h5")
+    found = evaluate(model, data)
+    assert found.examples == M
+    named = found.measures
+    score = named.get("accuracy", named.get("r2", named.get("d2")))
+    assert score > (0.4 if head == "poisson" else 0.9)  # counts are random, given their mean
+    decided = predict(model, data)
+    assert decided.labels.shape == data.labels.shape
+    if head in ("sigmoid", "softmax"):
+        whole = decided.labels == data.labels
+        whole = whole.all(axis=1) if whole.ndim == 2 else whole
+        assert (found.correct, found.accuracy) == (whole.sum(), whole.mean())
+        assert decided.probabilities.shape == (M, len(classes))
+    else:
+        assert decided.probabilities is None
+        with pytest.raises(AttributeError, match="has no .accuracy., but"):
+            _ = found.accuracy
+    if head == "identity":
+        assert named["mse"] == pytest.approx(np.mean((decided.labels - data.labels) ** 2))
+
+
+def test_the_measures_of_an_evaluation():
+    found = Evaluation(4, {"correct": 3, "accuracy": 0.75}, 0.5)
+    assert (found.correct, found.accuracy, found.cost) == (3, 0.75, 0.5)
+
+
+def test_labels_for_another_head_are_refused():
+    model = train(problem("one value"), epochs=1, **SETTINGS)
+    with pytest.raises(InputError, match="labels for the poisson head, but the model has the iden"):
+        evaluate(model, problem("one count"))
+    with pytest.raises(InputError, match="labels for the head poisson, but .* has identity"):
+        train(problem("one value"), validation=problem("one count"), epochs=1, **SETTINGS)
+
+
+def test_weights_of_classes_are_not_for_values():
+    with pytest.raises(InputError, match="class_weight is for classes, but the labels are values"):
+        train(problem("one value"), class_weight="balanced", epochs=1, **SETTINGS)
+
+
+def test_a_softmax_of_two_classes_is_a_model_too():
+    data = problem("two classes")
+    model = train(Dataset(data.examples, data.labels, data.classes, head="softmax"), epochs=100,
+                  **SETTINGS)  # fmt: skip
+    assert model.network.layer_dims[-1] == 2
+    assert predict(model, data).probabilities.shape == (M, 2)
+    assert isinstance(model, Model)
