@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from portadnn.errors import InputError
 from portadnn.estimator.base import BasePortaDNN
-from portadnn.estimator.settings import makes_steps
+from portadnn.estimator.settings import CONSTRAINTS, makes_steps
+
+HEADS = {"squared_error": "identity", "poisson": "poisson"}  # by their losses
 
 
+@dataclass(eq=False, repr=False)
 class PortaDNNRegressor(RegressorMixin, BasePortaDNN):
-    """A network for regression, trained by half the squared error.
+    """A network for regression, trained by half the squared error or half the Poisson deviance.
 
     Parameters and attributes are those of ``PortaDNNClassifier``, without ``class_weight`` and
-    ``classes_``; ``out_activation_`` is "identity", and validation scores are R^2. The loss is
-    summed over the outputs.
+    ``classes_``, and with ``loss``. ``out_activation_`` is "identity" or "exp", and validation
+    scores are R^2. The loss is summed over the outputs.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "poisson"}
+        "poisson" is for counts and rates: y is 0 or more, and the network computes the logarithm of
+        its mean.
 
     Examples
     --------
@@ -30,30 +41,8 @@ class PortaDNNRegressor(RegressorMixin, BasePortaDNN):
     True
     """
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
-        """Train from new initial weights, or from the last ones where ``warm_start`` is set.
-
-        Parameters
-        ----------
-        X : array, shape (m, n_x)
-        y : array, shape (m,), or (m, K) for K outputs
-        sample_weight : array, shape (m,), optional
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError, TypeError
-            If a parameter or the data cannot be used; no work has started then.
-        BackendUnavailableError
-            If the backend cannot run here.
-        DivergenceError
-            If a cost or a parameter is no longer finite.
-        """
-        return self._fit(X, y, sample_weight)
+    _parameter_constraints = CONSTRAINTS | {"loss": [StrOptions(set(HEADS))]}
+    loss: str = field(default="squared_error", kw_only=True)
 
     @available_if(makes_steps)
     @_fit_context(prefer_skip_nested_validation=True)
@@ -93,7 +82,7 @@ class PortaDNNRegressor(RegressorMixin, BasePortaDNN):
         return home.asarray(AL[0, :] if self.n_outputs_ == 1 else AL.T)
 
     def _head(self) -> str:
-        return "identity"
+        return HEADS[self.loss]
 
     def _targets(self, y: Any, new: bool) -> np.ndarray:
         if y.ndim == 2 and y.shape[1] == 1:

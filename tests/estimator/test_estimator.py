@@ -101,6 +101,64 @@ def test_the_steps_of_a_regression_with_weights_are_those_of_mlp(diabetes):
     np.testing.assert_allclose(ours.predict(X), theirs.predict(X), atol=1e-9)
 
 
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_a_poisson_regression_is_that_of_mlp(diabetes, solver, outputs):
+    rng, X = np.random.default_rng(0), diabetes[0]
+    y = rng.poisson(np.exp(X @ rng.standard_normal((X.shape[1], outputs)) / 5)).astype(float)
+    y = y[:, 0] if outputs == 1 else y
+    weights = rng.uniform(0.0, 3.0, len(y))
+    options = {"loss": "poisson", "solver": solver, "learning_rate_init": 0.01, "random_state": 3}
+    options |= {"max_iter": 30, "batch_size": len(y), "epsilon": NONE}
+    ours = PortaDNNRegressor(**options).fit(X, y, sample_weight=weights)
+    theirs = MLPRegressor(**options).fit(X, y, sample_weight=weights)
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-10)
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), atol=1e-9)
+    assert ours.score(X, y) == pytest.approx(theirs.score(X, y), rel=1e-9)
+    assert ours.out_activation_ == theirs.out_activation_ == "exp"
+    assert ours.n_iter_ == theirs.n_iter_
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "poisson"])
+def test_the_validation_scores_of_a_regression_are_r2(diabetes, loss):
+    X, y = diabetes[0], np.abs(diabetes[1])
+    fitted = regressor(loss=loss, early_stopping=True, max_iter=1).fit(X, y)
+    _, held_back = fitted._split(y, fitted._seed)
+    expected = fitted.score(X[held_back], y[held_back])
+    assert fitted.validation_scores_ == [pytest.approx(expected, rel=1e-12)]
+
+
+def test_lbfgs_of_counts_descends_as_far_as_mlp(diabetes):
+    X = diabetes[0]
+    y = np.random.default_rng(0).poisson(np.exp(X[:, 0] / 2)).astype(float)
+    options = {"loss": "poisson", "solver": "lbfgs", "alpha": 1.0, "random_state": 0,
+               "activation": "logistic", "max_iter": 1000}  # fmt: skip
+    ours, theirs = (
+        kind(hidden_layer_sizes=(8,), **options).fit(X, y)
+        for kind in (PortaDNNRegressor, MLPRegressor)
+    )
+    assert ours.loss_ <= theirs.loss_ * (1 + 1e-4)
+
+
+def test_counts_are_not_negative(diabetes):
+    X, y = diabetes
+    with pytest.raises(InputError, match="Y holds -.* expected 0 or more for the poisson head"):
+        regressor(loss="poisson").fit(X, y)
+    with pytest.raises(ValueError, match="'loss' parameter .* must be a str among"):
+        regressor(loss="gamma").fit(X, y)
+
+
+def test_parameters_that_one_estimator_has_of_its_own():
+    assert "loss" not in PortaDNNClassifier().get_params()
+    assert "class_weight" not in PortaDNNRegressor().get_params()
+    assert clone(PortaDNNRegressor(loss="poisson")).loss == "poisson"
+    assert repr(PortaDNNClassifier((3,), class_weight="balanced")) == (
+        "PortaDNNClassifier(class_weight='balanced', hidden_layer_sizes=(3,))"
+    )
+    with pytest.raises(TypeError, match="unexpected keyword argument 'lose'"):
+        PortaDNNRegressor(lose="poisson")
+
+
 def test_lbfgs_descends_at_least_as_far_as_mlp(wine):
     options = {
         "activation": "logistic",
