@@ -198,6 +198,13 @@ TRAINING_FAULTS = (
         weighted=True,
     ),
     Fault(
+        "labels not smoothed",
+        "Y",
+        {("take", "Y"): lambda call: np.rint(call.compute())},
+        batch_size=BATCH,
+        recipe=Recipe(label_smoothing=0.1),
+    ),
+    Fault(
         "weights of the batch before",
         "S",
         {("take", "S"): lambda call: call.compute(call.args[0], call.last["take", "S"][1])},

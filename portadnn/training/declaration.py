@@ -63,7 +63,7 @@ class Declaration:
     activation
         Of the hidden layers, one or one for each: relu, leaky_relu, sigmoid, tanh, ...
     head
-        sigmoid, softmax or identity; auto, the default, follows the classes.
+        The head that the data must have, such as sigmoid; auto, the default, takes any.
     init
         One or one for each layer: zeros, normal, lecun, xavier or he, with _normal or _uniform and
         :GAIN if need be, such as xavier_uniform or normal:0.05. Default he.
@@ -94,6 +94,8 @@ class Declaration:
         L1 times the sum of the weights' magnitudes is added to the cost.
     dropout
         The share of units that every step drops, of all hidden layers or of each: 0.2 or 0.3,0.1.
+    label_smoothing
+        The share of every label that is spread evenly over all classes.
     class_weight
         balanced, NAME=WEIGHT,NAME=WEIGHT, or none.
     sample_weight
@@ -141,6 +143,9 @@ class Declaration:
     l1: float = field(default=0.0, metadata=_by(texts.number, "", "Against overfitting"))
     dropout: Any = field(
         default=0.0, metadata=_by(texts.one_or_list(texts.number), "", "Against overfitting")
+    )
+    label_smoothing: float = field(
+        default=0.0, metadata=_by(texts.number, "", "Against overfitting")
     )
     class_weight: Any = field(
         default=None, metadata=_by(texts.class_weight, "none", "Against overfitting")

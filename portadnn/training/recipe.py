@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from portadnn.backends import Backend
+from portadnn.backends.base import to_host
 from portadnn.errors import InputError
 from portadnn.network.choice import check_number, check_whole
+from portadnn.network.losses import get_head
 from portadnn.network.optimizers import GradientDescent, Optimizer, as_optimizer
 from portadnn.network.spec import Network
 from portadnn.training.schedules import Constant, Cosine, Schedule, as_schedule
@@ -30,11 +33,18 @@ class Recipe:
         The largest Euclidean norm of all gradients together, the penalty's included.
     dropout : sequence of float
         The share of every hidden layer's units that a step drops; empty for none.
+    label_smoothing : float
+        The share of every label that is spread evenly: over all classes for softmax, over 0 and 1
+        for sigmoid. Validation keeps the labels as they are.
 
     Raises
     ------
     InputError
         If a value is out of its range.
+
+    References
+    ----------
+    Szegedy and others, Rethinking the Inception architecture (2016), section 7.
     """
 
     optimizer: Optimizer = field(default_factory=GradientDescent)
@@ -42,6 +52,7 @@ class Recipe:
     l1: float = 0.0
     clip_norm: float | None = None
     dropout: tuple[float, ...] = ()
+    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "optimizer", as_optimizer(self.optimizer))
@@ -53,6 +64,8 @@ class Recipe:
         rates = tuple(check_number("dropout", rate, 0.0, 1.0, high_open=True)
                       for rate in self.dropout)  # fmt: skip
         object.__setattr__(self, "dropout", rates if any(rates) else ())
+        share = check_number("label_smoothing", self.label_smoothing, 0.0, 1.0, high_open=True)
+        object.__setattr__(self, "label_smoothing", share)
 
     @property
     def scalar_names(self) -> tuple[str, ...]:
@@ -82,10 +95,19 @@ class Recipe:
         """Raise InputError unless it fits the network."""
         if self.dropout:
             _check_count(self.dropout, network)
+        if self.label_smoothing and get_head(network.head).high == math.inf:
+            raise InputError(
+                f"label_smoothing is {self.label_smoothing:g}, but the {network.head} head has "
+                f"values, not labels: leave it out"
+            )
 
     def targets(self, Y: Any, network: Network) -> Any:
-        """Y (n_L, m) as the steps are given it."""
-        return Y
+        """Y (n_L, m) as the steps are given it: smoothed, in float64 on the host."""
+        share, head = self.label_smoothing, get_head(network.head)
+        if not share:
+            return Y
+        middle = 1 / Y.shape[0] if head.exclusive else (head.low + head.high) / 2
+        return (1 - share) * np.asarray(to_host(Y), np.float64) + share * middle
 
 
 PLAIN = Recipe()  # gradient descent alone, the step of the course

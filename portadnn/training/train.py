@@ -169,6 +169,7 @@ def train(
     l1: float = 0.0,
     clip_norm: float | None = None,
     dropout: float | Sequence[float] = 0.0,
+    label_smoothing: float = 0.0,
     class_weight: str | Mapping[str, float] | None = None,
     sample_weight: Any = None,
     validation: Dataset | float | None = None,
@@ -181,7 +182,7 @@ def train(
     backend: str | Backend = "auto",
     arithmetic: str | None = None,
 ) -> Model:
-    """Train a classifier of ``data``: the head follows the number of classes.
+    """Train a network that predicts the labels of ``data``, with the head that they have.
 
     Parameters
     ----------
@@ -212,6 +213,8 @@ def train(
         The largest norm of all gradients together.
     dropout : float or sequence of float
         The share of units to drop, of all hidden layers or of each.
+    label_smoothing : float
+        The share of every label that is spread evenly over all classes; see ``Recipe``.
     class_weight : {"balanced"} or dict, optional
         Weights of the classes by name.
     sample_weight : array, shape (m,), optional

@@ -142,6 +142,7 @@ SAID = {
     "clip_norm": st.none() | numbers,
     "l2": numbers,
     "l1": numbers,
+    "label_smoothing": shares,
     "dropout": shares | st.lists(shares, max_size=3).map(tuple),
     "class_weight": st.none() | st.just("balanced") | st.dictionaries(texts, numbers, max_size=3),
     "early_stopping": st.none() | st.integers(1, 99),

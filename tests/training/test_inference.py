@@ -3,11 +3,17 @@
 import numpy as np
 import pytest
 
+from portadnn.backends import get_backend
 from portadnn.data.dataset import Dataset
 from portadnn.data.models import Model, load_model, save_model
 from portadnn.errors import InputError
 from portadnn.network.losses import HEADS
+from portadnn.parity.run import Run, watch
+from portadnn.training.declaration import Declaration
+from portadnn.training.fit import make_loop
 from portadnn.training.inference import Evaluation, evaluate, predict
+from portadnn.training.recipe import Plan, Recipe
+from portadnn.training.streams import Batches
 from portadnn.training.train import train
 
 M = 60
@@ -99,3 +105,62 @@ def test_a_softmax_of_two_classes_is_a_model_too():
     assert model.network.layer_dims[-1] == 2
     assert predict(model, data).probabilities.shape == (M, 2)
     assert isinstance(model, Model)
+
+
+# --- label smoothing
+
+
+@pytest.mark.parametrize("batch_size", [None, 7])
+@pytest.mark.parametrize("case", ["two classes", "classes", "labels"])
+def test_smoothed_labels_are_those_that_parity_declares(case, batch_size, backend):
+    data = problem(case)
+    recipe = Recipe(label_smoothing=0.1)
+    model = train(data, epochs=1, **SETTINGS)
+    X, Y = data.columns(backend.dtype_name), data.targets(backend.dtype_name)
+    network, parameters = model.network, model.parameters
+    plan = Plan(0.1, 2, Batches(M, batch_size), recipe)
+    with backend.scope():
+        loop, _ = make_loop(parameters, X, Y, network=network, backend=backend, plan=plan)
+        given = backend.to_numpy(loop.shared.Y)
+    settings = {"learning_rate": 0.1, "epochs": 2, "batch_size": batch_size}
+    declaration = Declaration(**settings, label_smoothing=0.1)
+    run = Run(network, parameters, X.astype("f8"), Y.astype("f8"), declaration, 2)
+    declared = run.data.Y.astype(backend.dtype_name)
+    np.testing.assert_array_equal(given if batch_size is None else given.T, declared)
+    (record,) = watch(run, backend, [1])
+    chosen = slice(None) if batch_size is None else run.batch(1)
+    np.testing.assert_array_equal(record.tensors["Y"], declared[:, chosen])
+    low, high = (0.1 / 3, 0.9 + 0.1 / 3) if case == "classes" else (0.05, 0.95)
+    eps = np.finfo(declared.dtype).eps  # two roundings of float64, and one of the dtype
+    np.testing.assert_allclose(declared, np.where(Y > 0, high, low), rtol=2 * eps)
+
+
+def test_validation_keeps_its_labels_as_they_are():
+    data = problem("classes")
+    plain, smooth = (
+        train(data, epochs=150, label_smoothing=share, **SETTINGS) for share in (0.0, 0.2)
+    )
+    assert evaluate(smooth, data).accuracy > 0.9
+    # smoothed labels want no certainty
+    assert predict(smooth, data).probabilities.max() < predict(plain, data).probabilities.max()
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, np.nan, "much"])
+def test_shares_that_cannot_be_used(share):
+    with pytest.raises(InputError, match="label_smoothing is"):
+        Recipe(label_smoothing=share)
+
+
+def test_values_are_not_smoothed():
+    with pytest.raises(InputError, match="label_smoothing is 0.1, but the poisson head has values"):
+        train(problem("counts"), label_smoothing=0.1, epochs=1, **SETTINGS)
+
+
+def test_no_smoothing_is_no_other_run():
+    data, backend = problem("classes"), get_backend("numpy")
+    options = {"network": train(data, epochs=1, **SETTINGS).network, "backend": backend}
+    plan = Plan(0.1, 1, Batches(M))
+    parameters = train(data, epochs=1, **SETTINGS).parameters
+    X, Y = data.columns("float32"), data.targets("float32")
+    loop, _ = make_loop(parameters, X, Y, plan=plan, **options)
+    np.testing.assert_array_equal(loop.shared.Y, Y)

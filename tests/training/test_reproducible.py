@@ -31,6 +31,7 @@ CASES = {
     ),
     "adamw": ("sigmoid", Recipe("adamw"), None),
     "counts": ("poisson", Recipe(l2=0.01), None),
+    "smoothed labels in batches": ("softmax", Recipe(label_smoothing=0.1), 8),
 }  # fmt: skip
 
 

@@ -22,8 +22,9 @@ def problems(draw):
     l2, l1 = draw(st.sampled_from([0.0, 0.1])), draw(st.sampled_from([0.0, 0.05]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     m = 7
+    scale = 0.3 if head == "poisson" else 1.0  # so that no third derivative is large
     parameters = {
-        name: rng.standard_normal(p.shape)
+        name: scale * rng.standard_normal(p.shape)
         for name, p in initialize_parameters_deep(dims, rng=0).items()
     }
     X, Y = rng.standard_normal((3, m)), np.eye(3)[rng.integers(0, 3, m)].T
@@ -91,6 +92,8 @@ def test_gradients_of_the_whole_cost_are_those_of_autograd(problem, torch):
         "sigmoid": lambda: F.binary_cross_entropy_with_logits(Z, y, reduction="none"),
         "softmax": lambda: F.cross_entropy(Z.T, y.T, reduction="none")[None, :],
         "identity": lambda: F.mse_loss(Z, y, reduction="none") / 2,
+        # labels of 0 and 1 have y log y = 0
+        "poisson": lambda: F.poisson_nll_loss(Z, y, reduction="none") - y,
     }[network.head]()
     expected = (each * (1 if S is None else torch.tensor(S[:, batch]))).sum() / len(batch)
     for name, W in tensors.items():
@@ -101,6 +104,39 @@ def test_gradients_of_the_whole_cost_are_those_of_autograd(problem, torch):
     assert abs(float(cost) - expected.item()) < 1e-13 * max(1.0, expected.item())
     for name, tensor in tensors.items():
         np.testing.assert_allclose(found[f"d{name}"], tensor.grad.numpy(), rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3])
+@pytest.mark.parametrize("head", ["sigmoid", "softmax"])
+def test_smoothed_labels_are_those_of_torch(head, share, torch):
+    rng = np.random.default_rng(0)
+    network = Network((4, 3), head=head)
+    parameters = initialize_parameters_deep(network.layer_dims, rng=rng)
+    X, labels = rng.standard_normal((4, 9)), rng.integers(0, 3, 9)
+    Y = np.eye(3)[labels].T
+    recipe = Recipe(label_smoothing=share)
+    shared = Shared.of(X, Y, network=network, recipe=recipe)
+    found, tensors = gradients(parameters, {}, shared, network=network, recipe=recipe, xp=np)
+    W, b = (torch.tensor(parameters[name], requires_grad=True) for name in ("W1", "b1"))
+    Z = W @ torch.tensor(X) + b
+    if head == "softmax":
+        loss = torch.nn.CrossEntropyLoss(label_smoothing=share)(Z.T, torch.tensor(labels))
+    else:
+        soft = torch.tensor(Y) * (1 - share) + share / 2
+        loss = torch.nn.BCEWithLogitsLoss(reduction="sum")(Z, soft) / 9
+    loss.backward()
+    assert abs(float(tensors["cost"]) - loss.item()) < 1e-14 * 10
+    np.testing.assert_allclose(found["dW1"], W.grad.numpy(), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(found["db1"], b.grad.numpy(), rtol=1e-12, atol=1e-15)
+
+
+def test_labels_are_smoothed_on_the_host_to_the_same_bits_everywhere(backend):
+    Y = np.asarray([[0.0, 1.0, 1.0]])
+    network, recipe = Network((2, 1)), Recipe(label_smoothing=0.1)
+    given = Shared.of(None, backend.asarray(Y), network=network, recipe=recipe).Y
+    assert isinstance(given, np.ndarray)
+    np.testing.assert_array_equal(given, 0.9 * Y + 0.1 * 0.5)
+    assert Shared.of(None, Y, network=network, recipe=Recipe()).Y is Y
 
 
 def test_the_tensors_of_a_step_are_in_the_order_of_the_text():
