@@ -28,6 +28,17 @@ def output_gradient(AL: np.ndarray, Y: np.ndarray, form: Format, S: Weights = No
     return within(result, SECOND_ORDER * 2 * roundings(form) * np.abs(result) + tiny)
 
 
+def softmax_gradient(AL: np.ndarray, Y: np.ndarray, form: Format, S: Weights = None) -> Bound:
+    """``AL - Y``, of an AL whose last rounding a fused multiply-add may have left out.
+
+    Jitted XLA computes ``t (1 / sum) - Y`` in one. Only a soft label, between 0 and 1, can come so
+    close to AL that this shows: A - 0 is A, and the largest A has t = 1.
+    """
+    bound = output_gradient(AL, Y, form, S)
+    left_out = np.where((Y > 0) & (Y < 1), form.u * AL, 0.0) * (1.0 if S is None else S)
+    return within(bound.exact, bound.det + SECOND_ORDER * left_out)
+
+
 def sigmoid_cross_entropy(Z: np.ndarray, Y: np.ndarray, form: Format, S: Weights = None) -> Bound:
     """``sum(max(Z, 0) - Y Z + l) / m`` with ``l = log1p(exp(-|Z|))``.
 
@@ -139,7 +150,7 @@ HEAD_BOUNDS = {
         ("where", "divide"),
         ("maximum", "log1p", "multiply"),
     ),
-    "softmax": HeadBounds(elementwise.softmax, softmax_cross_entropy),
+    "softmax": HeadBounds(elementwise.softmax, softmax_cross_entropy, gradient=softmax_gradient),
     "identity": HeadBounds(elementwise.identity, squared_error, (), ("multiply",)),
     "poisson": HeadBounds(exp, poisson_deviance, ("exp",), ("where", "log", "exp", "multiply")),
 }
