@@ -31,7 +31,7 @@ import pytest
 
 if TYPE_CHECKING:  # the plugin is loaded when pytest starts: NumPy can wait
     from portadnn.backends import Backend
-    from portadnn.parity.calls import CertifiedCall, MaskDifference
+    from portadnn.parity.calls.certified import CertifiedCall, MaskDifference
 
 __all__ = ["ParityReport", "assert_parity"]
 
@@ -113,7 +113,11 @@ def assert_parity(
     """
     from portadnn.backends import get_backend
     from portadnn.errors import InputError
-    from portadnn.parity.calls import certify_calls, mask_differences, structural_difference
+    from portadnn.parity.calls.certified import (
+        certify_calls,
+        mask_differences,
+        structural_difference,
+    )
 
     if not backends or isinstance(backends, str):
         raise InputError(f"backends is {backends!r}: expected a sequence of one name or more")
@@ -151,7 +155,7 @@ def _record(function, inputs, backend, names):
     import numpy as np
 
     from portadnn.errors import InputError
-    from portadnn.parity.recording import RecordedArray, Recording
+    from portadnn.parity.calls.recording import RecordedArray, Recording
 
     with backend.scope():
         recording = Recording(backend)

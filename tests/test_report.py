@@ -15,9 +15,9 @@ from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
 from portadnn.parity.causes import Cause
 from portadnn.parity.compare import judge
-from portadnn.parity.kinks import Kink
-from portadnn.parity.plan import full_plan, sampled_plan
+from portadnn.parity.coverage import full_plan, sampled_plan
 from portadnn.parity.run import Run, watch
+from portadnn.parity.step.kinks import Kink
 from portadnn.plots import ratio_map, to_svg
 from portadnn.report import sections, write_report
 from portadnn.training.declaration import Declaration

@@ -9,8 +9,8 @@ import pytest
 
 from portadnn.backends import get_backend
 from portadnn.errors import InputError
-from portadnn.parity.functions import KNOWN, bounds_of_call
-from portadnn.parity.recording import Recording
+from portadnn.parity.calls.functions import KNOWN, bounds_of_call
+from portadnn.parity.calls.recording import Recording
 from portadnn.testing import assert_parity, backend_names
 
 RNG = np.random.default_rng(0)

@@ -1,6 +1,6 @@
 """Array libraries and devices: the only rooms that know a library by name."""
 
-from portadnn.backends.base import ARITHMETICS, DTYPES, Backend, BackendUnavailableError
+from portadnn.backends.base import ARITHMETICS, DTYPES, Backend, BackendUnavailableError, to_host
 from portadnn.backends.environment import environment
 from portadnn.backends.select import (
     BackendStatus,
@@ -21,4 +21,5 @@ __all__ = [
     "environment",
     "get_backend",
     "list_backends",
+    "to_host",
 ]

@@ -48,11 +48,11 @@ def gradcheck(
     seed
         Draws the entries.
     """
+    from portadnn.choice import check_whole
     from portadnn.cli.output import print_json, table_text
     from portadnn.data.hdf5 import load_split
     from portadnn.data.models import load_model
     from portadnn.diagnostics import check_gradients
-    from portadnn.network.choice import check_whole
     from portadnn.training.inference import check_fits
 
     check_whole("--examples", examples, 1)

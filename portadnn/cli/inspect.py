@@ -68,12 +68,12 @@ def inspect(
         Default that of a model, else float64.
     """
     from portadnn.backends import get_backend
+    from portadnn.choice import check_whole
     from portadnn.cli.output import network_json, print_json, table_text
     from portadnn.cli.run_directory import writable_directory
     from portadnn.data.files import whole_file
     from portadnn.diagnostics import layer_signals, unit_activity
     from portadnn.errors import InputError
-    from portadnn.network.choice import check_whole
     from portadnn.plots import layer_signals as figure_of
 
     if plot.suffix.lower() not in FIGURE_TYPES:

@@ -72,8 +72,8 @@ def compare(
     from portadnn.backends import get_backend
     from portadnn.errors import InputError
     from portadnn.parity.compare import compare as compare_backends
-    from portadnn.parity.noise import noise_floor
-    from portadnn.parity.plan import affordable_plan, full_plan, sampled_plan
+    from portadnn.parity.coverage import affordable_plan, full_plan, sampled_plan
+    from portadnn.parity.step.noise import noise_floor
 
     if self_test:
         if backends or html is not None:

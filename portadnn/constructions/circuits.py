@@ -28,9 +28,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from portadnn.choice import check_number, check_whole
 from portadnn.constructions.stacking import stacked
 from portadnn.errors import InputError
-from portadnn.network.choice import check_number, check_whole
 
 LOGIT = 32.0  # of a 1; sigmoid(32) is 1 - 1.3e-14, and 1 in float32
 MOST_BITS = 20  # of xor_shallow: W1 has n 2^(n-1) entries, 84 MB at 20

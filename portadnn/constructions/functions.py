@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from portadnn.choice import check_number, check_whole
 from portadnn.constructions.stacking import stacked
 from portadnn.errors import InputError
-from portadnn.network.choice import check_number, check_whole
 from portadnn.network.spec import Network, infer_network
 
 MOST_TEETH = 20  # log2 of the units of sawtooth_shallow

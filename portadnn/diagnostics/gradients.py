@@ -29,10 +29,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from portadnn.backends import Backend, backend_of, get_backend
-from portadnn.backends.base import to_host
+from portadnn.backends import Backend, backend_of, get_backend, to_host
+from portadnn.choice import check_whole
 from portadnn.errors import InputError
-from portadnn.network.choice import check_whole
 from portadnn.network.initializers import Rng, as_rng
 from portadnn.network.model import L_model_backward, L_model_forward, compute_cost_with_logits
 from portadnn.network.spec import Network, infer_network

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from portadnn.backends.base import to_host
+from portadnn.backends import to_host
 from portadnn.diagnostics.units import unit_activity
 from portadnn.errors import InputError
 from portadnn.training.state import TrainingState

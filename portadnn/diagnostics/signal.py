@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from portadnn.backends.base import quiet_numpy, to_host
+from portadnn.backends import to_host
+from portadnn.backends.base import quiet_numpy
 from portadnn.diagnostics.theory import activation_moments
 from portadnn.errors import InputError
 from portadnn.network.activations import get_activation

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from portadnn.backends.base import to_host
+from portadnn.backends import to_host
 from portadnn.network.model import L_model_forward
 from portadnn.network.namespace import resolve
 from portadnn.network.spec import Network, infer_network

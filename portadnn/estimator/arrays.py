@@ -10,8 +10,7 @@ from array_api_compat import array_namespace
 from sklearn import get_config
 from sklearn.utils.validation import _check_sample_weight
 
-from portadnn.backends import backend_of
-from portadnn.backends.base import to_host
+from portadnn.backends import backend_of, to_host
 from portadnn.backends.registry import library_of
 
 

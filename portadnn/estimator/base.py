@@ -15,8 +15,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from portadnn.backends import Backend, backend_of, get_backend
-from portadnn.backends.base import to_host
+from portadnn.backends import Backend, backend_of, get_backend, to_host
 from portadnn.backends.registry import library_of
 from portadnn.errors import InputError
 from portadnn.estimator.arrays import as_parameters, checked_weights, columns, float_dtypes, take

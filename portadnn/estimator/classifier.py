@@ -19,12 +19,12 @@ from sklearn.utils.multiclass import (
     unique_labels,
 )
 
+from portadnn.choice import check_number
 from portadnn.data.heads import head_for, meaning_of
 from portadnn.errors import InputError
 from portadnn.estimator.base import BasePortaDNN
 from portadnn.estimator.settings import CONSTRAINTS, makes_steps
 from portadnn.network.activations import sigmoid
-from portadnn.network.choice import check_number
 
 
 @dataclass(eq=False, repr=False)

@@ -29,8 +29,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from portadnn.choice import as_text, check_number, choose
 from portadnn.errors import InputError
-from portadnn.network.choice import as_text, check_number, choose
 from portadnn.network.namespace import resolve
 from portadnn.network.powers import power
 

@@ -19,9 +19,9 @@ from portadnn.errors import InputError
 from portadnn.network.spec import Network
 from portadnn.parity.bounds import declared_format
 from portadnn.parity.compare import Comparison, judge
-from portadnn.parity.operations import step_order
-from portadnn.parity.plan import Plan, sampled_plan
+from portadnn.parity.coverage import Plan, sampled_plan
 from portadnn.parity.run import Run, StepRecord, dtype_of, watch
+from portadnn.parity.step.operations import step_order
 from portadnn.training.declaration import Declaration
 from portadnn.training.recipe import Recipe
 

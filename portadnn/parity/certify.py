@@ -15,7 +15,8 @@ import numpy as np
 
 from portadnn.errors import InputError
 from portadnn.parity.bounds import Bound, Format, declared_format, exact
-from portadnn.parity.operations import (
+from portadnn.parity.run import Run, StepRecord, dtype_of
+from portadnn.parity.step.operations import (
     Operands,
     compute,
     factors,
@@ -23,7 +24,6 @@ from portadnn.parity.operations import (
     kind_and_layer,
     step_order,
 )
-from portadnn.parity.run import Run, StepRecord, dtype_of
 
 VACUOUS_ABOVE = 1e30
 MOST_REPLAYED = 256  # entries above their statistical bound that are summed again in other orders
@@ -134,7 +134,7 @@ def certify_operations(
     form = declared_format(record.dtype, matmul)
     if record.step == 0:
         previous = {name: p.astype(record.dtype) for name, p in run.initial_state().items()}
-    entries = entries_of(run, record)
+    entries = run.entries(record)
     with np.errstate(all="ignore"):  # what is not finite is judged, not warned of
         return [
             _check(record, layer, tensor, bound, operands, form)
@@ -142,11 +142,6 @@ def certify_operations(
                 run, record, previous, form, entries, products
             )
         ]
-
-
-def entries_of(run: Run, record: StepRecord) -> int:
-    """How many entries a run has, of which an honest one passes its statistical bound by chance."""
-    return sum(x.size for x in record.tensors.values()) * run.steps
 
 
 def first_failure(checks: list[Check]) -> Check | None:

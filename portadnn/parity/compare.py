@@ -15,10 +15,10 @@ from portadnn.backends import Backend, environment
 from portadnn.errors import InputError
 from portadnn.parity.causes import Cause, name_cause
 from portadnn.parity.certify import Check, Verdict, certify_step, first_failure
-from portadnn.parity.kinks import Kink, find_kinks
-from portadnn.parity.plan import Plan, full_plan
+from portadnn.parity.coverage import Plan, full_plan
 from portadnn.parity.projection import project_step
 from portadnn.parity.run import Run, StepRecord, final_parameters, watch
+from portadnn.parity.step.kinks import Kink, find_kinks
 
 
 class Outcome(enum.Enum):

@@ -17,8 +17,8 @@ import numpy as np
 
 from portadnn.parity.bounds import K_DIV, U_SHADOW, declared_format, gamma, within
 from portadnn.parity.certify import Check, certify_operations, check_tensor
-from portadnn.parity.operations import factors, is_matrix_product, step_order
 from portadnn.parity.run import Run, StepRecord
+from portadnn.parity.step.operations import factors, is_matrix_product, step_order
 
 
 def project_step(

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from portadnn.backends import Backend
+from portadnn.choice import check_whole
 from portadnn.errors import InputError
-from portadnn.network.choice import check_whole
 from portadnn.network.optimizers import Optimizer
 from portadnn.network.spec import Network
 from portadnn.training.declaration import Declaration, Part
@@ -197,6 +197,10 @@ class Run:
         if self.sample and batch is not None:
             rounded["place"] = place_of(batch, self.X.shape[1])
         return rounded | self.plan.masks(step, self.network)
+
+    def entries(self, record: StepRecord) -> int:
+        """How many entries the run checks; an honest one may exceed its bound by chance."""
+        return sum(x.size for x in record.tensors.values()) * self.steps
 
     def inputs(self, start: int, stop: int, backend: Backend) -> dict[str, Any]:
         """What changes from step to step, for ``backend.repeat``."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from portadnn.choice import check_number, check_whole
 from portadnn.errors import InputError, unknown_name
-from portadnn.network.choice import check_number, check_whole
 from portadnn.training.state import EpochRecord, TrainingState
 
 

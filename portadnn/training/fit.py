@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from portadnn.backends import Backend, get_backend
-from portadnn.backends.base import to_host
+from portadnn.backends import Backend, get_backend, to_host
 from portadnn.network.spec import Network
 from portadnn.training.checks import check_data
 from portadnn.training.lbfgs import LBFGS, LBFGSLoop

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from portadnn.choice import as_text, check_number, check_whole, choose
 from portadnn.errors import InputError
-from portadnn.network.choice import as_text, check_number, check_whole, choose
 from portadnn.network.optimizers import OPTIMIZERS, Optimizer
 from portadnn.training.loop import After, Loop, Parameters
 from portadnn.training.schedules import Constant

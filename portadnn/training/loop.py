@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from portadnn.backends import Backend
+from portadnn.choice import check_whole
 from portadnn.errors import InputError
-from portadnn.network.choice import check_whole
 from portadnn.network.spec import Network
 from portadnn.training.recipe import Plan
 from portadnn.training.sample_space import SampleSpace

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from portadnn.backends import Backend
-from portadnn.backends.base import to_host
+from portadnn.backends import Backend, to_host
+from portadnn.choice import check_number, check_whole
 from portadnn.errors import InputError
-from portadnn.network.choice import check_number, check_whole
 from portadnn.network.losses import get_head
 from portadnn.network.optimizers import GradientDescent, Optimizer, as_optimizer
 from portadnn.network.spec import Network

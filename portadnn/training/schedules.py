@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from portadnn.network.choice import as_text, check_number, check_whole, choose
+from portadnn.choice import as_text, check_number, check_whole, choose
 from portadnn.network.powers import half_cosine, power
 
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from portadnn.choice import check_whole
 from portadnn.errors import InputError
-from portadnn.network.choice import check_whole
 
 SHUFFLE, DROPOUT, SPLIT = range(3)  # the streams
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from portadnn.backends import Backend
+from portadnn.choice import check_number
 from portadnn.data.dataset import Dataset
 from portadnn.data.heads import score_of
 from portadnn.errors import InputError
-from portadnn.network.choice import check_number
 from portadnn.network.model import L_model_forward, compute_cost_with_logits
 from portadnn.network.spec import Network
 from portadnn.training.streams import SPLIT, stream

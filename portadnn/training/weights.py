@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from portadnn.choice import check_number
 from portadnn.errors import InputError, unknown_name
-from portadnn.network.choice import check_number
 
 
 def example_weights(

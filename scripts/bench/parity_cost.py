@@ -19,7 +19,7 @@ from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
 from portadnn.parity.certify import certify_step
 from portadnn.parity.compare import compare
-from portadnn.parity.plan import affordable_plan
+from portadnn.parity.coverage import affordable_plan
 from portadnn.parity.projection import project_step
 from portadnn.parity.run import Run, final_parameters, watch
 from portadnn.training.declaration import Declaration

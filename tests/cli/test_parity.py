@@ -101,7 +101,7 @@ def test_the_self_test(capsys):
 
 
 def test_a_self_test_that_fails(capsys, monkeypatch):
-    monkeypatch.setattr("portadnn.parity.self_test.first_failure", lambda checks: None)
+    monkeypatch.setattr("portadnn.parity.planted.self_test.first_failure", lambda checks: None)
     code, out, _ = run(capsys, "parity", "--self-test", "--json")
     assert code == 1
     assert not json.loads(out)["passed"]

@@ -14,11 +14,10 @@ from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.losses import HEADS
 from portadnn.network.optimizers import OPTIMIZERS, GradientDescent
 from portadnn.network.spec import Network
-from portadnn.parity import elementwise, updates
-from portadnn.parity.bounds import declared_format, product
+from portadnn.parity.bounds import declared_format, elementwise, product, updates
+from portadnn.parity.bounds.heads import HEAD_BOUNDS
+from portadnn.parity.bounds.rounded import Rounded
 from portadnn.parity.certify import Verdict, certify_step, first_failure
-from portadnn.parity.heads import HEAD_BOUNDS
-from portadnn.parity.rounded import Rounded
 from portadnn.parity.run import Run, final_parameters, watch
 from portadnn.training.declaration import Declaration
 

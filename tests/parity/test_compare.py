@@ -11,11 +11,11 @@ from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
 from portadnn.parity.certify import Verdict
 from portadnn.parity.compare import Outcome, compare, judge
-from portadnn.parity.kinks import find_kinks
-from portadnn.parity.noise import noise_floor
-from portadnn.parity.plan import Plan, affordable_plan, full_plan, sampled_plan
+from portadnn.parity.coverage import Plan, affordable_plan, full_plan, sampled_plan
 from portadnn.parity.projection import project_step
 from portadnn.parity.run import Run, watch
+from portadnn.parity.step.kinks import find_kinks
+from portadnn.parity.step.noise import noise_floor
 from portadnn.training.declaration import Declaration
 
 

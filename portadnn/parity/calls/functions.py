@@ -21,8 +21,8 @@ import array_api_compat.numpy as reference
 import numpy as np
 
 from portadnn.parity.bounds import K_DIV, U_SHADOW, Bound, Format, exact, product
-from portadnn.parity.elementwise import K_EXP, K_LOG, K_LOG1P, K_TANH, SECOND_ORDER
-from portadnn.parity.operations import Operands
+from portadnn.parity.bounds.elementwise import K_EXP, K_LOG, K_LOG1P, K_TANH, SECOND_ORDER
+from portadnn.parity.step.operations import Operands
 
 EXACT = frozenset({
     "abs", "all", "any", "arange", "argmax", "argmin", "asarray", "astype", "bitwise_and",

@@ -9,14 +9,13 @@ import pytest
 from portadnn.backends import get_backend
 from portadnn.errors import InputError
 from portadnn.network.losses import HEADS
-from portadnn.parity import self_test as bench
 from portadnn.parity.causes import name_cause
 from portadnn.parity.certify import certify_step, first_failure
-from portadnn.parity.fault import BATCH, NETWORK, STEPS, declared_run
-from portadnn.parity.faults import FAULTS, HONEST, bfloat16, float16, rounded, tf32
-from portadnn.parity.operations import final_gradient
-from portadnn.parity.run import watch
-from portadnn.parity.self_test import (
+from portadnn.parity.planted import self_test as bench
+from portadnn.parity.planted.fault import BATCH, NETWORK, STEPS, declared_run
+from portadnn.parity.planted.faults import FAULTS, HONEST, bfloat16, float16, rounded, tf32
+from portadnn.parity.planted.namespace import Tampered, call_order
+from portadnn.parity.planted.self_test import (
     CUSTOMARY,
     detect,
     detection_markdown,
@@ -24,8 +23,9 @@ from portadnn.parity.self_test import (
     self_test,
     totals,
 )
-from portadnn.parity.tampered import Tampered, call_order
-from portadnn.parity.training_faults import EVERYTHING, TRAINING_FAULTS
+from portadnn.parity.planted.training_faults import EVERYTHING, TRAINING_FAULTS
+from portadnn.parity.run import watch
+from portadnn.parity.step.operations import final_gradient
 from portadnn.training.recipe import PLAIN
 
 

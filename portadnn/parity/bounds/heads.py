@@ -11,9 +11,8 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from portadnn.parity import elementwise
-from portadnn.parity.bounds import K_DIV, U_SHADOW, Bound, Format, gamma, within
-from portadnn.parity.elementwise import K_EXP, K_LOG, K_LOG1P, SECOND_ORDER, roundings
+from portadnn.parity.bounds import K_DIV, U_SHADOW, Bound, Format, elementwise, gamma, within
+from portadnn.parity.bounds.elementwise import K_EXP, K_LOG, K_LOG1P, SECOND_ORDER, roundings
 
 Weights: TypeAlias = np.ndarray | None
 

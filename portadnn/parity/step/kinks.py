@@ -7,11 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from portadnn.network.activations import ACTIVATIONS
-from portadnn.parity import elementwise
-from portadnn.parity.bounds import declared_format, product
-from portadnn.parity.certify import entries_of
-from portadnn.parity.operations import operands
+from portadnn.parity.bounds import declared_format, elementwise, product
 from portadnn.parity.run import Run, StepRecord
+from portadnn.parity.step.operations import operands
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def _propagate(
     """Zs and D_Z of layers 1 to ``last``."""
     t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
     form = declared_format(record.dtype, mode)
-    entries = entries_of(run, record)
+    entries = run.entries(record)
     add = np.hypot if form.rounds_to_nearest else np.add
     A, D = t["X"], np.zeros_like(t["X"])
     found = {}

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from portadnn.parity.bounds import Format, exact, within
-from portadnn.parity.case import Case, Cause, Found
-from portadnn.parity.operations import final_gradient
+from portadnn.parity.causes.case import Case, Cause, Found
+from portadnn.parity.step.operations import final_gradient
 
 FEWEST_ENTRIES = 4  # fewer may look like anything by chance
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from portadnn.network.activations import NEGATIVE_SLOPE
-from portadnn.parity import elementwise
-from portadnn.parity.bounds import K_DIV, Bound, exact
-from portadnn.parity.case import Case, Cause, Found
+from portadnn.parity.bounds import K_DIV, Bound, elementwise, exact
+from portadnn.parity.causes.case import Case, Cause, Found
 
 SEARCHED_STEPS = 1000  # whose batches are compared with an input that is not the declared one
 

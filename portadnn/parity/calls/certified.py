@@ -10,9 +10,9 @@ import numpy as np
 
 from portadnn.errors import InputError
 from portadnn.parity.bounds import declared_format
+from portadnn.parity.calls.functions import KNOWN, bounds_of_call
+from portadnn.parity.calls.recording import Call
 from portadnn.parity.certify import Check, Verdict, check_orders, check_tensor
-from portadnn.parity.functions import KNOWN, bounds_of_call
-from portadnn.parity.recording import Call
 
 COMPARISONS = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
 CREATION = ("asarray", "full", "arange")

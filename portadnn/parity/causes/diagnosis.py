@@ -12,12 +12,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from portadnn.parity import mistakes, precision, update_mistakes
 from portadnn.parity.bounds import declared_format
-from portadnn.parity.case import Case, Cause, Found
+from portadnn.parity.causes import operations as mistakes
+from portadnn.parity.causes import precision
+from portadnn.parity.causes import updates as update_mistakes
+from portadnn.parity.causes.case import Case, Cause, Found
 from portadnn.parity.certify import Check
-from portadnn.parity.operations import SCALARS
 from portadnn.parity.run import Run, StepRecord
+from portadnn.parity.step.operations import SCALARS
 
 __all__ = ["HYPOTHESES", "Cause", "name_cause"]
 

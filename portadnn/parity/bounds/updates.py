@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from portadnn.network.optimizers import Optimizer
-from portadnn.parity.bounds import K_DIV, U_SHADOW, Bound, Format, gamma, product, within
-from portadnn.parity.elementwise import SECOND_ORDER
-from portadnn.parity.rounded import Rounded
+from portadnn.parity.bounds.arithmetic import K_DIV, U_SHADOW, Bound, Format, gamma, product, within
+from portadnn.parity.bounds.elementwise import SECOND_ORDER
+from portadnn.parity.bounds.rounded import Rounded
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]
 Made: TypeAlias = dict[str, Rounded]

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from portadnn.parity.fault import BATCH, NETWORK, STEPS, Fault
-from portadnn.parity.precision import rounded
-from portadnn.parity.tampered import Call, Place, Tamper
-from portadnn.parity.training_faults import EVERYTHING, TRAINING_FAULTS
+from portadnn.parity.causes.precision import rounded
+from portadnn.parity.planted.fault import BATCH, NETWORK, STEPS, Fault
+from portadnn.parity.planted.namespace import Call, Place, Tamper
+from portadnn.parity.planted.training_faults import EVERYTHING, TRAINING_FAULTS
 
 Rounding = Callable[[np.ndarray], np.ndarray]
 

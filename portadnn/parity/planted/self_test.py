@@ -15,10 +15,10 @@ import numpy as np
 
 from portadnn.backends import Backend, get_backend
 from portadnn.parity.certify import Check, certify_step, first_failure
-from portadnn.parity.faults import FAULTS, HONEST, STEPS, Fault
-from portadnn.parity.plan import sampled_plan
+from portadnn.parity.coverage import sampled_plan
+from portadnn.parity.planted.faults import FAULTS, HONEST, STEPS, Fault
+from portadnn.parity.planted.namespace import Tampered
 from portadnn.parity.run import watch
-from portadnn.parity.tampered import Tampered
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portadnn.choice import check_number, check_whole
 from portadnn.errors import InputError
-from portadnn.network.choice import check_number, check_whole
 from portadnn.network.optimizers import OPTIMIZERS, Adam, Momentum, Optimizer, as_optimizer
 from portadnn.training.callbacks import EarlyStopping
 from portadnn.training.lbfgs import LBFGS, as_solver

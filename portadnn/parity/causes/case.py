@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from portadnn.parity.bounds import Bound, Format, exact
-from portadnn.parity.operations import compute, kind_and_layer, operands
 from portadnn.parity.run import Run, StepRecord
+from portadnn.parity.step.operations import compute, kind_and_layer, operands
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,7 @@ class Case:
         self, changes: Mapping[str, np.ndarray] | None = None, *, run: Run | None = None, **options
     ) -> Bound:
         """The tensor from its operands, some of them changed, or as another run would have it."""
-        entries = sum(x.size for x in self.t.values()) * self.run.steps
-        options = {"form": self.form, "entries": entries, **options}
+        options = {"form": self.form, "entries": self.run.entries(self.record), **options}
         return compute(run or self.run, self.tensor, {**self.t, **(changes or {})}, **options)
 
     def rms_error(self, result: np.ndarray) -> float:

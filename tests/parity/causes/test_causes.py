@@ -14,10 +14,10 @@ from portadnn.network.optimizers import Adam
 from portadnn.network.spec import Network
 from portadnn.parity.bounds import declared_format
 from portadnn.parity.causes import HYPOTHESES, name_cause
+from portadnn.parity.causes.precision import rounded
 from portadnn.parity.certify import Verdict, certify_step, first_failure
-from portadnn.parity.operations import compute, kind_and_layer, operands
-from portadnn.parity.precision import rounded
 from portadnn.parity.run import Run, watch
+from portadnn.parity.step.operations import compute, kind_and_layer, operands
 from portadnn.training.declaration import Declaration
 
 RATE = 0.0075

@@ -9,11 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from portadnn.parity import updates
-from portadnn.parity.bounds import exact
-from portadnn.parity.case import Case, Cause, Found
-from portadnn.parity.mistakes import not_updated
-from portadnn.parity.operations import operands
+from portadnn.parity.bounds import exact, updates
+from portadnn.parity.causes.case import Case, Cause, Found
+from portadnn.parity.causes.operations import not_updated
+from portadnn.parity.step.operations import operands
 
 
 def unscaled_dropout(case: Case) -> Found:

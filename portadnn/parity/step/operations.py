@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 
 from portadnn.errors import InputError
-from portadnn.parity import updates
-from portadnn.parity.bounds import U_SHADOW, Bound, Format, product, within
-from portadnn.parity.elementwise import ACTIVATION_BOUNDS
-from portadnn.parity.heads import HEAD_BOUNDS
-from portadnn.parity.rounded import Rounded
+from portadnn.parity.bounds import U_SHADOW, Bound, Format, product, updates, within
+from portadnn.parity.bounds.elementwise import ACTIVATION_BOUNDS
+from portadnn.parity.bounds.heads import HEAD_BOUNDS
+from portadnn.parity.bounds.rounded import Rounded
 from portadnn.parity.run import Run
 
 _NAME = re.compile(r"(dAD|dZ|dW|db|dA|AD|A|Z|D|W|b|rW|gW|gb|vW|vb|sW|sb)(\d+)(\+?)")

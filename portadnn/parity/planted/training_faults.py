@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from portadnn.network.optimizers import Adam, AdamW, Momentum, Nesterov, RMSProp
-from portadnn.parity.fault import BATCH, NETWORK, Fault
-from portadnn.parity.tampered import Call, Place, Tamper
+from portadnn.parity.planted.fault import BATCH, NETWORK, Fault
+from portadnn.parity.planted.namespace import Call, Place, Tamper
 from portadnn.training.recipe import Recipe
 
 _MOMENTUM = Recipe(Momentum(weight_decay=0.1))

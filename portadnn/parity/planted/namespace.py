@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from portadnn.errors import InputError
-from portadnn.parity.heads import HEAD_BOUNDS
+from portadnn.parity.bounds.heads import HEAD_BOUNDS
 from portadnn.parity.run import Run
 
 # a function of the namespace and the tensor that the call is for: ("divide", "dW2")

@@ -1,0 +1,1 @@
+"""What a step is: its operations, the kinks between two backends, and their noise."""
