@@ -155,10 +155,10 @@ def _record(function, inputs, backend, names):
     import numpy as np
 
     from portadnn.errors import InputError
-    from portadnn.parity.calls.recording import RecordedArray, Recording
+    from portadnn.parity.calls.recording import RecordedArray, RecordingNamespace
 
     with backend.scope():
-        recording = Recording(backend)
+        recording = RecordingNamespace(backend)
         arrays = {}
         for name, x in inputs.items():
             host = np.asarray(x)

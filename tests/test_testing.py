@@ -10,7 +10,7 @@ import pytest
 from portadnn.backends import get_backend
 from portadnn.errors import InputError
 from portadnn.parity.calls.functions import KNOWN, bounds_of_call
-from portadnn.parity.calls.recording import Recording
+from portadnn.parity.calls.recording import RecordingNamespace
 from portadnn.testing import assert_parity, backend_names
 
 RNG = np.random.default_rng(0)
@@ -213,7 +213,7 @@ def test_what_is_not_seen_is_refused():
 
 
 def test_an_array_does_not_change_under_its_record(backend):
-    recording = Recording(backend)
+    recording = RecordingNamespace(backend)
     x = recording.input(backend.asarray([[1.0, 2.0]]))
     with pytest.raises(TypeError, match="does not change"):
         x[0, 0] = 3.0

@@ -274,7 +274,7 @@ def watch(
     if wanted and not 0 <= wanted[0] <= wanted[-1] < run.steps:
         raise InputError(f"steps {wanted[0]} to {wanted[-1]} are asked for, of {run.steps}")
     with backend.scope():
-        shared, start = _on(backend, run)
+        shared, start = on_backend(run, backend)
         compiled = jit and xp is None
         options = {"network": run.network, "recipe": run.recipe, "sample": run.sample}
         if compiled:
@@ -306,7 +306,7 @@ def final_parameters(
 ) -> dict[str, np.ndarray]:
     """The parameters after the run as training makes it, with nothing watched."""
     with backend.scope():
-        shared, state = _on(backend, run)
+        shared, state = on_backend(run, backend)
         step = make_step(run.network, backend.xp, step, run.recipe, run.sample)
         for part in run.plan.batches.alike(0, run.steps):
             inputs = run.inputs(part.start, part.stop, backend)
@@ -314,7 +314,7 @@ def final_parameters(
         return {name: np.array(backend.to_numpy(p)) for name, p in state[0].items()}
 
 
-def _on(backend: Backend, run: Run) -> tuple[Shared, tuple[Any, Any]]:
+def on_backend(run: Run, backend: Backend) -> tuple[Shared, tuple[Any, Any]]:
     """What every step reads, and the state before the first, on the backend."""
     parameters = {name: backend.asarray(p) for name, p in run.parameters.items()}
     state = parameters, run.recipe.optimizer.init(parameters, xp=backend.xp)

@@ -69,7 +69,7 @@ def test_no_backend_is_no_comparison():
         compare(make_run(), [])
 
 
-def tampered(run, backend, step, tensor, change):
+def faulty_records(run, backend, step, tensor, change):
     """The stream of a run with one tensor of one step changed."""
     for record in watch(run, backend, range(run.steps)):
         if record.step == step:
@@ -78,11 +78,11 @@ def tampered(run, backend, step, tensor, change):
         yield record
 
 
-def judge_tampered(run, step, tensor, change, plan=None):
+def judge_faulty(run, step, tensor, change, plan=None):
     backend = get_backend("numpy")
     streams = [
         watch(run, backend, range(run.steps)),
-        tampered(run, backend, step, tensor, change),
+        faulty_records(run, backend, step, tensor, change),
     ]
     return judge(
         run, ["honest", "faulty"], [{}, {}], streams,
@@ -91,7 +91,7 @@ def judge_tampered(run, step, tensor, change, plan=None):
 
 
 def test_the_first_divergence_is_named():
-    result = judge_tampered(make_run(), 2, "dW2", lambda x: x * 31)
+    result = judge_faulty(make_run(), 2, "dW2", lambda x: x * 31)
     assert result.outcome is Outcome.DIVERGED
     assert result.outcome.exit_code == 1
     backend, check = result.first_divergence
@@ -109,7 +109,7 @@ def test_a_state_that_is_not_the_last_one_is_found():
         W[0, 0] = np.nextafter(W[0, 0], 1)
         return W
 
-    backend, check = judge_tampered(make_run(), 2, "W1", change).first_divergence
+    backend, check = judge_faulty(make_run(), 2, "W1", change).first_divergence
     assert backend == "faulty"
     assert (check.step, check.tensor, check.index) == (2, "W1", (0, 0))
 
@@ -120,7 +120,7 @@ def test_projections_find_gross_faults_between_the_full_checks():
     honest = compare(run, [get_backend("numpy")], plan=plan)
     assert honest.outcome is Outcome.PARITY
     assert (honest.certificates[0].full, honest.certificates[0].projected) == (2, 7)
-    result = judge_tampered(run, 4, "dW1", lambda x: x * 31, plan)
+    result = judge_faulty(run, 4, "dW1", lambda x: x * 31, plan)
     assert result.outcome is Outcome.DIVERGED
     assert result.first_divergence[1].tensor == "dW1"
 
@@ -284,7 +284,7 @@ def test_another_rate_is_found_at_the_rate():
 def test_projected_steps_check_all_but_products_in_full(tensor):
     run = make_run(steps=9)
     plan = Plan(frozenset({0, 8}), every=1)
-    result = judge_tampered(run, 4, tensor, lambda x: x + np.float32(0.01), plan)
+    result = judge_faulty(run, 4, tensor, lambda x: x + np.float32(0.01), plan)
     assert result.first_divergence[1].tensor == tensor
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from portadnn.errors import InputError
 from portadnn.parity.bounds import declared_format
 from portadnn.parity.calls.functions import KNOWN, bounds_of_call
-from portadnn.parity.calls.recording import Call
+from portadnn.parity.calls.recording import RecordedCall
 from portadnn.parity.certify import Check, Verdict, check_orders, check_tensor
 
 COMPARISONS = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
@@ -25,7 +25,7 @@ class CertifiedCall:
     A call that was left unchecked has no checks.
     """
 
-    call: Call
+    call: RecordedCall
     checks: tuple[Check, ...] = ()
     rounding: tuple[np.ndarray, ...] = ()
 
@@ -63,7 +63,7 @@ class MaskDifference:
 
 
 def certify_calls(
-    calls: Sequence[Call],
+    calls: Sequence[RecordedCall],
     dtype: str,
     *,
     matmul: str | None = None,
@@ -73,7 +73,7 @@ def certify_calls(
 
     Parameters
     ----------
-    calls : sequence of Call
+    calls : sequence of RecordedCall
     dtype : {"float32", "float64"}
         Every floating result must have it.
     matmul : {"float32", "tf32", "bfloat16"}, optional
@@ -188,7 +188,7 @@ def structural_difference(
     return None
 
 
-def _plain(call: Call) -> list[Any]:
+def _plain(call: RecordedCall) -> list[Any]:
     """What a call was given beside arrays and dtypes: scalars, axes, slices."""
     arguments = [*call.arguments, *(value for _, value in sorted(call.keywords.items()))]
     return [repr(x) for x in arguments if isinstance(x, int | float | tuple | slice | None)]
@@ -199,7 +199,7 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
     return np.array_equal(x, y, equal_nan=True)
 
 
-def _difference(call: Call) -> np.ndarray:
+def _difference(call: RecordedCall) -> np.ndarray:
     x, y = (np.asarray(value, np.float64) for value in call.arguments)
     return np.asarray(x - y)
 

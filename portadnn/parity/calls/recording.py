@@ -14,7 +14,7 @@ from portadnn.backends.base import DTYPES
 
 
 @dataclass(frozen=True, eq=False)
-class Call:
+class RecordedCall:
     """One call as a backend made it, on the host.
 
     Attributes
@@ -40,7 +40,7 @@ class Call:
     results: tuple[np.ndarray, ...]
 
 
-class Recording:
+class RecordingNamespace:
     """The namespace of a backend, with every call that takes or returns arrays recorded.
 
     It returns wrapped arrays, so operators and indexing are seen as well, and an array does not
@@ -52,7 +52,7 @@ class Recording:
 
     Attributes
     ----------
-    calls : list of Call
+    calls : list of RecordedCall
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -63,12 +63,12 @@ class Recording:
                                             for bits in (8, 16, 32, 64)))
             if hasattr(self._xp, name)
         }  # fmt: skip
-        self.calls: list[Call] = []
+        self.calls: list[RecordedCall] = []
         self._inputs = 0
 
     @property
     def __name__(self) -> str:
-        return f"Recording({self._xp.__name__})"
+        return f"RecordingNamespace({self._xp.__name__})"
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._xp, name)
@@ -99,7 +99,7 @@ class Recording:
         number = len(self.calls) + 1
         wrapped = [RecordedArray(x, self, (number, i)) for i, x in enumerate(many)]
         self.calls.append(
-            Call(
+            RecordedCall(
                 number,
                 name,
                 self._on_host(arguments),
@@ -143,12 +143,12 @@ class RecordedArray:
     __array_ufunc__ = None  # so that NumPy leaves its operators to this class
 
     def __init__(
-        self, array: Any, recording: Recording, origin: tuple[int, int] | None = None
+        self, array: Any, recording: RecordingNamespace, origin: tuple[int, int] | None = None
     ) -> None:
         self._array, self._recording, self._origin = array, recording, origin
         self._host = np.array(recording._backend.to_numpy(array))
 
-    def __array_namespace__(self, api_version: str | None = None) -> Recording:
+    def __array_namespace__(self, api_version: str | None = None) -> RecordingNamespace:
         return self._recording
 
     shape = property(lambda self: tuple(self._array.shape))

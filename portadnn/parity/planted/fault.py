@@ -8,15 +8,16 @@ axis), and steps that follow one another (for what is stale).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.losses import get_head
 from portadnn.network.spec import Network
-from portadnn.parity.planted.namespace import Place, Tamper
+from portadnn.parity.planted.namespace import FaultyCall, Place, StepCall
 from portadnn.parity.run import Run
 from portadnn.parity.step.operations import kind_and_layer, step_order
 from portadnn.training.declaration import Declaration
@@ -38,7 +39,7 @@ class Fault:
     tensor : str or None
         Where the first flag must stand. None: the arithmetic differs, but lawfully, and any flag is
         a false alarm.
-    tampers : dict
+    calls : dict
         What is called instead of the namespace's functions.
     step : int
         The first step that has the fault.
@@ -56,7 +57,7 @@ class Fault:
 
     name: str
     tensor: str | None
-    tampers: Mapping[Place, Tamper]
+    calls: Mapping[Place, FaultyCall]
     step: int = 1
     steps: int = STEPS
     batch_size: int | None = None
@@ -83,6 +84,31 @@ class Fault:
     def must_show(self, dtype: str) -> bool:
         """Whether a certificate must find it in this dtype."""
         return self.tensor is not None and (dtype == "float64" or self.in_float32)
+
+
+def at(name: str, function: str, tensor: str, call: FaultyCall, **options: Any) -> Fault:
+    """A fault in one call of a function, which is for the tensor that the first flag must name."""
+    return Fault(name, tensor.partition("#")[0], {(function, tensor): call}, **options)
+
+
+def changed(i: int, change: Callable[[Any], Any]) -> FaultyCall:
+    """The call with another argument in place ``i``."""
+    return lambda call: call.compute(*call.args[:i], change(call.args[i]), *call.args[i + 1 :])
+
+
+def stale(i: int) -> FaultyCall:
+    """The call with the argument in place ``i`` that it had in the step before."""
+    return lambda call: changed(i, lambda _: call.last[call.place][i])(call)
+
+
+def first_argument(call: StepCall) -> Any:
+    """The function was not called at all."""
+    return call.args[0]
+
+
+def left_out(call: StepCall) -> Any:
+    """A term of a sum that is 0."""
+    return np.zeros_like(call.compute())
 
 
 def declared_run(

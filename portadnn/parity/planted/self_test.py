@@ -17,7 +17,7 @@ from portadnn.backends import Backend, get_backend
 from portadnn.parity.certify import Check, certify_step, first_failure
 from portadnn.parity.coverage import sampled_plan
 from portadnn.parity.planted.faults import FAULTS, HONEST, STEPS, Fault
-from portadnn.parity.planted.namespace import Tampered
+from portadnn.parity.planted.namespace import FaultyNamespace
 from portadnn.parity.run import watch
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def self_test(dtypes: Sequence[str] = ("float32", "float64")) -> list[Detection]
 def detect(fault: Fault, backend: Backend) -> Detection:
     """Plant one fault on a NumPy backend."""
     run = fault.declared_run()
-    xp = Tampered(backend.xp, run, fault.tampers, fault.step)
+    xp = FaultyNamespace(backend.xp, run, fault.calls, fault.step)
     flag: Check | None = None
     end: Parameters = {}
     next_step = 0
