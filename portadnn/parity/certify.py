@@ -14,14 +14,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from portadnn.errors import InputError
-from portadnn.parity.bounds import Bound, Format, declared_format, exact
+from portadnn.network.names import kind_and_layer
+from portadnn.parity.bounds import Bound, Format, Operands, declared_format, exact
 from portadnn.parity.run import Run, StepRecord, dtype_of
 from portadnn.parity.step.operations import (
-    Operands,
     compute,
     factors,
     is_matrix_product,
-    kind_and_layer,
     step_order,
 )
 

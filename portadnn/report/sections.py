@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from portadnn.network.names import kind_and_layer
 from portadnn.parity.certify import Check
 from portadnn.parity.compare import Certificate, Comparison, Outcome
-from portadnn.parity.step.operations import kind_and_layer
 from portadnn.plots import ratio_map, to_svg
 
 MOST_ROWS = 500  # of a table; a longer one says how many are left out

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -103,6 +104,16 @@ def gamma(k: float, u: float) -> float:
 def confidence(entries: int) -> float:
     """lambda: a Gaussian tail beyond it, in any of so many entries, has the chance EPSILON."""
     return math.sqrt(2 * math.log(2 * entries / EPSILON))
+
+
+@dataclass(frozen=True, eq=False)
+class Operands:
+    """``(P R + b) / divisor``, to be summed again in other orders and to have its bits counted."""
+
+    P: np.ndarray
+    R: np.ndarray
+    b: np.ndarray | None = None
+    divisor: int = 1
 
 
 def product(

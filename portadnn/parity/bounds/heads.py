@@ -128,7 +128,7 @@ def _mean(
 
 
 class HeadBounds(NamedTuple):
-    """A head's row: bounds of ``A[L]`` from Z, of the cost from Z, Y and S, of dZ[L] from A, Y, S."""
+    """A row: bounds of ``A[L]`` from Z, of the cost from Z, Y and S, of dZ[L] from A, Y and S."""
 
     output: Callable[..., Bound]
     cost: Callable[..., Bound]

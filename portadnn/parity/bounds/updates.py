@@ -134,7 +134,7 @@ def clipped(g: np.ndarray, norm: np.ndarray, clip_norm: float, form: Format) -> 
 
 def update(
     optimizer: Optimizer,
-    kind: str,
+    is_weight: bool,
     p: np.ndarray,
     g: Rounded,
     slots: Arrays,
@@ -146,7 +146,7 @@ def update(
     Parameters
     ----------
     optimizer : Optimizer
-    kind : {"W", "b"}
+    is_weight : bool
         Only a W decays.
     p : array
         The parameter before.
@@ -159,7 +159,7 @@ def update(
     known = {name: Rounded.observed(x, form) for name, x in {**slots, **scalars}.items()}
     step, made = UPDATE[optimizer.name](optimizer, g, known, form)
     before = Rounded.observed(p, form)
-    if optimizer.weight_decay and kind == "W":
+    if optimizer.weight_decay and is_weight:
         before = before * known["shrinkage"]
     after = before - step
     return {name: x.bound() for name, x in {"+": after, **made}.items()}

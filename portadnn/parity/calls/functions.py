@@ -20,9 +20,8 @@ from typing import Any
 import array_api_compat.numpy as reference
 import numpy as np
 
-from portadnn.parity.bounds import K_DIV, U_SHADOW, Bound, Format, exact, product
+from portadnn.parity.bounds import K_DIV, U_SHADOW, Bound, Format, Operands, exact, product, within
 from portadnn.parity.bounds.elementwise import K_EXP, K_LOG, K_LOG1P, K_TANH, SECOND_ORDER
-from portadnn.parity.step.operations import Operands
 
 EXACT = frozenset({
     "abs", "all", "any", "arange", "argmax", "argmin", "asarray", "astype", "bitwise_and",
@@ -103,17 +102,14 @@ def bounds_of_call(
     result = np.asarray(_compute(function, _read(arguments), _read(keywords)), np.float64)
     bound = SECOND_ORDER * relative * np.abs(result) + form.tiny
     bound = bound + _unsure(function, arguments, keywords, [result], form)[0]
-    return [Bound(result, bound, bound, np.abs(result))], ()
+    return [within(result, bound)], ()
 
 
 def _exact_bounds(function: str, arguments: tuple, keywords: dict, form: Format) -> list[Bound]:
     """What rounds nothing is equal, but for what it read."""
     results = _results(_compute(function, _read(arguments), _read(keywords)))
     unsure = _unsure(function, arguments, keywords, results, form)
-    return [
-        Bound(result, slack, slack, np.abs(result))
-        for result, slack in zip(results, unsure, strict=True)
-    ]
+    return [within(*pair) for pair in zip(results, unsure, strict=True)]
 
 
 def _unsure(

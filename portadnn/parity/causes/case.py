@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from portadnn.network.names import after, kind_and_layer
 from portadnn.parity.bounds import Bound, Format, exact
 from portadnn.parity.run import Run, StepRecord
-from portadnn.parity.step.operations import compute, kind_and_layer, operands
+from portadnn.parity.step.operations import compute, operands
 
 
 @dataclass(frozen=True)
@@ -83,26 +84,19 @@ class Case:
 
     @functools.cached_property
     def given(self) -> np.ndarray | None:
-        """What the step should have been given, before any rounding; None where unknown."""
+        """What the step should have been given, before any rounding; None if nobody knows."""
         declared = self.run.declared(self.record.step, "float64")
         if self.tensor in declared:
             return declared[self.tensor].astype(np.float64)
         if self.record.step == 0:
-            return np.asarray(self.run.initial_state()[self.tensor], np.float64)
-        return self.before.get(f"{self.tensor}+")
-
-    @property
-    def known(self) -> bool:
-        """Whether it can be said what the tensor should have been."""
-        return bool(self.operands) or self.given is not None
+            return self.run.initial_state().get(self.tensor)
+        return self.before.get(after(self.tensor))
 
     @functools.cached_property
     def expected(self) -> Bound:
-        """What the tensor should have been; NaN where that is not known."""
-        if self.operands:
-            return self.compute()
+        """What the tensor should have been, from its operands or as it should have been given."""
         if self.given is None:
-            return exact(np.full_like(self.observed, np.nan))
+            return self.compute()
         return exact(self.given.astype(self.record.dtype).astype(np.float64))
 
     def compute(
@@ -124,5 +118,5 @@ class Case:
         return bool(np.all(same | (np.abs(self.observed - bound.exact) <= bound.stat)))
 
 
-# what a hypothesis yields: the tensor as the fault would make it, and the cause that this means
-Found = Iterator[tuple[Bound, Cause]]
+# what a hypothesis yields: the tensor as the fault would make it, and the parts of its Cause
+Found = Iterator[tuple[Bound, str, str, str]]

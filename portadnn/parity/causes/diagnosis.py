@@ -12,14 +12,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from portadnn.network.names import SCALARS, STATE, UPDATED
 from portadnn.parity.bounds import declared_format
-from portadnn.parity.causes import operations as mistakes
-from portadnn.parity.causes import precision
-from portadnn.parity.causes import updates as update_mistakes
+from portadnn.parity.causes import operations as op
+from portadnn.parity.causes import precision, updates
 from portadnn.parity.causes.case import Case, Cause, Found
 from portadnn.parity.certify import Check
 from portadnn.parity.run import Run, StepRecord
-from portadnn.parity.step.operations import SCALARS
 
 __all__ = ["HYPOTHESES", "Cause", "name_cause"]
 
@@ -29,52 +28,55 @@ UNLIKELY = 30  # entries rounded correctly, of those that neither order of float
 _GIVEN = (
     precision.wide_input,
     precision.narrow_result,
-    mistakes.stale,
-    mistakes.sign_flip,
-    mistakes.transposed,
-    mistakes.permuted,
+    op.stale,
+    op.sign_flip,
+    op.transposed,
+    op.permuted,
 )
-_ELEMENTWISE = (precision.narrow_result, mistakes.sign_flip, mistakes.stale, mistakes.permuted)
-_PRODUCT = (precision.narrow_inputs, *_ELEMENTWISE, mistakes.transposed)
-_MEAN = (*_PRODUCT, mistakes.scaled, mistakes.first_column, mistakes.dropped_sample)
+_ELEMENTWISE = (
+    precision.narrow_result,
+    op.sign_flip,
+    op.stale,
+    op.permuted,
+)
+_PRODUCT = (precision.narrow_inputs, *_ELEMENTWISE, op.transposed)
+_MEAN = (*_PRODUCT, op.scaled, op.first_column, op.dropped_sample)
 _UPDATE = (
-    mistakes.not_updated,
+    op.not_updated,
     *_ELEMENTWISE,
-    mistakes.first_column,
+    op.first_column,
     precision.other_rate,
-    mistakes.transposed,
+    op.transposed,
+    *updates.STEP,
+)
+_COST = (
+    updates.unweighted,
+    precision.narrow_result,
+    op.sign_flip,
+    op.stale,
+    op.scaled,
 )
 HYPOTHESES: dict[str, tuple[Callable[[Case], Found], ...]] = {
-    "X": (*_GIVEN, mistakes.other_step),
-    "Y": (*_GIVEN, mistakes.other_step),
-    "S": (*_GIVEN, mistakes.other_step),
-    **dict.fromkeys(SCALARS, (precision.narrow_result, mistakes.sign_flip, mistakes.other_step)),
-    "D": (mistakes.other_step, mistakes.permuted),
-    "place": (mistakes.other_step,),
-    "W": _GIVEN,
-    "b": _GIVEN,
-    **dict.fromkeys(("vW", "vb", "sW", "sb"), _GIVEN),
-    "Z": (*_PRODUCT, mistakes.bias_dropped),
+    **dict.fromkeys(("X", "Y", "S"), (*_GIVEN, op.other_step)),
+    **dict.fromkeys(SCALARS, (precision.narrow_result, op.sign_flip, op.other_step)),
+    "D": (op.other_step, op.permuted),
+    "place": (op.other_step,),
+    **dict.fromkeys(STATE, _GIVEN),
+    "Z": (*_PRODUCT, op.bias_dropped),
     "A": _ELEMENTWISE,
-    "AD": (*update_mistakes.DROPOUT, *_ELEMENTWISE),
-    "penalty": (precision.narrow_result, *update_mistakes.PENALTY),
-    "cost": (
-        update_mistakes.unweighted,
-        precision.narrow_result,
-        mistakes.sign_flip,
-        mistakes.stale,
-        mistakes.scaled,
-    ),
-    "dZ": (mistakes.wrong_mask, update_mistakes.unweighted, *_ELEMENTWISE, mistakes.scaled),
+    "AD": (*updates.DROPOUT, *_ELEMENTWISE),
+    "penalty": (precision.narrow_result, updates.other_penalty),
+    "cost": _COST,
+    "dZ": (op.wrong_mask, updates.unweighted, *_ELEMENTWISE, op.scaled),
     "dW": _MEAN,
     "db": _MEAN,
-    "dAD": (*_PRODUCT, mistakes.scaled, mistakes.updated_early),
-    "dA": (*update_mistakes.DROPOUT, *_PRODUCT, mistakes.scaled, mistakes.updated_early),
-    "rW": (*update_mistakes.PENALTY, *_ELEMENTWISE),
-    "norm": (precision.narrow_result, *update_mistakes.CLIPPING),
-    **dict.fromkeys(("gW", "gb"), (*update_mistakes.CLIPPING, *_ELEMENTWISE)),
-    **dict.fromkeys(("vW+", "vb+", "sW+", "sb+"), (*update_mistakes.SLOT, *_ELEMENTWISE)),
-    **dict.fromkeys(("W+", "b+"), (*_UPDATE, *update_mistakes.STEP)),
+    "dAD": (*_PRODUCT, op.scaled, op.updated_early),
+    "dA": (*updates.DROPOUT, *_PRODUCT, op.scaled, op.updated_early),
+    "rW": (updates.other_penalty, *_ELEMENTWISE),
+    "norm": (precision.narrow_result, updates.not_clipped),
+    **dict.fromkeys(("gW", "gb"), (updates.not_clipped, *_ELEMENTWISE)),
+    **dict.fromkeys(UPDATED, (*updates.SLOT, *_ELEMENTWISE)),
+    **dict.fromkeys(("W+", "b+"), _UPDATE),
 }
 
 
@@ -110,12 +112,13 @@ def name_cause(
     with np.errstate(all="ignore"):
         if check.verdict.passed or record.tensors[check.tensor].dtype != record.dtype:
             return _computed_in_float64(case)
-        if not case.known or case.expected.exact.shape != case.observed.shape:
+        known = case.operands or case.given is not None
+        if not known or case.expected.exact.shape != case.observed.shape:
             return None
         found = [
-            (case.rms_error(bound.exact), cause)
+            (case.rms_error(bound.exact), Cause(*cause))
             for hypothesis in HYPOTHESES[case.kind]
-            for bound, cause in hypothesis(case)
+            for bound, *cause in hypothesis(case)
             if case.explained_by(bound)
         ]
     least = min((error for error, _ in found), default=0.0)
@@ -128,7 +131,7 @@ def _computed_in_float64(case: Case) -> Cause | None:
     if dtype == np.float64:
         return None
     if case.record.tensors[case.tensor].dtype == np.float64:
-        return precision.silent_float64_cause(case)
+        return Cause(*precision.silent_float64(case))
     if case.kind not in ("Z", "dA"):
         return None
     names = case.operands
@@ -144,4 +147,4 @@ def _computed_in_float64(case: Case) -> Cause | None:
         for order in (range(P.shape[1]), range(P.shape[1])[::-1])
     )
     shown = (forward + b != right) & (backward + b != right)
-    return precision.silent_float64_cause(case) if np.sum(shown) >= UNLIKELY else None
+    return Cause(*precision.silent_float64(case)) if np.sum(shown) >= UNLIKELY else None

@@ -5,13 +5,15 @@ Each hypothesis computes the tensor of a ``Case`` once more as its fault would h
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from portadnn.parity.bounds import Format, exact, within
-from portadnn.parity.causes.case import Case, Cause, Found
+from portadnn.network.names import slot_and_parameter
+from portadnn.parity.bounds import Bound, Format, exact, within
+from portadnn.parity.causes.case import Case, Found
 from portadnn.parity.step.operations import final_gradient
 
 FEWEST_ENTRIES = 4  # fewer may look like anything by chance
@@ -19,6 +21,10 @@ FEWEST_ENTRIES = 4  # fewer may look like anything by chance
 FULL_PRECISION = (
     "For float32 products set torch.backends.cuda.matmul.allow_tf32 = False, "
     'jax.default_matmul_precision("float32") or CUPY_TF32=0'
+)
+WHERE_IT_IS_MADE = (
+    "Give every array dtype=float32 where it is made: NumPy's default, and a float64 scalar in the "
+    "arithmetic, make float64"
 )
 KEEP_DTYPE = "Give every array its dtype where it is made, and cast nothing in between"
 
@@ -36,30 +42,25 @@ def _as_dtype(x: np.ndarray, dtype: str) -> np.ndarray:
 
 def narrow_inputs(case: Case) -> Found:
     """The operands of a product were rounded: TF32 (11 bits of 24), bfloat16 (8), float16 (11)."""
-    names = case.operands[:2]
-    ways = {
-        "TF32": [lambda x: rounded(x, 11), lambda x: rounded(x, 11, toward_zero=True)],
-        "bfloat16": [lambda x: rounded(x, 8), lambda x: rounded(x, 8, toward_zero=True)],
-        "float16": [lambda x: _as_dtype(x, "float16")],
-    }
+    ways: list[tuple[str, int, Callable[[np.ndarray], np.ndarray]]] = [
+        (name, bits, functools.partial(rounded, bits=bits, toward_zero=toward_zero))
+        for name, bits in (("TF32", 11), ("bfloat16", 8))
+        for toward_zero in (False, True)
+    ]
+    ways.append(("float16", 11, functools.partial(_as_dtype, dtype="float16")))
     if case.record.dtype == "float64":
-        ways["float32"] = [lambda x: _as_dtype(x, "float32")]
+        ways.append(("float32", 24, functools.partial(_as_dtype, dtype="float32")))
     # tensor cores add up with 2^-23; that bound is too wide to tell anything by itself
     form = case.form._replace(u_in=0.0, u_sum=2.0**-23)
     error = case.rms_error(case.expected.exact)
-    for name, roundings in ways.items():
-        bits = {"TF32": 11, "bfloat16": 8, "float16": 11, "float32": 24}[name]
-        cause = Cause(
-            name,
-            f"{case.tensor} is a product of operands rounded to {name} ({bits} significant bits)",
-            f"{FULL_PRECISION}, or declare the mode"
-            if name in ("TF32", "bfloat16")
-            else KEEP_DTYPE,
+    for name, bits, rounding in ways:
+        sentence = (
+            f"{case.tensor} is a product of operands rounded to {name} ({bits} significant bits)"
         )
-        for rounding in roundings:
-            bound = case.compute({n: rounding(case.t[n]) for n in names}, form=form)
-            if case.rms_error(bound.exact) <= error / 4:
-                yield bound, cause
+        declare = f"{FULL_PRECISION}, or declare the mode"
+        bound = case.compute({n: rounding(case.t[n]) for n in case.operands[:2]}, form=form)
+        if case.rms_error(bound.exact) <= error / 4:
+            yield bound, name, sentence, declare if name in ("TF32", "bfloat16") else KEEP_DTYPE
 
 
 def narrow_result(case: Case) -> Found:
@@ -72,14 +73,12 @@ def narrow_result(case: Case) -> Found:
     for name in names:
         if not observed.size or np.any(_as_dtype(observed, name) != observed):
             continue
-        advice = KEEP_DTYPE
+        remedy = KEEP_DTYPE
         if name == "float32":
-            advice = "Give dtype=float64 everywhere; on JAX set jax.enable_x64 first"
-        cause = Cause(
-            f"silent {name}",
+            remedy = "Give dtype=float64 everywhere; on JAX set jax.enable_x64 first"
+        sentence = (
             f"{case.tensor} was computed or kept in {name}: every value is one of {name}, where "
-            f"{case.record.dtype} was declared",
-            advice,
+            f"{case.record.dtype} was declared"
         )
         for form in _arithmetics_of(name):
             bound = case.compute(form=form) if case.operands else case.expected
@@ -88,7 +87,7 @@ def narrow_result(case: Case) -> Found:
                 continue  # so wide that anything would lie within
             # what this format cannot hold overflows lawfully
             width = np.where(np.abs(bound.exact) + width > form.largest, math.inf, width)
-            yield within(bound.exact, width), cause
+            yield within(bound.exact, width), f"silent {name}", sentence, remedy
 
 
 def _arithmetics_of(name: str) -> Iterator[Format]:
@@ -100,43 +99,40 @@ def _arithmetics_of(name: str) -> Iterator[Format]:
     yield form._replace(u_in=u, u_sum=2.0**-23)
 
 
-def _rate(used: float) -> dict[str, np.ndarray]:
-    return {"learning_rate": np.full((1, 1), used)}
-
-
 def wide_input(case: Case) -> Found:
     """A given tensor that was not rounded to the declared dtype."""
     if case.given is not None and case.record.tensors[case.tensor].dtype == np.float64:
-        yield exact(case.given), silent_float64_cause(case)
+        yield exact(case.given), *silent_float64(case)
 
 
-def silent_float64_cause(case: Case) -> Cause:
-    """float64 where less was declared."""
-    return Cause(
+def silent_float64(case: Case) -> tuple[str, str, str]:
+    """The cause of float64 where less was declared."""
+    return (
         "silent float64",
         f"{case.tensor} was computed or kept in float64, where {case.record.dtype} was declared",
-        "Give every array dtype=float32 where it is made: NumPy's default, and a float64 scalar "
-        "in the arithmetic, make float64",
+        WHERE_IT_IS_MADE,
     )
 
 
 def other_rate(case: Case) -> Found:
     """A learning rate that was rounded, left out, or another altogether."""
-    name = case.tensor[:-1]
-    if name[0] in "vs":
-        return
+    _, name = slot_and_parameter(case.tensor)
+
+    def updated_at(used: float) -> Bound:
+        return case.compute({"learning_rate": np.full((1, 1), used)})
+
     rate = float(case.t["learning_rate"][0, 0])
     remedy = "Keep the rate in the dtype of the parameters"
     for dtype in ("float16", "bfloat16"):
         used = float(_as_dtype(np.asarray(rate), dtype))
         sentence = f"{case.tensor} was updated with the learning rate rounded to {dtype}, {used!r}"
-        yield case.compute(_rate(used)), Cause(f"learning rate in {dtype}", sentence, remedy)
+        yield updated_at(used), f"learning rate in {dtype}", sentence, remedy
     if case.run.recipe.slots or case.run.recipe.optimizer.weight_decay:
         return  # the step is not the rate times a gradient
     g = case.t[final_gradient(case.run, name)]
     if np.count_nonzero(g) >= FEWEST_ENTRIES:
         used = float(np.sum((case.t[name] - case.observed) * g) / np.sum(g * g))
-        bound = case.compute(_rate(used))
+        bound = updated_at(used)
         # rounding within the bound moves the fit by this much at most
         unsure = float(np.sum(bound.stat * np.abs(g)) / np.sum(g * g))
         if abs(used - rate) > 4 * unsure:
@@ -145,4 +141,4 @@ def other_rate(case: Case) -> Found:
             )
             remedy = "Use the declared rate: look at schedules, decay and a division by m"
             bound = within(bound.exact, bound.stat + unsure * np.abs(g))
-            yield bound, Cause("another learning rate", sentence, remedy)
+            yield bound, "another learning rate", sentence, remedy

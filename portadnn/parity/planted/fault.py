@@ -16,10 +16,11 @@ import numpy as np
 
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.losses import get_head
+from portadnn.network.names import kind_and_layer
 from portadnn.network.spec import Network
 from portadnn.parity.planted.namespace import FaultyCall, Place, StepCall
 from portadnn.parity.run import Run
-from portadnn.parity.step.operations import kind_and_layer, step_order
+from portadnn.parity.step.operations import step_order
 from portadnn.training.declaration import Declaration
 from portadnn.training.recipe import PLAIN, Recipe
 from portadnn.training.weights import normalized

@@ -23,8 +23,8 @@ from portadnn.training.step import Shared, observed_step
 Place: TypeAlias = tuple[str, str]
 
 # those that a fault may replace
-FUNCTIONS = ("divide", "exp", "log", "log1p", "matmul", "maximum", "multiply", "sqrt", "sum", "take",
-             "where")  # fmt: skip
+FUNCTIONS = ("divide", "exp", "log", "log1p", "matmul", "maximum", "multiply", "sqrt", "sum",
+             "take", "where")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -7,41 +7,27 @@ asks what a tensor would have been from other operands.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from portadnn.errors import InputError
-from portadnn.parity.bounds import U_SHADOW, Bound, Format, product, updates, within
+from portadnn.network.names import (
+    UPDATED,
+    after,
+    is_weight,
+    kind_and_layer,
+    layer_of,
+    named,
+    of,
+    slot_and_parameter,
+)
+from portadnn.parity.bounds import U_SHADOW, Bound, Format, Operands, product, updates, within
 from portadnn.parity.bounds.elementwise import ACTIVATION_BOUNDS
 from portadnn.parity.bounds.heads import HEAD_BOUNDS
 from portadnn.parity.bounds.rounded import Rounded
 from portadnn.parity.run import Run
-
-_NAME = re.compile(r"(dAD|dZ|dW|db|dA|AD|A|Z|D|W|b|rW|gW|gb|vW|vb|sW|sb)(\d+)(\+?)")
-_SINGLE = ("X", "Y", "S", "place", "penalty", "cost", "norm")
-
-UPDATED = ("W+", "b+", "vW+", "vb+", "sW+", "sb+")
-SCALARS = ("learning_rate", "shrinkage", "correction1", "correction2")
-
-
-def kind_and_layer(tensor: str) -> tuple[str, int]:
-    """``"dW3"`` is of the kind ``"dW"`` and layer 3; ``"W2+"`` of ``"W+"``; ``"cost"`` of layer 0.
-
-    Examples
-    --------
-    >>> kind_and_layer("W2+")
-    ('W+', 2)
-    """
-    if tensor in _SINGLE or tensor in SCALARS:
-        return tensor, 0
-    match = _NAME.fullmatch(tensor)
-    if match is None:
-        raise InputError(f"unknown tensor {tensor!r}: expected X, Y, cost, or one such as dW3, W2+")
-    return match[1] + match[3], int(match[2])
 
 
 def operands(run: Run, tensor: str) -> tuple[str, ...]:
@@ -52,51 +38,43 @@ def operands(run: Run, tensor: str) -> tuple[str, ...]:
     kind, l = kind_and_layer(tensor)
     network, recipe = run.network, run.recipe
     L, dropped = network.L, recipe.dropped_layers()
-    A_prev = "X" if l <= 1 else f"AD{l - 1}" if l - 1 in dropped else f"A{l - 1}"
+    A_prev = "X" if l <= 1 else named("AD", l - 1) if l - 1 in dropped else named("A", l - 1)
     S = () if run.weights is None else ("S",)
     place = () if run.batch_size is None else ("place",)
     if kind in UPDATED:
-        name = tensor.lstrip("vs")[:-1]
+        _, name = slot_and_parameter(tensor)
         # dW as well: what the optimizer is given may be fused with what made it
-        gradients = dict.fromkeys((final_gradient(run, name), f"d{name}"))
-        slots = (f"{slot}{name}" for slot in recipe.slots)
+        gradients = dict.fromkeys((final_gradient(run, name), of("d", name)))
+        slots = (of(slot, name) for slot in recipe.slots)
         norm = () if recipe.clip_norm is None else ("norm",)
         return (name, *gradients, *norm, *slots, *recipe.scalar_names)
+    Z, A, dZ, dA = (named(kind, l) for kind in ("Z", "A", "dZ", "dA"))
+    passed_back = named("W", l + 1), named("dZ", l + 1)
     return {
-        "Z": (f"W{l}", A_prev, f"b{l}"),
-        "A": (f"Z{l}",),
-        "AD": (f"A{l}", f"D{l}"),
-        "penalty": tuple(f"W{i}" for i in range(1, L + 1)),
-        "cost": (f"Z{L}", "Y", *S, *(("penalty",) if recipe.penalized else ())),
-        "dZ": (f"A{l}", "Y", *S) if l == L else (f"dA{l}", f"Z{l}", f"A{l}"),
-        "dW": ("dZ1", *place) if l == 1 and run.sample else (f"dZ{l}", A_prev),
-        "db": (f"dZ{l}",),
-        "dAD": (f"W{l + 1}", f"dZ{l + 1}"),
-        "dA": (f"dAD{l}", f"D{l}") if l in dropped else (f"W{l + 1}", f"dZ{l + 1}"),
-        "rW": (f"dW{l}", f"W{l}"),
+        "Z": (named("W", l), A_prev, named("b", l)),
+        "A": (Z,),
+        "AD": (A, named("D", l)),
+        "penalty": tuple(named("W", i) for i in range(1, L + 1)),
+        "cost": (named("Z", L), "Y", *S, *(("penalty",) if recipe.penalized else ())),
+        "dZ": (A, "Y", *S) if l == L else (dA, Z, A),
+        "dW": (dZ, *place) if l == 1 and run.sample else (dZ, A_prev),
+        "db": (dZ,),
+        "dAD": passed_back,
+        "dA": (named("dAD", l), named("D", l)) if l in dropped else passed_back,
+        "rW": (named("dW", l), named("W", l)),
         "norm": tuple(_penalized_gradient(run, name) for name in network.shapes),
-        "gW": (_penalized_gradient(run, f"W{l}"), "norm"),
-        "gb": (_penalized_gradient(run, f"b{l}"), "norm"),
+        "gW": (_penalized_gradient(run, named("W", l)), "norm"),
+        "gb": (_penalized_gradient(run, named("b", l)), "norm"),
     }.get(kind, ())
 
 
 def final_gradient(run: Run, name: str) -> str:
     """The gradient of a parameter that the optimizer is given."""
-    return _penalized_gradient(run, name) if run.recipe.clip_norm is None else f"g{name}"
+    return _penalized_gradient(run, name) if run.recipe.clip_norm is None else of("g", name)
 
 
 def _penalized_gradient(run: Run, name: str) -> str:
-    return f"r{name}" if run.recipe.penalized and name.startswith("W") else f"d{name}"
-
-
-@dataclass(frozen=True, eq=False)
-class Operands:
-    """``(P R + b) / divisor``, to be summed again in other orders and to have its bits counted."""
-
-    P: np.ndarray
-    R: np.ndarray
-    b: np.ndarray | None = None
-    divisor: int = 1
+    return of("r", name) if run.recipe.penalized and is_weight(name) else of("d", name)
 
 
 def step_order(run: Run) -> Iterator[tuple[int, str]]:
@@ -104,30 +82,30 @@ def step_order(run: Run) -> Iterator[tuple[int, str]]:
     network, recipe = run.network, run.recipe
     L, dropped = network.L, recipe.dropped_layers()
     for l in range(1, L + 1):
-        yield l, f"Z{l}"
-        yield l, f"A{l}"
+        yield l, named("Z", l)
+        yield l, named("A", l)
         if l in dropped:
-            yield l, f"AD{l}"
+            yield l, named("AD", l)
     if recipe.penalized:
         yield L, "penalty"
     yield L, "cost"
     for l in range(L, 0, -1):
-        yield l, f"dZ{l}"
-        yield l, f"dW{l}"
-        yield l, f"db{l}"
+        yield l, named("dZ", l)
+        yield l, named("dW", l)
+        yield l, named("db", l)
         if l > 1:
             if l - 1 in dropped:
-                yield l, f"dAD{l - 1}"
-            yield l, f"dA{l - 1}"
+                yield l, named("dAD", l - 1)
+            yield l, named("dA", l - 1)
     if recipe.penalized:
-        yield from ((l, f"rW{l}") for l in range(1, L + 1))
+        yield from ((l, named("rW", l)) for l in range(1, L + 1))
     if recipe.clip_norm is not None:
         yield 1, "norm"
-        yield from ((int(name[1:]), f"g{name}") for name in network.shapes)
+        yield from ((layer_of(name), of("g", name)) for name in network.shapes)
     for name in network.shapes:
         for slot in recipe.slots:
-            yield int(name[1:]), f"{slot}{name}+"
-        yield int(name[1:]), f"{name}+"
+            yield layer_of(name), after(of(slot, name))
+        yield layer_of(name), after(name)
 
 
 def is_matrix_product(run: Run, tensor: str) -> bool:
@@ -238,21 +216,20 @@ def _updated(run: Run, tensor: str, t: Mapping[str, np.ndarray], form: Format) -
     of a clipped one.
     """
     recipe = run.recipe
-    slot = tensor[0] if tensor[0] in "vs" else ""
-    name = tensor[len(slot) : -1]
+    slot, name = slot_and_parameter(tensor)
     g = t[final_gradient(run, name)]
-    unsure = 3 * np.abs(t[f"d{name}"])
-    if recipe.penalized and name.startswith("W"):
+    unsure = 3 * np.abs(t[of("d", name)])
+    if recipe.penalized and is_weight(name):
         unsure = unsure + 3 * (recipe.l2 * np.abs(t[name]) + recipe.l1)
     if recipe.clip_norm is not None:
         unsure = unsure * np.minimum(recipe.clip_norm / t["norm"], 1.0) + 8 * np.abs(g)
     _ = _bounds_of(updates.UPDATE, recipe.optimizer.name)
     made = updates.update(
         recipe.optimizer,
-        name[0],
+        is_weight(name),
         t[name],
         Rounded.observed(g, form, form.u * unsure),
-        {slot: t[f"{slot}{name}"] for slot in recipe.slots},
+        {slot: t[of(slot, name)] for slot in recipe.slots},
         {scalar: t[scalar] for scalar in recipe.scalar_names},
         form,
     )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from portadnn.backends import get_backend
 from portadnn.errors import InputError
 from portadnn.network.initializers import initialize_parameters_deep
+from portadnn.network.names import kind_and_layer
 from portadnn.network.optimizers import Adam
 from portadnn.network.spec import Network
 from portadnn.parity.bounds import declared_format
@@ -17,7 +18,7 @@ from portadnn.parity.causes import HYPOTHESES, name_cause
 from portadnn.parity.causes.precision import rounded
 from portadnn.parity.certify import Verdict, certify_step, first_failure
 from portadnn.parity.run import Run, watch
-from portadnn.parity.step.operations import compute, kind_and_layer, operands
+from portadnn.parity.step.operations import compute, operands
 from portadnn.training.declaration import Declaration
 
 RATE = 0.0075
@@ -75,7 +76,7 @@ def swapped(x, axis=0):
     return np.take(x, order, axis)
 
 
-MISTAKES = {
+FAULTS = {
     "missing 1/m in dW": ("dW1", lambda t, _: t["dW1"] * M, "missing 1/m"),
     "missing 1/m in db": ("db2", lambda t, _: t["db2"] * M, "missing 1/m"),
     "missing 1/m in the cost": ("cost", lambda t, _: t["cost"] * M, "missing 1/m"),
@@ -132,9 +133,9 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("fault", MISTAKES)
-def test_mistakes_are_named(fault, dtype):
-    tensor, plant, name = MISTAKES[fault]
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_are_named(fault, dtype):
+    tensor, plant, name = FAULTS[fault]
     cause = diagnose(tensor, plant, dtype=dtype)
     assert cause is not None
     assert cause.name == name
@@ -155,7 +156,7 @@ def test_a_mask_that_is_on_at_0():
 
 
 def test_the_example_that_was_dropped_is_named():
-    tensor, plant, _ = MISTAKES["a dropped example"]
+    tensor, plant, _ = FAULTS["a dropped example"]
     assert "leaves out example 17 of the step, of 31" in diagnose(tensor, plant).sentence
 
 
@@ -268,7 +269,7 @@ def test_the_step_of_a_different_batch_is_named(tensor):
     assert cause.sentence == f"{tensor} of step 1 is that of the batch of step 6"
 
 
-def test_mistakes_under_a_declared_mode():
+def test_faults_under_a_declared_mode():
     def plant(t, _):
         return rounded(t["dZ1"], 11) @ rounded(t["X"], 11).T
 
