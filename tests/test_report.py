@@ -15,7 +15,7 @@ from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
 from portadnn.parity.causes import Cause
 from portadnn.parity.compare import judge
-from portadnn.parity.coverage import full_plan, sampled_plan
+from portadnn.parity.coverage import full_coverage, sampled_coverage
 from portadnn.parity.run import Run, watch
 from portadnn.parity.step.kinks import Kink
 from portadnn.plots import ratio_map, to_svg
@@ -39,13 +39,18 @@ def records():
     return run, list(watch(run, get_backend("numpy"), range(STEPS)))
 
 
-def compared(records, names=("numpy", "torch"), plan=None):
+def compared(records, names=("numpy", "torch"), coverage=None):
     run, stream = records
     environments = [{"library": f"{name} 1.0", "device": "cpu"} for name in names]
-    plan = plan or full_plan(STEPS)
-    stream = [record for record in stream if record.step in plan.steps(STEPS)]
+    coverage = coverage or full_coverage(STEPS)
+    stream = [record for record in stream if record.step in coverage.steps(STEPS)]
     return judge(
-        run, names, environments, [stream] * len(names), plan=plan, modes=[None] * len(names)
+        run,
+        names,
+        environments,
+        [stream] * len(names),
+        coverage=coverage,
+        modes=[None] * len(names),
     )
 
 
@@ -57,8 +62,8 @@ def failed(records, names=("numpy", "torch")):
         for r in stream
     ]
     environments = [{"library": name} for name in names]
-    plan, modes = full_plan(STEPS), [None, None]
-    return judge(run, names, environments, [stream, broken], plan=plan, modes=modes)
+    coverage, modes = full_coverage(STEPS), [None, None]
+    return judge(run, names, environments, [stream, broken], coverage=coverage, modes=modes)
 
 
 def written(tmp_path, comparison):
@@ -163,7 +168,12 @@ def test_the_first_failure_of_all_is_told_first(records, tmp_path):
         for step in (4, 2)
     )  # fmt: skip
     comparison = judge(
-        run, ["late", "early"], [{}, {}], [late, early], plan=full_plan(STEPS), modes=[None, None]
+        run,
+        ["late", "early"],
+        [{}, {}],
+        [late, early],
+        coverage=full_coverage(STEPS),
+        modes=[None, None],
     )
     text = Page(written(tmp_path, comparison)).text
     assert 0 < text.index("DIVERGED step 2") < text.index("DIVERGED step 4")
@@ -198,8 +208,8 @@ def test_a_mask_that_nothing_explains_is_a_divergence(records, tmp_path):
     assert "UNEXPLAINED MASK step 0, layer 2" in text
 
 
-def test_one_backend_alone_and_a_sampled_plan(records, tmp_path):
-    page = Page(written(tmp_path, compared(records, ["numpy"], sampled_plan(STEPS, every=3))))
+def test_one_backend_alone_and_a_sampled_coverage(records, tmp_path):
+    page = Page(written(tmp_path, compared(records, ["numpy"], sampled_coverage(STEPS, every=3))))
     assert page.headings[0] == "numpy"
     assert "Kink ledger" not in page.headings
     assert "Deviations between backends" not in page.headings

@@ -72,7 +72,7 @@ def compare(
     from portadnn.backends import get_backend
     from portadnn.errors import InputError
     from portadnn.parity.compare import compare as compare_backends
-    from portadnn.parity.coverage import affordable_plan, full_plan, sampled_plan
+    from portadnn.parity.coverage import affordable_coverage, full_coverage, sampled_coverage
     from portadnn.parity.step.noise import noise_floor
 
     if self_test:
@@ -96,10 +96,10 @@ def compare(
     _check_writable(html, declared.data)
     run = _run_of(declared, steps)
     if every is not None:
-        plan = sampled_plan(run.steps, every)
+        coverage = sampled_coverage(run.steps, every)
     else:
-        plan = affordable_plan(run, chosen[0]) if sample else full_plan(run.steps)
-    result = compare_backends(run, chosen, plan=plan, matmul=matmul, jit=not eager)
+        coverage = affordable_coverage(run, chosen[0]) if sample else full_coverage(run.steps)
+    result = compare_backends(run, chosen, coverage=coverage, matmul=matmul, jit=not eager)
     if noise:
         result.noise = {backend.name: noise_floor(run, backend) for backend in chosen}
     return show(result, html, as_json)

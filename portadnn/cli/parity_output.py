@@ -33,7 +33,7 @@ def show(result: Comparison, html: Path | None, as_json: bool) -> int:
             print_line(f"MODE MISMATCH {certificate.backend}: watching the run changed its numbers")
     if result.first_divergence:
         backend, check = result.first_divergence
-        whole = len(result.plan.full) == result.run.steps
+        whole = len(result.coverage.full) == result.run.steps
         earlier = "certified" if whole else "that was checked passed"
         print_line(f"{backend}: {check}; every earlier operation {earlier}")
         cause = next(c.cause for c in result.certificates if c.backend == backend)
@@ -51,7 +51,7 @@ def show(result: Comparison, html: Path | None, as_json: bool) -> int:
     if len(result.kinks) > MOST_KINKS:
         print_line(f"... {len(result.kinks):,} mask disagreements in all (--json has every one)")
     steps = result.run.steps
-    full, looked_at = len(result.plan.full), len(result.plan.steps(steps))
+    full, looked_at = len(result.coverage.full), len(result.coverage.steps(steps))
     note = ""
     if full < steps:
         note = f", of which {full} were checked in full"
@@ -107,7 +107,7 @@ def _as_json(result: Comparison) -> dict[str, Any]:
         "network": network_json(run.network),
         "config": run.declaration.values(),
         "steps": run.steps,
-        "coverage": result.plan.coverage(run.steps),
+        "coverage": result.coverage.share(run.steps),
         "certificates": [
             {
                 "backend": certificate.backend,

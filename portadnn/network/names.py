@@ -59,13 +59,18 @@ def after(name: str) -> str:
     return f"{name}+"
 
 
+def before(name: str) -> str:
+    """The name before the step: the inverse of ``after``; other names stay as they are."""
+    return name.removesuffix("+")
+
+
 def slot_and_parameter(name: str) -> tuple[str, str]:
     """The letter of a slot, ``""`` for the parameter itself, and the parameter; after a step too.
 
     >>> slot_and_parameter("vW2+"), slot_and_parameter("b1")
     (('v', 'W2'), ('', 'b1'))
     """
-    bare = name.removesuffix("+")
+    bare = before(name)
     return bare[: bare[0] in "vs"], bare[bare[0] in "vs" :]
 
 

@@ -19,7 +19,7 @@ from portadnn.errors import InputError
 from portadnn.network.spec import Network
 from portadnn.parity.bounds import declared_format
 from portadnn.parity.compare import Comparison, judge
-from portadnn.parity.coverage import Plan, sampled_plan
+from portadnn.parity.coverage import Coverage, sampled_coverage
 from portadnn.parity.run import Run, StepRecord, dtype_of, watch
 from portadnn.parity.step.operations import step_order
 from portadnn.training.declaration import Declaration
@@ -30,20 +30,9 @@ _CONTAINER = Container("portadnn parity bundle", "portadnn parity record", 2, (3
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A recorded run.
+    """A recorded run: the steps that are kept in full, and the SHA-256 of every step.
 
-    Attributes
-    ----------
-    run : Run
-    backend, dtype : str
-        That recorded it.
-    matmul : str
-        The mode that it declared for products.
-    environment : dict of str
-    records : list of StepRecord
-        The steps that are kept in full.
-    digests : list of str
-        The SHA-256 of every step, see ``step_digest``.
+    ``matmul`` is the mode that the backend declared for products.
     """
 
     run: Run
@@ -89,7 +78,7 @@ def record_bundle(
     InputError
         If a step is not of the run, the mode does not fit the dtype, or the file cannot be written.
     """
-    keep = sampled_plan(run.steps).full if keep is None else keep
+    keep = sampled_coverage(run.steps).full if keep is None else keep
     _check_kept(sorted(keep), run.steps)
     matmul = matmul or backend.dtype_name
     declared_format(backend.dtype_name, matmul)
@@ -234,7 +223,7 @@ def replay(bundle: Bundle, backend: Backend, *, matmul: str | None = None) -> Co
         [f"{bundle.backend} (recorded)", backend.name],
         [bundle.environment, here],
         [bundle.records, _exhausted(repeated())],
-        plan=Plan(kept),
+        coverage=Coverage(kept),
         modes=[bundle.matmul, matmul],
     )
     if all(same):

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from portadnn.errors import InputError
-from portadnn.network.names import kind_and_layer
+from portadnn.network.names import layer_of
 from portadnn.parity.bounds import Bound, Format, Operands, declared_format, exact
 from portadnn.parity.run import Run, StepRecord, dtype_of
 from portadnn.parity.step.operations import (
@@ -95,6 +95,7 @@ def certify_step(
     previous: Mapping[str, np.ndarray] | None = None,
     *,
     matmul: str | None = None,
+    products: bool = True,
 ) -> list[Check]:
     """Check every tensor of a step, in the order in which it was computed.
 
@@ -108,64 +109,36 @@ def certify_step(
         before ended with. At step 0 they are the declared ones.
     matmul : {"float32", "tf32", "bfloat16"}, optional
         The mode that the backend declares for products of float32.
-
-    Returns
-    -------
-    checks : list of Check
+    products : bool
+        False leaves out the products of two matrices.
 
     Raises
     ------
     InputError
         If an operation of the network has no bound, or a tensor has another shape.
     """
-    return certify_operations(run, record, previous, matmul=matmul, products=True)
-
-
-def certify_operations(
-    run: Run,
-    record: StepRecord,
-    previous: Mapping[str, np.ndarray] | None,
-    *,
-    matmul: str | None,
-    products: bool,
-) -> list[Check]:
-    """``certify_step``, or all of it but the products of two matrices."""
     form = declared_format(record.dtype, matmul)
+    given = run.declared(record.step, record.dtype)
     if record.step == 0:
         previous = {name: p.astype(record.dtype) for name, p in run.initial_state().items()}
+    given |= previous or {}
     entries = run.entries(record)
+    t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
+    checks = []
     with np.errstate(all="ignore"):  # what is not finite is judged, not warned of
-        return [
-            _check(record, layer, tensor, bound, operands, form)
-            for layer, tensor, bound, operands in _operations(
-                run, record, previous, form, entries, products
-            )
-        ]
+        for name, x in given.items():
+            bound = exact(np.asarray(x, np.float64))
+            checks.append(_check(record, layer_of(name), name, bound, None, form))
+        for layer, tensor in step_order(run):
+            if products or not is_matrix_product(run, tensor):
+                bound = compute(run, tensor, t, form, entries=entries)
+                checks.append(_check(record, layer, tensor, bound, factors(run, tensor, t), form))
+    return checks
 
 
 def first_failure(checks: list[Check]) -> Check | None:
     """The first operation that did not compute what it should, or None."""
     return next((check for check in checks if not check.verdict.passed), None)
-
-
-def _operations(
-    run: Run,
-    record: StepRecord,
-    previous: Mapping[str, np.ndarray] | None,
-    form: Format,
-    entries: int,
-    products: bool = True,
-) -> Iterator[tuple[int, str, Bound, Operands | None]]:
-    """Layer, tensor, bound and operands of every operation, in the order of the step."""
-    t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
-    for name, x in run.declared(record.step, record.dtype).items():
-        yield kind_and_layer(name)[1], name, exact(x.astype(np.float64)), None
-    for name, p in (previous or {}).items():
-        yield kind_and_layer(name)[1], name, exact(np.asarray(p, np.float64)), None
-    for layer, tensor in step_order(run):
-        if products or not is_matrix_product(run, tensor):
-            bound = compute(run, tensor, t, form, entries=entries)
-            yield layer, tensor, bound, factors(run, tensor, t)
 
 
 def _check(
@@ -240,18 +213,10 @@ def check_tensor(
     else:
         verdict = Verdict.WITHIN_BOUND if np.any(error > 0) else Verdict.EXACT
     return Check(
-        step=step,
-        layer=layer,
-        tensor=tensor,
-        verdict=verdict,
-        ratio=float(ratio[worst]),
-        index=tuple(int(i) for i in worst),
-        observed=float(observed[worst]),
-        exact=float(bound.exact[worst]),
-        bound=float(bound.stat[worst]),
-        flagged=flagged,
-        entries=observed.size,
-    )
+        step, layer, tensor, verdict, float(ratio[worst]), tuple(int(i) for i in worst),
+        float(observed[worst]), float(bound.exact[worst]), float(bound.stat[worst]),
+        flagged, observed.size,
+    )  # fmt: skip
 
 
 def _effective_bits(error: np.ndarray, operands: Sequence[Operands]) -> float:

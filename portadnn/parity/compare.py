@@ -15,7 +15,7 @@ from portadnn.backends import Backend, environment
 from portadnn.errors import InputError
 from portadnn.parity.causes import Cause, name_cause
 from portadnn.parity.certify import Check, Verdict, certify_step, first_failure
-from portadnn.parity.coverage import Plan, full_plan
+from portadnn.parity.coverage import Coverage, full_coverage
 from portadnn.parity.projection import project_step
 from portadnn.parity.run import Run, StepRecord, final_parameters, watch
 from portadnn.parity.step.kinks import Kink, find_kinks
@@ -122,7 +122,7 @@ class Comparison:
     """Several backends over the same run."""
 
     run: Run
-    plan: Plan
+    coverage: Coverage
     certificates: list[Certificate]
     kinks: list[Kink] = field(default_factory=list)
     deviations: list[Deviation] = field(default_factory=list)
@@ -155,7 +155,7 @@ def compare(
     run: Run,
     backends: Sequence[Backend],
     *,
-    plan: Plan | None = None,
+    coverage: Coverage | None = None,
     matmul: str | None = None,
     jit: bool = True,
     check_mode: bool = True,
@@ -168,7 +168,7 @@ def compare(
     run : Run
     backends : sequence of Backend
         One is certified against the float64 shadow alone.
-    plan : Plan, optional
+    coverage : Coverage, optional
         Default every step in full.
     matmul : {"float32", "tf32", "bfloat16"}, optional
         The mode that is declared for products of float32.
@@ -190,15 +190,15 @@ def compare(
     """
     if not backends:
         raise InputError("no backend to compare was given: expected one or more")
-    plan = plan or full_plan(run.steps)
-    watched = plan.steps(run.steps)
+    coverage = coverage or full_coverage(run.steps)
+    watched = coverage.steps(run.steps)
     streams = [watch(run, backend, watched, jit=jit) for backend in backends]
     return judge(
         run,
         [backend.name for backend in backends],
         [environment(backend) for backend in backends],
         streams,
-        plan=plan,
+        coverage=coverage,
         modes=[matmul] * len(backends),
         references=[
             functools.partial(final_parameters, run, backend) if check_mode and jit else None
@@ -208,35 +208,13 @@ def compare(
     )
 
 
-def certify(
-    run: Run, backend: Backend, *, plan: Plan | None = None, matmul: str | None = None
-) -> Certificate:
-    """Make the run on one backend and check it against the float64 shadow alone.
-
-    Parameters
-    ----------
-    run : Run
-    backend : Backend
-    plan : Plan, optional
-        Default every step in full.
-    matmul : {"float32", "tf32", "bfloat16"}, optional
-        The mode that is declared for products of float32.
-
-    Returns
-    -------
-    Certificate
-    """
-    (certificate,) = compare(run, [backend], plan=plan, matmul=matmul).certificates
-    return certificate
-
-
 def judge(
     run: Run,
     names: Sequence[str],
     environments: Sequence[dict[str, str]],
     streams: Sequence[Iterable[StepRecord]],
     *,
-    plan: Plan,
+    coverage: Coverage,
     modes: Sequence[str | None],
     references: Sequence[Callable[[], Mapping[str, np.ndarray]] | None] = (),
     on_step: Callable[[int], None] | None = None,
@@ -246,7 +224,7 @@ def judge(
     ``modes`` are the declared modes of each one's products; None is plain.
     """
     certificates: list[Certificate] = []
-    result = Comparison(run, plan, certificates)
+    result = Comparison(run, coverage, certificates)
     before: Sequence[StepRecord | None] = [None] * len(names)
     for records in zip(*streams, strict=True):
         step = records[0].step
@@ -258,11 +236,11 @@ def judge(
             if len(certificates) <= i:
                 mode = modes[i] or record.dtype
                 certificates.append(Certificate(names[i], record.dtype, mode, environments[i]))
-            _certify(run, record, before[i], plan, modes[i], certificates[i])
+            _certify(run, record, before[i], coverage, modes[i], certificates[i])
         for other, record in enumerate(records[1:], start=1):
             pair = names[0], names[other]
             result.kinks += find_kinks(run, records[0], record, pair, (modes[0], modes[other]))
-            if step in plan.full:
+            if step in coverage.full:
                 result.deviations += deviations(records[0], record, pair)
         before = records
         if on_step:
@@ -281,13 +259,13 @@ def _certify(
     run: Run,
     record: StepRecord,
     before: StepRecord | None,
-    plan: Plan,
+    coverage: Coverage,
     matmul: str | None,
     certificate: Certificate,
 ) -> None:
     started = time.perf_counter()
     previous = before.state_after() if before else None
-    if record.step in plan.full:
+    if record.step in coverage.full:
         checks = certify_step(run, record, previous, matmul=matmul)
         certificate.checks += checks
         certificate.full += 1

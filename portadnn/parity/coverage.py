@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from portadnn.backends import Backend
 from portadnn.parity.certify import certify_step
@@ -16,7 +16,7 @@ TIMED_STEPS = 20
 
 
 @dataclass(frozen=True)
-class Plan:
+class Coverage:
     """Which steps are checked, and how.
 
     Attributes
@@ -36,24 +36,24 @@ class Plan:
         projected = range(0, steps, self.every) if self.every else ()
         return sorted({step for step in self.full if step < steps} | set(projected))
 
-    def coverage(self, steps: int) -> float:
+    def share(self, steps: int) -> float:
         """The share of a run's steps that are looked at."""
         return len(self.steps(steps)) / steps
 
 
-def full_plan(steps: int) -> Plan:
+def full_coverage(steps: int) -> Coverage:
     """Every step in full."""
-    return Plan(frozenset(range(steps)))
+    return Coverage(frozenset(range(steps)))
 
 
-def sampled_plan(steps: int, every: int = 0) -> Plan:
+def sampled_coverage(steps: int, every: int = 0) -> Coverage:
     """Steps 0, 1, 2, 5, 10, 100, 1,000 and the last in full, projections in between."""
     full = {step for step in ALWAYS if step < steps}
-    return Plan(frozenset(full | {steps - 1}), every)
+    return Coverage(frozenset(full | {steps - 1}), every)
 
 
-def affordable_plan(run: Run, backend: Backend, share: float = 1.0) -> Plan:
-    """The sampled plan with as many projections as cost ``share`` of the run's own time.
+def affordable_coverage(run: Run, backend: Backend, share: float = 1.0) -> Coverage:
+    """The sampled coverage with as many projections as cost ``share`` of the run's own time.
 
     It times a few steps of the run, a full check and a projection on this machine.
 
@@ -64,7 +64,7 @@ def affordable_plan(run: Run, backend: Backend, share: float = 1.0) -> Plan:
     share : float
         1 doubles the time of the run.
     """
-    few = run.first(min(TIMED_STEPS, run.steps))
+    few = replace(run, steps=min(TIMED_STEPS, run.steps))
     final_parameters(few, backend)  # compiles
     step_seconds = _seconds(lambda: final_parameters(few, backend)) / few.steps
     records = list(watch(few, backend, [0]))
@@ -73,11 +73,11 @@ def affordable_plan(run: Run, backend: Backend, share: float = 1.0) -> Plan:
     project_step(run, records[0])
     projection = _seconds(lambda: project_step(run, records[0])) + copying
     full = _seconds(lambda: certify_step(run, records[0])) + copying
-    plan = sampled_plan(run.steps)
-    budget = share * run.steps * step_seconds - len(plan.full) * full
+    coverage = sampled_coverage(run.steps)
+    budget = share * run.steps * step_seconds - len(coverage.full) * full
     affordable = math.floor(budget / projection)
     every = 0 if affordable < 1 else math.ceil(run.steps / affordable)
-    return sampled_plan(run.steps, every)
+    return sampled_coverage(run.steps, every)
 
 
 def _seconds(work) -> float:

@@ -15,8 +15,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from portadnn.network.names import before
 from portadnn.parity.bounds import K_DIV, U_SHADOW, declared_format, gamma, within
-from portadnn.parity.certify import Check, certify_operations, check_tensor
+from portadnn.parity.certify import Check, certify_step, check_tensor
 from portadnn.parity.run import Run, StepRecord
 from portadnn.parity.step.operations import factors, is_matrix_product, step_order
 
@@ -30,24 +31,12 @@ def project_step(
 ) -> list[Check]:
     """What fails of a step: the products of two matrices by projections, all else in full.
 
-    Parameters
-    ----------
-    run : Run
-    record : StepRecord
-    previous : dict of arrays, optional
-        The parameters and slots that the step must start from, bit for bit.
-    matmul : str, optional
-        The declared mode of products.
-
-    Returns
-    -------
-    failures : list of Check
-        Empty where nothing was found.
+    The arguments are those of ``certify_step``.
     """
     form = declared_format(record.dtype, matmul)
     t = record.tensors
     rng = np.random.default_rng(record.step)
-    checks = certify_operations(run, record, previous, matmul=matmul, products=False)
+    checks = certify_step(run, record, previous, matmul=matmul, products=False)
     with np.errstate(all="ignore"):
         for layer, tensor in step_order(run):
             o = factors(run, tensor, t) if is_matrix_product(run, tensor) else None
@@ -68,7 +57,8 @@ def project_step(
             observed = _times(t[tensor], r)
             checks.append(check_tensor(record.step, layer, tensor, observed, bound, form))
     failures = [check for check in checks if not check.verdict.passed]
-    return sorted(failures, key=lambda check: check.tensor.endswith("+"))  # updates come last
+    # the updates come last
+    return sorted(failures, key=lambda check: check.tensor != before(check.tensor))
 
 
 def _times(P: np.ndarray, v: np.ndarray) -> np.ndarray:

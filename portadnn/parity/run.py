@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from portadnn.backends import Backend
 from portadnn.choice import check_whole
 from portadnn.errors import InputError
+from portadnn.network.names import after, before, is_mask, of
 from portadnn.network.optimizers import Optimizer
 from portadnn.network.spec import Network
 from portadnn.training.declaration import Declaration, Part
@@ -164,30 +164,18 @@ class Run:
         shared = self.data
         return shared if self.batch_size is None else shared.in_rows()
 
-    @property
-    def slots(self) -> dict[str, tuple[int, int]]:
-        """Name and shape of what the optimizer keeps; it starts as zeros."""
-        return {
-            f"{slot}{name}": shape
+    def initial_state(self) -> dict[str, np.ndarray]:
+        """Parameters and slots before the first step, by name."""
+        slots = {
+            of(slot, name): np.zeros(shape)
             for name, shape in self.network.shapes.items()
             for slot in self.recipe.slots
         }
-
-    def initial_state(self) -> dict[str, np.ndarray]:
-        """Parameters and slots before the first step, by name."""
-        return {**self.parameters, **{name: np.zeros(shape) for name, shape in self.slots.items()}}
-
-    def first(self, steps: int) -> Run:
-        """The same run, ended earlier."""
-        return replace(self, steps=steps)
-
-    def batch(self, step: int) -> np.ndarray | None:
-        """The indices of the step's examples, or None for all."""
-        return self.plan.batches.indices(step)
+        return {**self.parameters, **slots}
 
     def declared(self, step: int, dtype: str) -> dict[str, np.ndarray]:
         """What the step should be given: data, weights, scalars and masks."""
-        batch = self.batch(step)
+        batch = self.plan.batches.indices(step)
         data = {"X": self.data.X, "Y": self.data.Y, "S": self.data.S}
         given = {name: x for name, x in data.items() if x is not None}
         if batch is not None:
@@ -242,18 +230,18 @@ class StepRecord:
 
     def after(self, network: Network) -> dict[str, np.ndarray]:
         """The parameters that the step ended with."""
-        return {name: self.tensors[f"{name}+"] for name in network.shapes}
+        return {name: self.tensors[after(name)] for name in network.shapes}
 
     def state_after(self) -> dict[str, np.ndarray]:
         """Parameters and slots that the step ended with, by name."""
-        return {name[:-1]: x for name, x in self.tensors.items() if name.endswith("+")}
+        return {before(name): x for name, x in self.tensors.items() if name != before(name)}
 
 
 def dtype_of(tensor: str, dtype: str) -> str:
     """That a tensor must have in a run of ``dtype``: masks are bool, places int32."""
     if tensor == "place":
         return "int32"
-    return "bool" if re.fullmatch(r"D\d+", tensor) else dtype
+    return "bool" if is_mask(tensor) else dtype
 
 
 def watch(
@@ -292,11 +280,11 @@ def watch(
                 inputs = run.inputs(part.start, part.stop, backend)
                 state, _ = repeat(step, state, inputs, shared)
             done = target + 1
-            (after, slots), tensors = state
+            (parameters, slots), tensors = state
             if "X" not in tensors:
                 whole = {"X": shared.X, "Y": shared.Y, "S": shared.S}
                 tensors = {name: x for name, x in whole.items() if x is not None} | tensors
-            tensors = {**tensors, **{f"{name}+": p for name, p in {**after, **slots}.items()}}
+            tensors = {**tensors, **{after(name): p for name, p in (parameters | slots).items()}}
             host = {name: np.array(backend.to_numpy(x)) for name, x in tensors.items()}
             yield StepRecord(target, backend.dtype_name, host)
 

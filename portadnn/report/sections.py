@@ -249,14 +249,14 @@ def environments(comparison: Comparison) -> str:
 
 
 def run(comparison: Comparison) -> str:
-    run, plan = comparison.run, comparison.plan
+    run, coverage = comparison.run, comparison.coverage
     network = run.network
-    full = sorted(step for step in plan.full if step < run.steps)
+    full = sorted(step for step in coverage.full if step < run.steps)
     if len(full) == run.steps:
         checked = "all in full"
     else:
         checked = "in full " + ", ".join(map(str, full[:20])) + (", ..." if len(full) > 20 else "")
-        checked += f"; projected every {plan.every}" if plan.every else ""
+        checked += f"; projected every {coverage.every}" if coverage.every else ""
     rows = [
         ["layers", ", ".join(map(str, network.layer_dims))],
         ["activations", ", ".join((*network.activations, network.head))],

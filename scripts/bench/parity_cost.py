@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What checking costs: a full check of one step, and the affordable plan over a whole run.
+"""What checking costs: a full check of one step, and the affordable coverage over a whole run.
 
     scripts/bench/parity_cost.py [--data FILE] [--steps 3000] [--backend numpy] [--dtype float32]
 
@@ -10,6 +10,7 @@ a file on random numbers of that shape. Medians of repeated timings; the ratios 
 import argparse
 import statistics
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
 from portadnn.parity.certify import certify_step
 from portadnn.parity.compare import compare
-from portadnn.parity.coverage import affordable_plan
+from portadnn.parity.coverage import affordable_coverage
 from portadnn.parity.projection import project_step
 from portadnn.parity.run import Run, final_parameters, watch
 from portadnn.training.declaration import Declaration
@@ -38,7 +39,7 @@ def main():
     run = make_run(arguments)
     print(f"{DIMS} on {run.X.shape[1]} examples, {backend.name} {backend.dtype_name}")
 
-    few = run.first(50)
+    few = replace(run, steps=50)
     final_parameters(few, backend)
     step = statistics.median(seconds(lambda: final_parameters(few, backend)) for _ in range(5)) / 50
     (record,) = watch(run, backend, [0])
@@ -50,14 +51,14 @@ def main():
         f"projected, all else in full    {projection * 1e3:9.2f} ms, {projection / step:.1f} steps"
     )
 
-    plan = affordable_plan(run, backend)
+    coverage = affordable_coverage(run, backend)
     plain = seconds(lambda: final_parameters(run, backend))
-    checked = seconds(lambda: compare(run, [backend], plan=plan, check_mode=False))
+    checked = seconds(lambda: compare(run, [backend], coverage=coverage, check_mode=False))
     print(f"\n{run.steps} steps                     {plain:9.2f} s")
     print(f"the same, checked              {checked:9.2f} s, {checked / plain:.2f} times")
     print(
-        f"looked at {plan.coverage(run.steps):.1%} of the steps: {len(plan.full)} in full, "
-        f"every {plan.every}th by projections"
+        f"looked at {coverage.share(run.steps):.1%} of the steps: {len(coverage.full)} in full, "
+        f"every {coverage.every}th by projections"
     )
 
 

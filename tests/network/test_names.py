@@ -39,6 +39,7 @@ def test_what_is_no_name(name):
 @given(st.sampled_from(["", "v", "s"]), PARAMETERS, st.booleans())
 def test_slots(slot, parameter, updated):
     name = names.of(slot, parameter)
+    assert names.before(names.after(name)) == names.before(name) == name
     assert names.slot_and_parameter(names.after(name) if updated else name) == (slot, parameter)
 
 

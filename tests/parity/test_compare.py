@@ -11,7 +11,7 @@ from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
 from portadnn.parity.certify import Verdict
 from portadnn.parity.compare import Outcome, compare, judge
-from portadnn.parity.coverage import Plan, affordable_plan, full_plan, sampled_plan
+from portadnn.parity.coverage import Coverage, affordable_coverage, full_coverage, sampled_coverage
 from portadnn.parity.projection import project_step
 from portadnn.parity.run import Run, watch
 from portadnn.parity.step.kinks import find_kinks
@@ -78,7 +78,7 @@ def faulty_records(run, backend, step, tensor, change):
         yield record
 
 
-def judge_faulty(run, step, tensor, change, plan=None):
+def judge_faulty(run, step, tensor, change, coverage=None):
     backend = get_backend("numpy")
     streams = [
         watch(run, backend, range(run.steps)),
@@ -86,7 +86,7 @@ def judge_faulty(run, step, tensor, change, plan=None):
     ]
     return judge(
         run, ["honest", "faulty"], [{}, {}], streams,
-        plan=plan or full_plan(run.steps), modes=[None, None],
+        coverage=coverage or full_coverage(run.steps), modes=[None, None],
     )  # fmt: skip
 
 
@@ -116,11 +116,11 @@ def test_a_state_that_is_not_the_last_one_is_found():
 
 def test_projections_find_gross_faults_between_the_full_checks():
     run = make_run(steps=9)
-    plan = Plan(frozenset({0, 8}), every=1)
-    honest = compare(run, [get_backend("numpy")], plan=plan)
+    coverage = Coverage(frozenset({0, 8}), every=1)
+    honest = compare(run, [get_backend("numpy")], coverage=coverage)
     assert honest.outcome is Outcome.PARITY
     assert (honest.certificates[0].full, honest.certificates[0].projected) == (2, 7)
-    result = judge_faulty(run, 4, "dW1", lambda x: x * 31, plan)
+    result = judge_faulty(run, 4, "dW1", lambda x: x * 31, coverage)
     assert result.outcome is Outcome.DIVERGED
     assert result.first_divergence[1].tensor == "dW1"
 
@@ -133,20 +133,20 @@ def test_projections_flag_no_honest_step(seed, backend):
 
 
 def test_plans():
-    assert full_plan(3).steps(3) == [0, 1, 2]
-    plan = sampled_plan(3000, 10)
-    assert plan.full == {0, 1, 2, 5, 10, 100, 1000, 2999}
-    assert plan.steps(30) == [0, 1, 2, 5, 10, 20]
-    assert plan.coverage(3000) == 304 / 3000  # 1, 2, 5 and 2999 are no multiples of 10
+    assert full_coverage(3).steps(3) == [0, 1, 2]
+    coverage = sampled_coverage(3000, 10)
+    assert coverage.full == {0, 1, 2, 5, 10, 100, 1000, 2999}
+    assert coverage.steps(30) == [0, 1, 2, 5, 10, 20]
+    assert coverage.share(3000) == 304 / 3000  # 1, 2, 5 and 2999 are no multiples of 10
 
 
-def test_an_affordable_plan_has_more_projections_for_more_time():
+def test_an_affordable_coverage_has_more_projections_for_more_time():
     run = make_run(steps=3000)
     backend = get_backend("numpy")
-    assert affordable_plan(run, backend, share=0.0).every == 0
-    generous = affordable_plan(run, backend, share=1000.0)
+    assert affordable_coverage(run, backend, share=0.0).every == 0
+    generous = affordable_coverage(run, backend, share=1000.0)
     assert generous.every == 1
-    assert generous.full == sampled_plan(3000).full
+    assert generous.full == sampled_coverage(3000).full
 
 
 def kinked_records(nudge):
@@ -187,7 +187,12 @@ def test_a_mask_that_nothing_explains_is_a_divergence():
     assert not kink.undecidable
     assert "UNEXPLAINED MASK" in str(kink)
     result = judge(
-        run, ["a", "b"], [{}, {}], [[first], [other]], plan=Plan(frozenset()), modes=[None, None]
+        run,
+        ["a", "b"],
+        [{}, {}],
+        [[first], [other]],
+        coverage=Coverage(frozenset()),
+        modes=[None, None],
     )
     assert result.outcome is Outcome.DIVERGED
 
@@ -211,7 +216,7 @@ def test_lower_precision_alone_is_suspect_not_diverged():
     Z = (eleven_bits(t["W1"]) @ eleven_bits(t["X"]) + t["b1"]).astype(np.float32)
     A = np.maximum(Z, 0)
     changed = replace(record, tensors={**t, "Z1": Z, "A1": A})
-    result = judge(run, ["low"], [{}], [[changed]], plan=full_plan(1), modes=[None])
+    result = judge(run, ["low"], [{}], [[changed]], coverage=full_coverage(1), modes=[None])
     check = result.first_divergence[1]
     assert check.tensor == "Z1"
     assert check.verdict is Verdict.SUSPECT
@@ -247,7 +252,7 @@ def test_the_noise_floor_of_batches_of_one():
 
 
 def test_nothing_looked_at_is_no_parity():
-    result = judge(make_run(), ["a"], [{}], [[]], plan=Plan(frozenset()), modes=[None])
+    result = judge(make_run(), ["a"], [{}], [[]], coverage=Coverage(frozenset()), modes=[None])
     with pytest.raises(InputError, match="no step was looked at"):
         _ = result.outcome
 
@@ -256,7 +261,9 @@ def test_records_of_different_steps_are_not_compared():
     run = make_run()
     first, second = (watch(run, get_backend("numpy"), [step]) for step in (0, 1))
     with pytest.raises(InputError, match=r"the records are of steps \[0, 1\]"):
-        judge(run, ["a", "b"], [{}, {}], [first, second], plan=full_plan(4), modes=[None] * 2)
+        judge(
+            run, ["a", "b"], [{}, {}], [first, second], coverage=full_coverage(4), modes=[None] * 2
+        )
 
 
 def test_another_dtype_than_was_declared_is_a_fault():
@@ -264,7 +271,7 @@ def test_another_dtype_than_was_declared_is_a_fault():
     wide = [
         replace(r, dtype="float32") for r in watch(run, get_backend("numpy", dtype="float64"), [0])
     ]
-    result = judge(run, ["wide"], [{}], [wide], plan=full_plan(4), modes=[None])
+    result = judge(run, ["wide"], [{}], [wide], coverage=full_coverage(4), modes=[None])
     assert result.outcome is Outcome.DIVERGED
     assert result.certificates[0].cause.name == "silent float64"
 
@@ -275,7 +282,7 @@ def test_another_rate_is_found_at_the_rate():
     other = replace(run, declaration=faster)
     result = judge(
         run, ["other"], [{}], [watch(other, get_backend("numpy"), range(4))],
-        plan=full_plan(4), modes=[None],
+        coverage=full_coverage(4), modes=[None],
     )  # fmt: skip
     assert result.first_divergence[1].tensor == "learning_rate"
 
@@ -283,8 +290,8 @@ def test_another_rate_is_found_at_the_rate():
 @pytest.mark.parametrize("tensor", ["Y", "A1", "db2", "dZ1", "b1+"])
 def test_projected_steps_check_all_but_products_in_full(tensor):
     run = make_run(steps=9)
-    plan = Plan(frozenset({0, 8}), every=1)
-    result = judge_faulty(run, 4, tensor, lambda x: x + np.float32(0.01), plan)
+    coverage = Coverage(frozenset({0, 8}), every=1)
+    result = judge_faulty(run, 4, tensor, lambda x: x + np.float32(0.01), coverage)
     assert result.first_divergence[1].tensor == tensor
 
 

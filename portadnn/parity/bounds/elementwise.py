@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from portadnn.network.activations import NEGATIVE_SLOPE
-from portadnn.parity.bounds.arithmetic import K_DIV, U_SHADOW, Bound, Format, gamma, within
+from portadnn.parity.bounds import K_DIV, U_SHADOW, Bound, Format, gamma, within
 
 # Errors of the libraries' elementary functions in ulp, an ulp being at most 2u relative. The
 # largest that were measured: exp 3.97 (XLA float32), log 3.83 (NumPy float32), log1p 2.48 (XLA

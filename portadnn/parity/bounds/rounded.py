@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from portadnn.parity.bounds.arithmetic import K_DIV, U_SHADOW, Bound, Format, within
+from portadnn.parity.bounds import K_DIV, U_SHADOW, Bound, Format, within
 
 K_SQRT = 4  # XLA takes an approximate root or its reciprocal on a GPU
 

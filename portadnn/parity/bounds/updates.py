@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from portadnn.network.optimizers import Optimizer
-from portadnn.parity.bounds.arithmetic import K_DIV, U_SHADOW, Bound, Format, gamma, product, within
+from portadnn.parity.bounds import K_DIV, U_SHADOW, Bound, Format, gamma, product, within
 from portadnn.parity.bounds.elementwise import SECOND_ORDER
 from portadnn.parity.bounds.rounded import Rounded
 
@@ -143,18 +143,8 @@ def update(
 ) -> dict[str, Bound]:
     """Bounds of the new parameter, ``"+"``, and of its new slots, ``"v+"`` and ``"s+"``.
 
-    Parameters
-    ----------
-    optimizer : Optimizer
-    is_weight : bool
-        Only a W decays.
-    p : array
-        The parameter before.
-    g : Rounded
-        The gradient that the optimizer is given.
-    slots, scalars : dict of arrays
-        As the step had them.
-    form : Format
+    ``p`` is the parameter before, ``g`` the gradient that the optimizer is given; slots and scalars
+    are as the step had them. Only a W decays.
     """
     known = {name: Rounded.observed(x, form) for name, x in {**slots, **scalars}.items()}
     step, made = UPDATE[optimizer.name](optimizer, g, known, form)

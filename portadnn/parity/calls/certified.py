@@ -11,10 +11,9 @@ import numpy as np
 from portadnn.errors import InputError
 from portadnn.parity.bounds import declared_format
 from portadnn.parity.calls.functions import KNOWN, bounds_of_call
-from portadnn.parity.calls.recording import RecordedCall
+from portadnn.parity.calls.recording import COMPARISONS, RecordedCall
 from portadnn.parity.certify import Check, Verdict, check_orders, check_tensor
 
-COMPARISONS = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
 CREATION = ("asarray", "full", "arange")
 
 
@@ -69,22 +68,10 @@ def certify_calls(
     matmul: str | None = None,
     unchecked: Collection[str] = (),
 ) -> list[CertifiedCall]:
-    """Check every call on the inputs that it had.
+    """Check every call on the inputs that it had, but those of the ``unchecked`` functions.
 
-    Parameters
-    ----------
-    calls : sequence of RecordedCall
-    dtype : {"float32", "float64"}
-        Every floating result must have it.
-    matmul : {"float32", "tf32", "bfloat16"}, optional
-        The mode that the backend declares for products of float32.
-    unchecked : collection of str
-        Functions that are let pass.
-
-    Raises
-    ------
-    InputError
-        If a function has no bound and is not among ``unchecked``.
+    Every floating result must have the dtype; ``matmul`` is the mode that the backend declares for
+    products of float32. An InputError is raised for a function that has no bound.
     """
     form = declared_format(dtype, matmul)
     entries = sum(x.size for call in calls for x in call.results)
@@ -128,7 +115,7 @@ def mask_differences(
     for ours, theirs in zip(first, second, strict=False):
         if ours.call.function != theirs.call.function:
             break  # from here the recordings are of different things
-        if ours.call.function not in COMPARISONS:
+        if ours.call.function not in COMPARISONS.values():
             continue
         (a,), (b,) = ours.call.results, theirs.call.results
         if a.shape != b.shape:
@@ -137,16 +124,12 @@ def mask_differences(
         rounding = np.broadcast_to(_rounding(ours, first) + _rounding(theirs, second), a.shape)
         found += [
             MaskDifference(
-                operation=ours.call.number,
-                function=ours.call.function,
-                index=index,
-                first=float(differences[0][index]),
-                second=float(differences[1][index]),
-                rounding=float(rounding[index]),
-                backends=backends,
+                ours.call.number, ours.call.function, index,
+                float(differences[0][index]), float(differences[1][index]),
+                float(rounding[index]), backends,
             )
             for index in map(tuple, np.argwhere(a != b).tolist())
-        ]
+        ]  # fmt: skip
     return found
 
 

@@ -40,19 +40,8 @@ EXACT = frozenset({
 # were measured over NumPy, PyTorch and XLA on the CPU: sqrt 0.75, expm1 5.42 (XLA float32), log2
 # 2.02, log10 2.14, sin and cos 1.41, pow 1.0; CUDA publishes 1, 1, 1, 2, 2 and 4. The others as
 # for the activations.
-ULPS = {
-    "exp": K_EXP,
-    "log": K_LOG,
-    "log1p": K_LOG1P,
-    "tanh": K_TANH,
-    "sqrt": 2,
-    "expm1": 8,
-    "log2": 4,
-    "log10": 4,
-    "sin": 4,
-    "cos": 4,
-    "pow": 8,
-}
+ULPS = {"exp": K_EXP, "log": K_LOG, "log1p": K_LOG1P, "tanh": K_TANH, "sqrt": 2, "expm1": 8,
+        "log2": 4, "log10": 4, "sin": 4, "cos": 4, "pow": 8}  # fmt: skip
 K_LOG1P_NEGATIVE = 256  # XLA's log1p errs by 128 ulp in float64 near -0.414
 
 # arithmetic and the roundings that it makes
@@ -67,24 +56,10 @@ KNOWN = EXACT | PRODUCTS | ULPS.keys() | ROUNDINGS.keys()
 def bounds_of_call(
     function: str, arguments: tuple, keywords: dict[str, Any], form: Format, entries: int
 ) -> tuple[list[Bound], Sequence[Operands]]:
-    """The bounds of a call's results.
+    """A bound for each array that a call returns, and the operands of its matrix products.
 
-    Parameters
-    ----------
-    function : str
-        A name in the standard, one of ``KNOWN``; ``getitem`` is ``arguments[0][arguments[1]]``.
-    arguments, keywords
-        As the backend had them: arrays on the host, Python numbers as they were given; no device.
-    form : Format
-    entries : int
-        Entries that the whole recording checks, for the statistical bound.
-
-    Returns
-    -------
-    bounds : list of Bound
-        One for each array that the function returns.
-    operands : sequence of Operands
-        Of the matrix products; empty for other functions.
+    ``function`` is one of ``KNOWN``. Arguments and keywords are as the backend had them, but on the
+    host. ``entries`` counts those that the whole recording checks, for the statistical bound.
     """
     floating = any(_is_floating(x) for x in (*arguments, *keywords.values()))
     if function in PRODUCTS and floating:
@@ -98,18 +73,14 @@ def bounds_of_call(
             K = np.where(np.asarray(arguments[0]) < 0, K_LOG1P_NEGATIVE, K)
         relative = 2 * K * form.u + 8 * U_SHADOW
     else:
-        return _exact_bounds(function, arguments, keywords, form), ()
+        # what rounds nothing is equal, but for what it read
+        results = _results(_compute(function, _read(arguments), _read(keywords)))
+        unsure = _unsure(function, arguments, keywords, results, form)
+        return [within(*pair) for pair in zip(results, unsure, strict=True)], ()
     result = np.asarray(_compute(function, _read(arguments), _read(keywords)), np.float64)
     bound = SECOND_ORDER * relative * np.abs(result) + form.tiny
     bound = bound + _unsure(function, arguments, keywords, [result], form)[0]
     return [within(result, bound)], ()
-
-
-def _exact_bounds(function: str, arguments: tuple, keywords: dict, form: Format) -> list[Bound]:
-    """What rounds nothing is equal, but for what it read."""
-    results = _results(_compute(function, _read(arguments), _read(keywords)))
-    unsure = _unsure(function, arguments, keywords, results, form)
-    return [within(*pair) for pair in zip(results, unsure, strict=True)]
 
 
 def _unsure(

@@ -17,19 +17,10 @@ from portadnn.backends.base import DTYPES
 class RecordedCall:
     """One call as a backend made it, on the host.
 
-    Attributes
-    ----------
-    number : int
-        From 1, in the order of the calls.
-    function : str
-        Its name in the standard; an operator has the name of its function, indexing is ``getitem``.
-    arguments : tuple
-    keywords : dict
-        Arrays as NumPy arrays, dtypes as NumPy's, Python objects as they were given; no device.
-    origins : tuple
-        For each positional argument, the call and the position of the result that it is; call 0
-        for an input, None for what is no array.
-    results : tuple of arrays
+    The numbers begin at 1. An operator has the name of its function, indexing is ``getitem``.
+    Arrays and dtypes are NumPy's, Python objects as they were given; there is no device. Each
+    positional argument has an origin: the call and the position of the result that it is; call 0
+    for an input, None for what is no array.
     """
 
     number: int
@@ -195,48 +186,27 @@ class RecordedArray:
 
 
 _BINARY = {
-    "add": "add",
-    "sub": "subtract",
-    "mul": "multiply",
-    "truediv": "divide",
-    "matmul": "matmul",
-    "pow": "pow",
-    "floordiv": "floor_divide",
-    "mod": "remainder",
-    "and_": "bitwise_and",
-    "or_": "bitwise_or",
-    "xor": "bitwise_xor",
-    "lt": "less",
-    "le": "less_equal",
-    "gt": "greater",
-    "ge": "greater_equal",
-    "eq": "equal",
-    "ne": "not_equal",
-}
+    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "matmul": "matmul",
+    "pow": "pow", "floordiv": "floor_divide", "mod": "remainder", "and_": "bitwise_and",
+    "or_": "bitwise_or", "xor": "bitwise_xor",
+}  # fmt: skip
+COMPARISONS = {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
+                "eq": "equal", "ne": "not_equal"}  # fmt: skip
 _UNARY = {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_invert"}
 
 
-_COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
-
-
-def _forward(apply: Callable[..., Any], name: str) -> Callable[..., Any]:
+def _operator(apply: Callable[..., Any], name: str, reflected: bool = False) -> Callable[..., Any]:
     def method(self: RecordedArray, *other: Any) -> Any:
-        return self._recording.call(name, apply, self, *other)
-
-    return method
-
-
-def _backward(apply: Callable[..., Any], name: str) -> Callable[..., Any]:
-    def method(self: RecordedArray, other: Any) -> Any:
-        return self._recording.call(name, apply, other, self)
+        operands = (*other, self) if reflected else (self, *other)
+        return self._recording.call(name, apply, *operands)
 
     return method
 
 
 # the operators of the standard, recorded under the names of their functions
-for _symbol, _name in (_BINARY | _UNARY).items():
+for _symbol, _name in (_BINARY | COMPARISONS | _UNARY).items():
     _apply = getattr(operator, _symbol)
     _symbol = _symbol.rstrip("_")
-    setattr(RecordedArray, f"__{_symbol}__", _forward(_apply, _name))
-    if _name not in _UNARY.values() and _symbol not in _COMPARISONS:
-        setattr(RecordedArray, f"__r{_symbol}__", _backward(_apply, _name))
+    setattr(RecordedArray, f"__{_symbol}__", _operator(_apply, _name))
+    if _name in _BINARY.values():
+        setattr(RecordedArray, f"__r{_symbol}__", _operator(_apply, _name, reflected=True))

@@ -17,17 +17,7 @@ from portadnn.parity.step.operations import compute, operands
 
 @dataclass(frozen=True)
 class Cause:
-    """What an operation did instead.
-
-    Attributes
-    ----------
-    name : str
-        In a word or two.
-    sentence : str
-        What was computed, as the numbers show it.
-    remedy : str
-        The setting or the change that mends it.
-    """
+    """What an operation did instead: a word or two, what the numbers show, and what mends it."""
 
     name: str
     sentence: str

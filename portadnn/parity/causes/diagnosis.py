@@ -25,37 +25,18 @@ __all__ = ["HYPOTHESES", "Cause", "name_cause"]
 UNLIKELY = 30  # entries rounded correctly, of those that neither order of float32 sums would round
 
 # by kind of tensor, the simplest first
+_ELEMENTWISE = (precision.narrow_result, op.sign_flip, op.stale, op.permuted)
 _GIVEN = (
-    precision.wide_input,
-    precision.narrow_result,
-    op.stale,
-    op.sign_flip,
-    op.transposed,
+    precision.wide_input, precision.narrow_result, op.stale, op.sign_flip, op.transposed,
     op.permuted,
-)
-_ELEMENTWISE = (
-    precision.narrow_result,
-    op.sign_flip,
-    op.stale,
-    op.permuted,
-)
+)  # fmt: skip
 _PRODUCT = (precision.narrow_inputs, *_ELEMENTWISE, op.transposed)
 _MEAN = (*_PRODUCT, op.scaled, op.first_column, op.dropped_sample)
+_COST = (updates.unweighted, precision.narrow_result, op.sign_flip, op.stale, op.scaled)
 _UPDATE = (
-    op.not_updated,
-    *_ELEMENTWISE,
-    op.first_column,
-    precision.other_rate,
-    op.transposed,
+    op.not_updated, *_ELEMENTWISE, op.first_column, precision.other_rate, op.transposed,
     *updates.STEP,
-)
-_COST = (
-    updates.unweighted,
-    precision.narrow_result,
-    op.sign_flip,
-    op.stale,
-    op.scaled,
-)
+)  # fmt: skip
 HYPOTHESES: dict[str, tuple[Callable[[Case], Found], ...]] = {
     **dict.fromkeys(("X", "Y", "S"), (*_GIVEN, op.other_step)),
     **dict.fromkeys(SCALARS, (precision.narrow_result, op.sign_flip, op.other_step)),
@@ -90,22 +71,9 @@ def name_cause(
 ) -> Cause | None:
     """What went wrong in an operation, if it is one of the faults that are known.
 
-    Parameters
-    ----------
-    run : Run
-    record : StepRecord
-        The step that the check is of.
-    check : Check
-        One that failed. One that passed is asked whether its product was computed in float64 where
-        less was declared, the one fault that makes errors smaller.
-    previous : StepRecord, optional
-        The step before, without which nothing stale is recognised.
-    matmul : {"float32", "tf32", "bfloat16"}, optional
-        The declared mode of products.
-
-    Returns
-    -------
-    Cause or None
+    The check is one of ``record`` that failed. One that passed is asked whether its product was
+    computed in float64 where less was declared, the one fault that makes errors smaller. Without
+    ``previous``, the step before, nothing stale is recognised.
     """
     form = declared_format(record.dtype, matmul)
     case = Case(run, record, check.tensor, previous, form)

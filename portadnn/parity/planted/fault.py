@@ -16,7 +16,7 @@ import numpy as np
 
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.losses import get_head
-from portadnn.network.names import kind_and_layer
+from portadnn.network.names import kind_and_layer, named
 from portadnn.network.spec import Network
 from portadnn.parity.planted.namespace import FaultyCall, Place, StepCall
 from portadnn.parity.run import Run
@@ -36,7 +36,6 @@ class Fault:
 
     Attributes
     ----------
-    name : str
     tensor : str or None
         Where the first flag must stand. None: the arithmetic differs, but lawfully, and any flag is
         a false alarm.
@@ -44,14 +43,8 @@ class Fault:
         What is called instead of the namespace's functions.
     step : int
         The first step that has the fault.
-    steps : int
-        The length of the run.
-    batch_size : int, optional
-        None is the full batch.
-    recipe : Recipe
-    head : str
-    weighted : bool
-        Whether the examples have weights.
+    steps, batch_size, recipe, head, weighted
+        Of the run that it is planted in.
     in_float32 : bool
         Whether it lies above the rounding level of float32; above that of float64 all of them do.
     """
@@ -125,7 +118,7 @@ def declared_run(
     rng = np.random.default_rng(seed)
     parameters = initialize_parameters_deep(NETWORK.layer_dims, rng=rng)
     for l in range(2, NETWORK.L + 1):
-        parameters[f"b{l}"] = 0.1 * rng.standard_normal(parameters[f"b{l}"].shape)
+        parameters[named("b", l)] = 0.1 * rng.standard_normal(parameters[named("b", l)].shape)
     X = rng.standard_normal((NETWORK.layer_dims[0], EXAMPLES))
     X[:, 0] = 0  # blank
     highest = int(min(get_head(head).high, 4))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from portadnn.network.names import after, named
 from portadnn.parity.causes.precision import rounded
 from portadnn.parity.planted.fault import (
     BATCH,
@@ -53,7 +54,7 @@ def _of_rounded(rounding: Rounding) -> FaultyCall:
 
 def _rates(change: Rounding) -> dict[Place, FaultyCall]:
     """The update of every parameter with another rate."""
-    return {("multiply", f"{name}+"): changed(1, change) for name in NETWORK.shapes}
+    return {("multiply", after(name)): changed(1, change) for name in NETWORK.shapes}
 
 
 class _NoBias(np.ndarray):
@@ -121,9 +122,9 @@ def _one_by_one(call: StepCall) -> Any:
     return S
 
 
-_FORWARD = tuple(f"Z{l}" for l in range(1, NETWORK.L + 1))
-_DW = tuple(f"dW{l}" for l in range(NETWORK.L, 0, -1))
-_DA = tuple(f"dA{l}" for l in range(NETWORK.L - 1, 0, -1))
+_FORWARD = tuple(named("Z", l) for l in range(1, NETWORK.L + 1))
+_DW = tuple(named("dW", l) for l in range(NETWORK.L, 0, -1))
+_DA = tuple(named("dA", l) for l in range(NETWORK.L - 1, 0, -1))
 
 _STEP_FAULTS = (
     at("1/m missing", "divide", "dW2", first_argument),
@@ -147,42 +148,26 @@ _STEP_FAULTS = (
     Fault("learning rate in float16", "W1+", _rates(float16)),
     Fault("rate of another step (decayed by 0.999)", "W1+", _rates(lambda rate: rate * 0.999)),
     at("one entry of W+ off by 2 ulp", "multiply", "W2+", _result_as(_OffBy2Ulp)),
-    at(
-        "sum over the wrong axis",
-        "sum",
-        "db2",
-        lambda call: call.args[0].sum(axis=0, keepdims=True).T,
-        batch_size=BATCH,
-    ),
+    at("sum over the wrong axis", "sum", "db2",
+       lambda call: call.args[0].sum(axis=0, keepdims=True).T, batch_size=BATCH),
     at("an example dropped in dW", "matmul", "dW2", _without_an_example),
-    Fault(
-        "batch of another step", "X", {("take", name): stale(1) for name in "XY"}, batch_size=BATCH
-    ),
+    Fault("batch of another step", "X", {("take", name): stale(1) for name in "XY"},
+          batch_size=BATCH),
     at("labels of another step", "take", "Y", stale(1), batch_size=BATCH),
     at("sign of dW flipped", "matmul", "dW3", _negated),
     at("W+ = W + rate dW", "multiply", "W2+", _negated),
     at("units of dA permuted", "matmul", "dA2", lambda call: np.roll(call.compute(), 1, axis=0)),
-    at(
-        "log1p(t + 1e-12) in the cost",
-        "log1p",
-        "cost",
-        changed(0, lambda t: t + 1e-12),
-        in_float32=False,
-    ),
-)
+    at("log1p(t + 1e-12) in the cost", "log1p", "cost", changed(0, lambda t: t + 1e-12),
+       in_float32=False),
+)  # fmt: skip
 
 FAULTS = (*_STEP_FAULTS, *TRAINING_FAULTS)
 
 # other orders of summation, for as long as a fault runs, and for as long as a training
 HONEST = (
     *(
-        Fault(
-            f"honest: {order}, {steps:,} steps",
-            None,
-            _products(call, (*_FORWARD, *_DA, *_DW)),
-            step=0,
-            steps=steps,
-        )
+        Fault(f"honest: {order}, {steps:,} steps", None,
+              _products(call, (*_FORWARD, *_DA, *_DW)), step=0, steps=steps)
         for steps in (STEPS, 1000)
         for order, call in (
             ("summed in reverse", _in_reverse),
@@ -190,13 +175,6 @@ HONEST = (
             ("summed one by one", _one_by_one),
         )
     ),
-    Fault(
-        f"honest: everything at once, {STEPS} steps",
-        None,
-        _products(_in_reverse, _FORWARD),
-        step=0,
-        batch_size=BATCH,
-        recipe=EVERYTHING,
-        weighted=True,
-    ),
-)
+    Fault(f"honest: everything at once, {STEPS} steps", None, _products(_in_reverse, _FORWARD),
+          step=0, batch_size=BATCH, recipe=EVERYTHING, weighted=True),
+)  # fmt: skip

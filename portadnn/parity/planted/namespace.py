@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from portadnn.backends import get_backend
 from portadnn.errors import InputError
+from portadnn.network.names import after
 from portadnn.parity.calls.recording import RecordingNamespace
 from portadnn.parity.run import Run, on_backend
 from portadnn.parity.step.operations import step_order
@@ -29,18 +30,10 @@ FUNCTIONS = ("divide", "exp", "log", "log1p", "matmul", "maximum", "multiply", "
 
 @dataclass(frozen=True)
 class StepCall:
-    """One call that the step makes.
+    """One call that the step makes of a function of the namespace, and its place.
 
-    Attributes
-    ----------
-    function : callable
-        The namespace's own.
-    args, kwargs
-        What the step calls it with.
-    place : Place
-    last : dict
-        The arguments of the last call at every place: of this step where that has been made, of the
-        step before otherwise. At the call's own place they are those of the step before.
+    ``last`` has the arguments of the last call at every place: of this step if that has been made,
+    of the step before otherwise, so also at the call's own place.
     """
 
     function: Callable[..., Any]
@@ -82,13 +75,13 @@ def call_order(run: Run) -> dict[str, tuple[str, ...]]:
     traced = _Traced(backend)
     shared, state = on_backend(run, backend)
     inputs = {name: traced.input(x[0, ...]) for name, x in run.inputs(0, 1, backend).items()}
-    ((after, slots), tensors), _ = observed_step(
+    ((parameters, slots), tensors), _ = observed_step(
         (tuple({name: traced.input(x) for name, x in part.items()} for part in state), {}),
         inputs,
         Shared(*(None if x is None else traced.input(x) for x in shared)),
         network=run.network, recipe=run.recipe, sample=run.sample, xp=traced,
     )  # fmt: skip
-    tensors |= {f"{name}+": x for name, x in {**after, **slots}.items()}
+    tensors |= {after(name): x for name, x in (parameters | slots).items()}
     made_for: dict[int, str] = {}
     for tensor in ("X", "Y", "S", *(tensor for _, tensor in step_order(run))):
         origins = [tensors[tensor]._origin] if tensor in tensors else []
@@ -106,22 +99,9 @@ def call_order(run: Run) -> dict[str, tuple[str, ...]]:
 
 
 class FaultyNamespace:
-    """The namespace ``xp`` with some calls of the step replaced.
+    """The namespace ``xp`` with the calls at some places replaced, from a step on.
 
-    Parameters
-    ----------
-    xp : namespace
-    run : Run
-        Of ReLU layers.
-    calls : dict
-        What is called instead of the function, by the place of the call.
-    step : int
-        The first step that has the fault; those before are computed as they should be.
-
-    Raises
-    ------
-    InputError
-        If the step makes no call at a place.
+    The run is of ReLU layers. An InputError is raised if its step makes no call at a place.
     """
 
     def __init__(self, xp: Any, run: Run, calls: Mapping[Place, FaultyCall], step: int = 0) -> None:

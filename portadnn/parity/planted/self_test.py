@@ -15,10 +15,10 @@ import numpy as np
 
 from portadnn.backends import Backend, get_backend
 from portadnn.parity.certify import Check, certify_step, first_failure
-from portadnn.parity.coverage import sampled_plan
+from portadnn.parity.coverage import sampled_coverage
 from portadnn.parity.planted.faults import FAULTS, HONEST, STEPS, Fault
 from portadnn.parity.planted.namespace import FaultyNamespace
-from portadnn.parity.run import watch
+from portadnn.parity.run import StepRecord, watch
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,15 +30,8 @@ Parameters = Mapping[str, np.ndarray]
 class Detection:
     """What became of one fault in one dtype.
 
-    Attributes
-    ----------
-    fault : Fault
-    dtype : str
-    flag : Check or None
-        The first operation that the certificate does not pass.
-    customary : dict of bool
-        Which of the ``CUSTOMARY`` checks tell the parameters after the last step from the honest
-        ones.
+    ``flag`` is the first operation that the certificate does not pass. ``customary`` says which of
+    the ``CUSTOMARY`` checks tell the parameters after the last step from the honest ones.
     """
 
     fault: Fault
@@ -49,7 +42,13 @@ class Detection:
     @property
     def located(self) -> bool:
         """Whether the first flag stands at the step, layer and tensor of the fault."""
-        return self.flag is not None and _place(self.flag) == self.fault.place
+        return self.flag is not None and self.at == self.fault.place
+
+    @property
+    def at(self) -> tuple[int, int, str] | None:
+        """Step, layer and tensor of the first flag."""
+        flag = self.flag
+        return (flag.step, flag.layer, flag.tensor) if flag else None
 
     @property
     def required(self) -> bool:
@@ -74,15 +73,8 @@ class Detection:
 def self_test(dtypes: Sequence[str] = ("float32", "float64")) -> list[Detection]:
     """Plant every fault on NumPy in every dtype, and certify every step until the first flag.
 
-    Parameters
-    ----------
-    dtypes : sequence of {"float32", "float64"}
-
-    Returns
-    -------
-    detections : list of Detection
-        A row per fault and dtype, honest orders of summation at the end. The checker is sound where
-        all of them are ``passed``.
+    There is a row for each fault and dtype, with honest orders of summation at the end. The checker
+    is sound if all of them are ``passed``.
 
     Examples
     --------
@@ -98,31 +90,23 @@ def detect(fault: Fault, backend: Backend) -> Detection:
     run = fault.declared_run()
     xp = FaultyNamespace(backend.xp, run, fault.calls, fault.step)
     flag: Check | None = None
-    end: Parameters = {}
-    next_step = 0
-    for record in watch(run, backend, sampled_plan(run.steps).full, xp=xp):
-        start = end if record.step == next_step else None
+    last: StepRecord | None = None
+    for record in watch(run, backend, sampled_coverage(run.steps).full, xp=xp):
+        start = last.state_after() if last and record.step == last.step + 1 else None
         flag = flag or first_failure(certify_step(run, record, start))
-        end, next_step = record.state_after(), record.step + 1
+        last = record
     (honest,) = watch(run, backend, [run.steps - 1], jit=False)
+    assert last is not None
     with backend.scope():
-        ours = {name: end[name] for name in run.network.shapes}
-        theirs = honest.after(run.network)
+        ours, theirs = last.after(run.network), honest.after(run.network)
         found = {n: not passes(ours, theirs) for n, passes in CUSTOMARY.items()}
     return Detection(fault, backend.dtype_name, flag, found)
 
 
-def _assert_allclose(ours: Parameters, theirs: Parameters) -> bool:
-    """``numpy.testing.assert_allclose(rtol=1e-5)``."""
-    return all(np.allclose(ours[name], theirs[name], rtol=1e-5, atol=0) for name in theirs)
-
-
-def _assert_close(ours: Parameters, theirs: Parameters) -> bool:
-    """``torch.testing.assert_close`` with its defaults for the dtype, which NumPy can compute."""
-    tolerances = {"float32": (1.3e-6, 1e-5), "float64": (1e-7, 1e-7)}
-    return all(
-        np.allclose(ours[name], expected, *tolerances[str(expected.dtype)])
-        for name, expected in theirs.items()
+def _all_close(tolerances: Mapping[str, tuple[float, float]]) -> Callable[..., bool]:
+    """Whether every entry is close, with the relative and the absolute tolerance of a dtype."""
+    return lambda ours, theirs: all(
+        np.allclose(ours[name], x, *tolerances[str(x.dtype)]) for name, x in theirs.items()
     )
 
 
@@ -136,8 +120,10 @@ def _cosine(ours: Parameters, theirs: Parameters) -> bool:
 
 
 CUSTOMARY: dict[str, Callable[[Parameters, Parameters], bool]] = {
-    "assert_allclose": _assert_allclose,
-    "assert_close": _assert_close,
+    # numpy.testing.assert_allclose(rtol=1e-5)
+    "assert_allclose": _all_close({"float32": (1e-5, 0), "float64": (1e-5, 0)}),
+    # torch.testing.assert_close with its defaults, which NumPy can compute
+    "assert_close": _all_close({"float32": (1.3e-6, 1e-5), "float64": (1e-7, 1e-7)}),
     "cosine": _cosine,
 }
 
@@ -180,8 +166,9 @@ def totals(rows: Iterable[Detection]) -> list[str]:
     """How many faults were found and how many false alarms raised, a line each per dtype."""
     rows, lines = list(rows), []
     for dtype in dict.fromkeys(row.dtype for row in rows):
-        faults = [row for row in rows if row.dtype == dtype and row.fault.tensor]
-        honest = [row for row in rows if row.dtype == dtype and not row.fault.tensor]
+        of_dtype = [row for row in rows if row.dtype == dtype]
+        faults = [row for row in of_dtype if row.fault.tensor]
+        honest = [row for row in of_dtype if not row.fault.tensor]
         required = [row for row in faults if row.required]
         located = sum(row.located for row in required)
         alarms = sum(row.flag is not None for row in honest)
@@ -200,22 +187,16 @@ def _customary_counts(rows: list[Detection]) -> str:
     return ", ".join(f"{name} {sum(row.customary[name] for row in rows)}" for name in CUSTOMARY)
 
 
-def _place(check: Check) -> tuple[int, int, str]:
-    return check.step, check.layer, check.tensor
-
-
-def _at(place: tuple[int, int, str] | None) -> str:
-    return "none" if place is None else ", ".join(map(str, place))
-
-
 def _cells(row: Detection) -> list[str]:
     fault, flag = row.fault, row.flag
     found = "found" if fault.tensor else "FALSE ALARM"
     return [
         fault.name,
         row.dtype,
-        _at(fault.place),
-        _at(_place(flag) if flag else None),
+        *(
+            "none" if place is None else ", ".join(map(str, place))
+            for place in (fault.place, row.at)
+        ),
         f"{flag.ratio:.3g}" if flag else "",
         row.result,
         *(found if differs else "-" for differs in row.customary.values()),

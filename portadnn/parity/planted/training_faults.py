@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from portadnn.network.names import after, of
 from portadnn.network.optimizers import Adam, AdamW, Momentum, Nesterov, RMSProp
 from portadnn.parity.planted.fault import (
     BATCH,
@@ -83,68 +84,39 @@ TRAINING_FAULTS = (
     at("Nesterov's velocity not updated", "multiply", "vW2+", _kept, recipe=_NESTEROV),
     at("Nesterov without looking ahead", "multiply", "W2+", _kept, recipe=_NESTEROV),
     Fault(
-        "bias correction off by one",
-        "W1+",
-        {("multiply", f"{name}+"): changed(1, _next_correction1) for name in NETWORK.shapes}
-        | {("multiply", f"{name}+#2"): changed(1, _next_correction2) for name in NETWORK.shapes},
+        "bias correction off by one", "W1+",
+        {
+            ("multiply", after(name) + number): changed(1, correction)
+            for name in NETWORK.shapes
+            for number, correction in (("", _next_correction1), ("#2", _next_correction2))
+        },
         recipe=_ADAM,
     ),
     at("second moment not updated", "multiply", "sW2+", _kept, recipe=_RMSPROP),
     at("first moment not updated", "multiply", "vW2+", _kept, recipe=_ADAM),
-    at(
-        "second moment with beta1",
-        "multiply",
-        "sW2+",
-        changed(1, lambda _: Adam().beta1),
-        recipe=_ADAM,
-    ),
+    at("second moment with beta1", "multiply", "sW2+", changed(1, lambda _: Adam().beta1),
+       recipe=_ADAM),
     at("stale gradient in the first moment", "multiply", "vW2+#2", stale(0), recipe=_ADAM),
-    Fault(
-        "epsilon under the root",
-        "W1+",
-        {("sqrt", f"{name}+"): _epsilon_inside for name in NETWORK.shapes},
-        recipe=_ADAM,
-    ),
-    Fault(
-        "mask of another step",
-        "AD1",
-        {("where", name): stale(0) for name in ("AD1", "dA1")},
-        recipe=_DROPOUT,
-    ),
+    Fault("epsilon under the root", "W1+",
+          {("sqrt", after(name)): _epsilon_inside for name in NETWORK.shapes}, recipe=_ADAM),
+    Fault("mask of another step", "AD1", {("where", name): stale(0) for name in ("AD1", "dA1")},
+          recipe=_DROPOUT),
     at("dropout not applied backward", "where", "dA1", changed(0, np.ones_like), recipe=_DROPOUT),
     at("dropout not scaled", "multiply", "AD2", first_argument, recipe=_DROPOUT),
     at("l2 halved in the gradient", "multiply", "rW2", _factor(0.5), recipe=_PENALTY),
     at("l1 left out of the gradient", "where", "rW2#2", left_out, recipe=_PENALTY),
     at("l2 without its half in the cost", "multiply", "penalty#2", _factor(2.0), recipe=_PENALTY),
-    Fault(
-        "l1 left out of the cost",
-        "penalty",
-        {("multiply", tensor): left_out for tensor in _L1_IN_COST},
-        recipe=_PENALTY,
-    ),
+    Fault("l1 left out of the cost", "penalty",
+          {("multiply", tensor): left_out for tensor in _L1_IN_COST}, recipe=_PENALTY),
     at("not clipped", "multiply", "gW2", first_argument, recipe=_CLIPPED),
-    Fault(
-        "clipped by the norm of each tensor",
-        "gW1",
-        {("multiply", f"g{name}"): _by_its_own_norm for name in NETWORK.shapes},
-        recipe=_CLIPPED,
-    ),
+    Fault("clipped by the norm of each tensor", "gW1",
+          {("multiply", of("g", name)): _by_its_own_norm for name in NETWORK.shapes},
+          recipe=_CLIPPED),
     at("biases left out of the norm", "sum", "norm#2", left_out, recipe=_CLIPPED),
-    at(
-        "weights of examples left out of the gradient",
-        "multiply",
-        "dZ4",
-        first_argument,
-        weighted=True,
-    ),
+    at("weights of examples left out of the gradient", "multiply", "dZ4", first_argument,
+       weighted=True),
     at("weights of examples squared in the cost", "multiply", "cost#2", _twice, weighted=True),
-    at(
-        "labels not smoothed",
-        "take",
-        "Y",
-        lambda call: np.rint(call.compute()),
-        batch_size=BATCH,
-        recipe=Recipe(label_smoothing=0.1),
-    ),
+    at("labels not smoothed", "take", "Y", lambda call: np.rint(call.compute()), batch_size=BATCH,
+       recipe=Recipe(label_smoothing=0.1)),
     at("weights of the batch before", "take", "S", stale(1), batch_size=BATCH, weighted=True),
-)
+)  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from portadnn.network.activations import ACTIVATIONS
+from portadnn.network.names import named
 from portadnn.parity.bounds import declared_format, elementwise, product
 from portadnn.parity.run import Run, StepRecord
 from portadnn.parity.step.operations import operands
@@ -61,12 +62,12 @@ def find_kinks(
     observed where that is larger and still within reach of an order of summation.
     """
     network = run.network
-    masks = [
-        (l, first.tensors[f"Z{l}"] > 0, second.tensors[f"Z{l}"] > 0)
+    Z_of = {
+        l: (first.tensors[named("Z", l)], second.tensors[named("Z", l)])
         for l, activation in enumerate(network.activations, start=1)
         if activation in elementwise.KINKED
-    ]
-    found = {l: np.argwhere(ours != theirs) for l, ours, theirs in masks}
+    }
+    found = {l: np.argwhere((ours > 0) != (theirs > 0)) for l, (ours, theirs) in Z_of.items()}
     last = max((l for l, indices in found.items() if len(indices)), default=0)
     if last == 0:
         return []
@@ -77,22 +78,14 @@ def find_kinks(
     deviation = {
         l: np.abs(Z - theirs[l][0]) + np.hypot(D, theirs[l][1]) for l, (Z, D) in ours.items()
     }
-    kinks = []
-    for l, indices in found.items():
-        for unit, sample in indices.tolist():
-            kinks.append(
-                Kink(
-                    step=first.step,
-                    layer=l,
-                    unit=unit,
-                    sample=sample,
-                    first=float(first.tensors[f"Z{l}"][unit, sample]),
-                    second=float(second.tensors[f"Z{l}"][unit, sample]),
-                    propagated=float(deviation[l][unit, sample]),
-                    backends=backends,
-                )
-            )
-    return kinks
+    return [
+        Kink(
+            first.step, l, at[0], at[1], float(Z_of[l][0][at]), float(Z_of[l][1][at]),
+            float(deviation[l][at]), backends,
+        )
+        for l, indices in found.items()
+        for at in map(tuple, indices.tolist())
+    ]  # fmt: skip
 
 
 def _propagate(
@@ -107,11 +100,11 @@ def _propagate(
     found = {}
     with np.errstate(all="ignore"):
         for l, activation in zip(range(1, last + 1), run.network.activations, strict=False):
-            W, b = t[f"W{l}"], t[f"b{l}"]
-            inner = t[operands(run, f"Z{l}")[1]]
+            W, b = t[named("W", l)], t[named("b", l)]
+            inner = t[operands(run, named("Z", l))[1]]
             Z = W @ A + b
             bound = product(W, inner, b, form=form, entries=entries)
-            observed = np.minimum(np.abs(t[f"Z{l}"] - bound.exact), bound.det)
+            observed = np.minimum(np.abs(t[named("Z", l)] - bound.exact), bound.det)
             carried = np.sqrt(np.square(W) @ np.square(D)) if add is np.hypot else np.abs(W) @ D
             D = add(carried, np.fmax(bound.stat, observed))
             found[l] = Z, D
@@ -119,8 +112,8 @@ def _propagate(
             if activation == "softmax":  # each output depends on every unit of its layer
                 D = np.broadcast_to(np.sum(D, axis=0, keepdims=True), D.shape)
             bounds = elementwise.ACTIVATION_BOUNDS[activation]
-            D = add(bounds.lipschitz * D, bounds.forward(t[f"Z{l}"], form).stat)
+            D = add(bounds.lipschitz * D, bounds.forward(t[named("Z", l)], form).stat)
             if l in run.recipe.dropped_layers():  # the same masks on both sides
-                scale = t[f"D{l}"] / (1 - run.recipe.dropout[l - 1])
+                scale = t[named("D", l)] / (1 - run.recipe.dropout[l - 1])
                 A, D = A * scale, D * scale
     return found

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from portadnn.backends import Backend
+from portadnn.network.names import is_mask
 from portadnn.parity.run import Run, final_parameters
 from portadnn.training.sample_space import sample_gradient
 from portadnn.training.step import apply, gradients
@@ -67,7 +68,7 @@ def split_step(state, inputs, shared, *, recipe, sample=False, xp, **options):
     cost = 0.0
     for part in (slice(0, m // 2), slice(m // 2, m)):
         half = whole.mapped(lambda x, part=part: x[:, part])
-        masks = {name: D[:, part] for name, D in inputs.items() if name.startswith("D")}
+        masks = {name: D[:, part] for name, D in inputs.items() if is_mask(name)}
         of_half, tensors = gradients(parameters, masks, half, recipe=recipe, xp=xp, **options)
         share = half.X.shape[1] / m
         cost = cost + share * tensors["cost"]

@@ -143,19 +143,8 @@ def compute(
 ) -> Bound:
     """A tensor from the operands in ``t``, and how far a backend may be from it.
 
-    Parameters
-    ----------
-    run : Run
-        Its network and recipe.
-    tensor : str
-        Any but what a step is given.
-    t : dict of float64 arrays
-        The operands.
-    form : Format
-    divisor : int, optional
-        Of dW and db, instead of the number of columns of dZ.
-    entries : int, optional
-        As in ``bounds.product``.
+    ``divisor`` is that of dW and db, instead of the number of columns of dZ; ``entries`` as in
+    ``bounds.product``.
     """
     network, recipe = run.network, run.recipe
     kind, l = kind_and_layer(tensor)
@@ -223,7 +212,7 @@ def _updated(run: Run, tensor: str, t: Mapping[str, np.ndarray], form: Format) -
         unsure = unsure + 3 * (recipe.l2 * np.abs(t[name]) + recipe.l1)
     if recipe.clip_norm is not None:
         unsure = unsure * np.minimum(recipe.clip_norm / t["norm"], 1.0) + 8 * np.abs(g)
-    _ = _bounds_of(updates.UPDATE, recipe.optimizer.name)
+    _bounds_of(updates.UPDATE, recipe.optimizer.name)
     made = updates.update(
         recipe.optimizer,
         is_weight(name),
@@ -233,16 +222,12 @@ def _updated(run: Run, tensor: str, t: Mapping[str, np.ndarray], form: Format) -
         {scalar: t[scalar] for scalar in recipe.scalar_names},
         form,
     )
-    return made[f"{slot}+"]
+    return made[after(slot)]
 
 
 def _bounds_of(table: Mapping[str, Any], name: str) -> Any:
     if name not in table:
-        raise _no_bound(name, table)
+        raise InputError(
+            f"no bound is derived for {name!r}: it cannot be certified. Known: {', '.join(table)}"
+        )
     return table[name]
-
-
-def _no_bound(name: str, known: Mapping[str, object]) -> InputError:
-    return InputError(
-        f"no bound is derived for {name!r}: it cannot be certified. Known: {', '.join(known)}"
-    )
