@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from portadnn.network.names import named
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -76,7 +78,7 @@ def network_table(network: Network) -> Table:
     table = new_table(("layer", "W", "b", "activation"), ("parameters",))
     total = 0
     for l, activation in enumerate((*network.activations, network.head), start=1):
-        W, b = network.shapes[f"W{l}"], network.shapes[f"b{l}"]
+        W, b = network.shapes[named("W", l)], network.shapes[named("b", l)]
         count = math.prod(W) + math.prod(b)
         total += count
         table.add_row(str(l), str(W), str(b), activation, f"{count:,}")

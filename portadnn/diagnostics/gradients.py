@@ -34,6 +34,7 @@ from portadnn.choice import check_whole
 from portadnn.errors import InputError
 from portadnn.network.initializers import Rng, as_rng
 from portadnn.network.model import L_model_backward, L_model_forward, compute_cost_with_logits
+from portadnn.network.names import named, of
 from portadnn.network.spec import Network, infer_network
 
 KINKED = ("relu", "leaky_relu")
@@ -178,7 +179,7 @@ def check_gradients(
                 indices = np.sort(generator.permutation(size)[:entries])
             found = [
                 _check_entry(
-                    costs, theta, name, np.unravel_index(i, shape), given[f"d{name}"], scale
+                    costs, theta, name, np.unravel_index(i, shape), given[of("d", name)], scale
                 )
                 for i in indices
             ]
@@ -215,7 +216,8 @@ class _Costs:
         scale, m = cost, self.X.shape[1]
         for l, ((A_prev, W, b), _) in enumerate(caches, start=1):
             magnitude = xp.matmul(xp.abs(W), xp.abs(A_prev)) + xp.abs(b)
-            scale += float(np.sum(np.abs(grads[f"dZ{l}"]) * self.backend.to_numpy(magnitude))) / m
+            dZ = grads[named("dZ", l)]
+            scale += float(np.sum(np.abs(dZ) * self.backend.to_numpy(magnitude))) / m
         return grads, scale
 
     def _forward(self, theta: Mapping[str, np.ndarray]) -> tuple[Any, list[Any]]:
@@ -281,12 +283,12 @@ def _blind(entry: EntryCheck) -> bool:
 def _checked_gradients(grads: Mapping[str, Any], network: Network) -> dict[str, np.ndarray]:
     host = {}
     for name, shape in network.shapes.items():
-        if f"d{name}" not in grads:
+        if of("d", name) not in grads:
             raise InputError(
                 f"grads are {', '.join(map(str, grads)) or 'empty'}: expected d{name} among them"
             )
-        g = np.asarray(to_host(grads[f"d{name}"]), dtype=np.float64)
+        g = np.asarray(to_host(grads[of("d", name)]), dtype=np.float64)
         if g.shape != shape:
             raise InputError(f"d{name} has shape {g.shape}, but {name} has shape {shape}")
-        host[f"d{name}"] = g
+        host[of("d", name)] = g
     return host

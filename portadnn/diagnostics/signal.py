@@ -17,6 +17,7 @@ from portadnn.errors import InputError
 from portadnn.network.activations import get_activation
 from portadnn.network.initializers import Initializer, as_initializers
 from portadnn.network.model import L_model_backward, L_model_forward
+from portadnn.network.names import named
 from portadnn.network.namespace import resolve
 from portadnn.network.spec import Network, infer_network
 
@@ -208,7 +209,7 @@ def _with_predicted_gradients(layers: list[LayerSignal]) -> list[LayerSignal]:
 
 
 def _weight_shapes(network: Network) -> list[tuple[int, int]]:
-    return [network.shapes[f"W{l}"] for l in range(1, network.L + 1)]
+    return [network.shapes[named("W", l)] for l in range(1, network.L + 1)]
 
 
 def _float64(x: Any) -> np.ndarray:

@@ -29,6 +29,7 @@ import numpy as np
 
 from portadnn.backends import to_host
 from portadnn.network.model import L_model_forward
+from portadnn.network.names import named
 from portadnn.network.namespace import resolve
 from portadnn.network.spec import Network, infer_network
 
@@ -101,7 +102,7 @@ def unit_activity(
     reached = None  # (n_l, m): whether a gradient gets to Z of the layer; None is everywhere
     for l in range(network.L - 1, 0, -1):
         activation, Z = network.activations[l - 1], caches[l - 1][1]
-        W_next = parameters[f"W{l + 1}"]
+        W_next = parameters[named("W", l + 1)]
         ways = xp.astype(W_next != 0, X.dtype)  # (n_(l+1), n_l)
         if reached is None:
             reached = xp.ones_like(caches[l][1])

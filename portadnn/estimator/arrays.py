@@ -12,6 +12,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from portadnn.backends import backend_of, to_host
 from portadnn.backends.registry import library_of
+from portadnn.network.names import named
 
 
 def columns(rows: Any) -> Any:
@@ -23,8 +24,8 @@ def as_parameters(coefs: Sequence[Any], intercepts: Sequence[Any]) -> dict[str, 
     """``coefs_`` and ``intercepts_`` by our names and shapes."""
     parameters = {}
     for l, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True), start=1):
-        parameters[f"W{l}"] = coef.T  # (n_l, n_prev)
-        parameters[f"b{l}"] = intercept[:, None]  # (n_l, 1)
+        parameters[named("W", l)] = coef.T  # (n_l, n_prev)
+        parameters[named("b", l)] = intercept[:, None]  # (n_l, 1)
     return parameters
 
 

@@ -31,6 +31,7 @@ from portadnn.estimator.settings import (
 )
 from portadnn.network.losses import get_head
 from portadnn.network.model import L_model_forward
+from portadnn.network.names import named
 from portadnn.network.optimizers import Optimizer
 from portadnn.network.spec import Network
 from portadnn.training.declaration import Declaration
@@ -283,8 +284,8 @@ class BasePortaDNN(_Fitted, BaseEstimator):
     def _set_fitted(self, network: Network, parameters: dict[str, Any], home: Backend) -> None:
         self._network = network
         layers = range(1, network.L + 1)
-        self.coefs_ = [home.asarray(parameters[f"W{l}"]).T for l in layers]  # (n_prev, n_l)
-        self.intercepts_ = [home.asarray(parameters[f"b{l}"])[:, 0] for l in layers]  # (n_l,)
+        self.coefs_ = [home.asarray(parameters[named("W", l)]).T for l in layers]  # (n_prev, n_l)
+        self.intercepts_ = [home.asarray(parameters[named("b", l)])[:, 0] for l in layers]  # (n_l,)
         self.n_layers_ = network.L + 1
         self.n_outputs_ = network.layer_dims[-1]
         activation = get_head(network.head).activation.__name__

@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from portadnn.backends import ARITHMETICS, DTYPES
 from portadnn.errors import InputError
 from portadnn.network.initializers import Initializer, initialize_parameters_deep
+from portadnn.network.names import named
 from portadnn.network.optimizers import (
     Adam,
     GradientDescent,
@@ -88,10 +89,10 @@ def initial_parameters(init: Any, network: Network, random_state: Any) -> dict[s
     activations = (*network.activations, *(network.activations[-1:] or ("identity",)))
     parameters = {}
     for l, activation in enumerate(activations, start=1):
-        n_l, n_prev = network.shapes[f"W{l}"]
+        n_l, n_prev = network.shapes[named("W", l)]
         bound = math.sqrt((2 if activation == "sigmoid" else 6) / (n_prev + n_l))
-        parameters[f"W{l}"] = random_state.uniform(-bound, bound, (n_prev, n_l)).T
-        parameters[f"b{l}"] = random_state.uniform(-bound, bound, (n_l, 1))
+        parameters[named("W", l)] = random_state.uniform(-bound, bound, (n_prev, n_l)).T
+        parameters[named("b", l)] = random_state.uniform(-bound, bound, (n_l, 1))
     return parameters
 
 

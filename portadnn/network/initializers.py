@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from portadnn.errors import InputError, unknown_name
+from portadnn.network.names import is_weight, layer_of
 from portadnn.network.spec import Network
 
 Rng: TypeAlias = "int | str | np.random.Generator | np.random.RandomState | None"
@@ -210,8 +211,8 @@ def initialize_parameters_deep(
     initializers = as_initializers(init, len(shapes) // 2)
     generator = as_rng(rng)
     parameters = {
-        name: initializers[int(name[1:]) - 1].draw(*shape, generator)
-        if name.startswith("W")
+        name: initializers[layer_of(name) - 1].draw(*shape, generator)
+        if is_weight(name)
         else np.zeros(shape)
         for name, shape in shapes.items()
     }

@@ -12,6 +12,7 @@ from portadnn.network.layers import (
     linear_forward,
 )
 from portadnn.network.losses import get_head
+from portadnn.network.names import named
 from portadnn.network.namespace import resolve
 from portadnn.network.spec import infer_network
 
@@ -68,13 +69,13 @@ def L_model_forward(X, parameters, *, network=None, masks=None, dropout=(), xp=N
     A = X
     caches = []
     for l, activation in enumerate(network.activations, start=1):
-        W, b = parameters[f"W{l}"], parameters[f"b{l}"]
+        W, b = parameters[named("W", l)], parameters[named("b", l)]
         A, cache = linear_activation_forward(A, W, b, activation, xp=xp)  # (n_l, m)
-        if masks and f"D{l}" in masks:
+        if masks and named("D", l) in masks:
             cache = (*cache, A)
-            A = dropout_forward(A, masks[f"D{l}"], dropout[l - 1], xp=xp)
+            A = dropout_forward(A, masks[named("D", l)], dropout[l - 1], xp=xp)
         caches.append(cache)
-    W, b = parameters[f"W{network.L}"], parameters[f"b{network.L}"]
+    W, b = parameters[named("W", network.L)], parameters[named("b", network.L)]
     Z, linear_cache = linear_forward(A, W, b, xp=xp)
     return get_head(network.head).activation(Z, xp=xp), [*caches, (linear_cache, Z)]
 
@@ -180,9 +181,9 @@ def L_model_backward(
         linear_cache, Z = caches[l - 1][:2]
         if l < L:
             # the next layer's A_prev, or what the cache kept of it: not computed again
-            A = caches[l - 1][2] if f"D{l}" in masks else caches[l][0][0]
+            A = caches[l - 1][2] if named("D", l) in masks else caches[l][0][0]
             g = get_activation(activations[l - 1])
-            dZ = g.backward(grads[f"dA{l}"], Z, A=A, xp=xp)  # (n_l, m)
+            dZ = g.backward(grads[named("dA", l)], Z, A=A, xp=xp)  # (n_l, m)
         dA_prev, dW, db = linear_backward(
             dZ,
             linear_cache,
@@ -190,15 +191,15 @@ def L_model_backward(
             weight_gradient=first_weight_gradient or l > 1,
             xp=xp,
         )
-        grads |= {f"dZ{l}": dZ, f"db{l}": db}
+        grads |= {named("dZ", l): dZ, named("db", l): db}
         if dW is not None:
-            grads[f"dW{l}"] = dW
+            grads[named("dW", l)] = dW
         if dA_prev is not None:
-            D = masks.get(f"D{l - 1}")
+            D = masks.get(named("D", l - 1))
             if D is not None:
-                grads[f"dAD{l - 1}"] = dA_prev
+                grads[named("dAD", l - 1)] = dA_prev
                 dA_prev = dropout_backward(dA_prev, D, dropout[l - 2], xp=xp)
-            grads[f"dA{l - 1}"] = dA_prev  # (n_prev, m)
+            grads[named("dA", l - 1)] = dA_prev  # (n_prev, m)
     return grads
 
 

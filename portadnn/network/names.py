@@ -76,9 +76,9 @@ def slot_and_parameter(name: str) -> tuple[str, str]:
 
 def is_weight(parameter: str) -> bool:
     """Whether a parameter is a W, which is penalized and decays; a b is not."""
-    return parameter[0] == "W"
+    return parameter.startswith("W")
 
 
 def is_mask(name: str) -> bool:
     """Whether a tensor or an input is the dropout mask of a layer."""
-    return name[0] == "D"
+    return name.startswith("D")

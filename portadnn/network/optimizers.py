@@ -31,6 +31,7 @@ from typing import Any, ClassVar
 
 from portadnn.choice import as_text, check_number, choose
 from portadnn.errors import InputError
+from portadnn.network.names import is_weight, of
 from portadnn.network.namespace import resolve
 from portadnn.network.powers import power
 
@@ -72,7 +73,7 @@ def update_parameters(parameters, grads, learning_rate, *, xp=None):
     xp = resolve(xp, *parameters.values())
     learning_rate = _scalar(learning_rate)
     return {
-        name: p - xp.multiply(grads[f"d{name}"], learning_rate) for name, p in parameters.items()
+        name: p - xp.multiply(grads[of("d", name)], learning_rate) for name, p in parameters.items()
     }
 
 
@@ -168,12 +169,12 @@ class Optimizer:
         updated: dict[str, Any] = {}
         new_state: dict[str, Any] = {}
         for name, p in parameters.items():
-            slots = [state[f"{slot}{name}"] for slot in self.slots]
-            step, slots = self._step(grads[f"d{name}"], slots, scalars, xp)
-            if self.weight_decay and name.startswith("W"):
+            slots = [state[of(slot, name)] for slot in self.slots]
+            step, slots = self._step(grads[of("d", name)], slots, scalars, xp)
+            if self.weight_decay and is_weight(name):
                 p = xp.multiply(p, scalars["shrinkage"])
             updated[name] = p - step
-            new_state |= {f"{slot}{name}": x for slot, x in zip(self.slots, slots, strict=True)}
+            new_state |= {of(slot, name): x for slot, x in zip(self.slots, slots, strict=True)}
         return updated, new_state
 
     def _step(self, g: Any, slots: list[Any], scalars: Any, xp: Any) -> tuple[Any, list[Any]]:
@@ -318,7 +319,7 @@ def as_optimizer(optimizer: str | Optimizer) -> Optimizer:
 
 def _check_gradients(parameters, grads):
     for name, p in parameters.items():
-        gradient = grads.get(f"d{name}")
+        gradient = grads.get(of("d", name))
         if gradient is None or tuple(gradient.shape) != tuple(p.shape):
             found = "is missing" if gradient is None else f"has shape {tuple(gradient.shape)}"
             raise InputError(f"d{name} {found}, but {name} has shape {tuple(p.shape)}")

@@ -10,6 +10,7 @@ On the difficulty of training recurrent neural networks (2013), algorithm 1.
 
 from __future__ import annotations
 
+from portadnn.network.names import is_weight
 from portadnn.network.namespace import resolve
 
 
@@ -74,4 +75,4 @@ def clipped(g, norm, clip_norm, *, xp=None):
 
 def _weights(parameters):
     # in an order of their own: jax.jit sorts a dict by its names
-    return {name: W for name, W in sorted(parameters.items()) if name.startswith("W")}
+    return {name: W for name, W in sorted(parameters.items()) if is_weight(name)}

@@ -11,6 +11,7 @@ from typing import Any
 from portadnn.errors import InputError
 from portadnn.network.activations import get_activation
 from portadnn.network.losses import get_head
+from portadnn.network.names import layer_of, named
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ class Network:
         for l, (n_prev, n_l) in enumerate(
             zip(self.layer_dims, self.layer_dims[1:], strict=False), start=1
         ):
-            shapes[f"W{l}"] = (n_l, n_prev)
-            shapes[f"b{l}"] = (n_l, 1)
+            shapes[named("W", l)] = (n_l, n_prev)
+            shapes[named("b", l)] = (n_l, 1)
         return shapes
 
     def check(self, parameters: Mapping[str, Any]) -> None:
@@ -89,7 +90,7 @@ class Network:
         for name, expected in self.shapes.items():
             shape = tuple(parameters[name].shape)
             if shape != expected:
-                l = int(name[1:])
+                l = layer_of(name)
                 raise InputError(
                     f"{name} has shape {shape}, but layer {l - 1} has {self.layer_dims[l - 1]} "
                     f"units and layer {l} has {self.layer_dims[l]}: expected {expected}"
@@ -102,18 +103,18 @@ def infer_network(parameters: Mapping[str, Any]) -> Network:
     The widths are read from the shapes of ``W1 .. WL``; all else about them is checked.
     """
     L = len(parameters) // 2
-    if L == 0 or "W1" not in parameters or any(f"W{l}" not in parameters for l in range(1, L + 1)):
+    if L == 0 or any(named("W", l) not in parameters for l in range(1, L + 1)):
         raise InputError(
             f"parameters are {', '.join(map(str, parameters)) or 'empty'}: "
             f"expected W1, b1, ..., WL, bL"
         )
     for l in range(1, L + 1):
-        if len(parameters[f"W{l}"].shape) != 2:
+        if len(parameters[named("W", l)].shape) != 2:
             raise InputError(
                 f"W{l} has shape {tuple(parameters[f'W{l}'].shape)}: expected (n_l, n_prev)"
             )
     n_x = parameters["W1"].shape[1]
-    network = Network((n_x, *(parameters[f"W{l}"].shape[0] for l in range(1, L + 1))))
+    network = Network((n_x, *(parameters[named("W", l)].shape[0] for l in range(1, L + 1))))
     network.check(parameters)
     return network
 

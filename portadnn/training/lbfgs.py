@@ -11,6 +11,7 @@ import numpy as np
 
 from portadnn.choice import as_text, check_number, check_whole, choose
 from portadnn.errors import InputError
+from portadnn.network.names import of
 from portadnn.network.optimizers import OPTIMIZERS, Optimizer
 from portadnn.training.loop import After, Loop, Parameters
 from portadnn.training.schedules import Constant
@@ -108,14 +109,14 @@ class LBFGSLoop(Loop):
             return
         step = make_step(self.network, self.backend.xp, gradient_step, self.plan.recipe)
         inputs = {"learning_rate": self.backend.asarray(np.ones((1, 1, 1)))}
-        blank = {f"d{name}": p for name, p in now.parameters.items()}  # of the right shapes
+        blank = {of("d", name): p for name, p in now.parameters.items()}  # of the right shapes
 
         def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
             nonlocal evaluations
             state = self._unpack(x), blank
             (_, found), cost = self.backend.repeat(step, state, inputs, self.shared)
             value = float(self.backend.to_numpy(cost)[0])
-            vector = self._pack({name: found[f"d{name}"] for name in self.network.shapes})
+            vector = self._pack({name: found[of("d", name)] for name in self.network.shapes})
             if evaluations == 0 and not (math.isfinite(value) and np.isfinite(vector).all()):
                 raise DivergenceError(0, value, 1.0, now.parameters)
             evaluations += 1

@@ -13,6 +13,7 @@ import numpy as np
 from portadnn.backends import Backend
 from portadnn.choice import check_whole
 from portadnn.errors import InputError
+from portadnn.network.names import of
 from portadnn.network.spec import Network
 from portadnn.training.recipe import Plan
 from portadnn.training.sample_space import SampleSpace
@@ -179,7 +180,7 @@ class Loop:
                 f"{self.plan.first_step} to {self.plan.first_step + steps}: expected one of them"
             )
         recipe = self.plan.recipe
-        slots = {f"{slot}{name}" for slot in recipe.slots for name in self.network.shapes}
+        slots = {of(slot, name) for slot in recipe.slots for name in self.network.shapes}
         if state.slots.keys() != slots:
             raise InputError(
                 f"the state has the slots {', '.join(sorted(state.slots)) or 'none'}, but "

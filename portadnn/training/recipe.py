@@ -13,6 +13,7 @@ from portadnn.backends import Backend, to_host
 from portadnn.choice import check_number, check_whole
 from portadnn.errors import InputError
 from portadnn.network.losses import get_head
+from portadnn.network.names import named
 from portadnn.network.optimizers import GradientDescent, Optimizer, as_optimizer
 from portadnn.network.spec import Network
 from portadnn.training.schedules import Constant, Cosine, Schedule, as_schedule
@@ -196,7 +197,7 @@ class Plan:
         """The dropout masks of a step."""
         size, seed = self.batches.size(step), self.batches.seed
         return {
-            f"D{l}": dropout_mask(
+            named("D", l): dropout_mask(
                 seed,
                 self.first_step + step,
                 l,

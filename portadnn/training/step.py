@@ -10,6 +10,7 @@ import numpy as np
 
 from portadnn.arithmetic import for_one_step
 from portadnn.network.model import L_model_backward, L_model_forward, compute_cost_with_logits
+from portadnn.network.names import is_mask, is_weight, named, of
 from portadnn.network.penalties import clipped, global_norm, penalized_gradient, penalty
 from portadnn.network.spec import Network
 from portadnn.training.recipe import PLAIN, Recipe
@@ -91,7 +92,7 @@ def gradients(parameters, inputs, shared, *, network, recipe=PLAIN, sample=False
     if "batch" in inputs:
         X, Y, S = shared.batch(inputs["batch"], xp)[:3]
         tensors |= {"X": X, "Y": Y} | ({} if S is None else {"S": S})
-    masks = {name: x for name, x in inputs.items() if name.startswith("D")}
+    masks = {name: x for name, x in inputs.items() if is_mask(name)}
     dropout = {"masks": masks, "dropout": recipe.dropout}
     AL, caches = L_model_forward(X, parameters, network=network, xp=xp, **dropout)
     ZL = caches[-1][1]
@@ -107,13 +108,14 @@ def gradients(parameters, inputs, shared, *, network, recipe=PLAIN, sample=False
     if sample:
         tensors["dW1"] = sample_gradient(tensors["dZ1"], parameters["W1"], inputs, xp=xp)
     for l, (linear_cache, Z, *dropped) in enumerate(caches, start=1):
-        tensors[f"Z{l}"] = Z
+        tensors[named("Z", l)] = Z
         if l > 1:
-            tensors[f"AD{l - 1}" if f"D{l - 1}" in masks else f"A{l - 1}"] = linear_cache[0]
+            kind = "AD" if named("D", l - 1) in masks else "A"
+            tensors[named(kind, l - 1)] = linear_cache[0]
         if dropped:
-            tensors[f"A{l}"] = dropped[0]
-    tensors[f"A{network.L}"] = AL
-    return {f"d{name}": tensors[f"d{name}"] for name in parameters}, tensors
+            tensors[named("A", l)] = dropped[0]
+    tensors[named("A", network.L)] = AL
+    return {of("d", name): tensors[of("d", name)] for name in parameters}, tensors
 
 
 def apply(state, found, inputs, *, recipe=PLAIN, xp):
@@ -149,16 +151,16 @@ def final_gradients(parameters, found, *, recipe, xp):
     """
     tensors: dict = {}
     found = dict(found)
-    for name in (name for name in parameters if name.startswith("W") and recipe.penalized):
-        tensors[f"r{name}"] = found[f"d{name}"] = penalized_gradient(
-            parameters[name], found[f"d{name}"], l2=recipe.l2, l1=recipe.l1, xp=xp
+    for name in (name for name in parameters if is_weight(name) and recipe.penalized):
+        tensors[of("r", name)] = found[of("d", name)] = penalized_gradient(
+            parameters[name], found[of("d", name)], l2=recipe.l2, l1=recipe.l1, xp=xp
         )
     if recipe.clip_norm is not None:
         # jax.jit returns dicts sorted by name, and the order of the sum must not depend on that
         norm = tensors["norm"] = global_norm([found[name] for name in sorted(found)], xp=xp)
         for name in parameters:
-            tensors[f"g{name}"] = found[f"d{name}"] = clipped(
-                found[f"d{name}"], norm, recipe.clip_norm, xp=xp
+            tensors[of("g", name)] = found[of("d", name)] = clipped(
+                found[of("d", name)], norm, recipe.clip_norm, xp=xp
             )
     return found, tensors
 

@@ -31,9 +31,8 @@ def checkout(gpu, tmp_path, monkeypatch):
 def test_tf32_is_found_named_and_accepted_where_it_is_declared(gpu, work):
     from dataclasses import replace
 
-    from portadnn.parity.faults import tf32
-
     from portadnn.backends import get_backend
+    from portadnn.parity.planted.faults import tf32
 
     stage = gpu("gpu.stages.parity")
     numpy = get_backend("numpy", dtype="float32")
