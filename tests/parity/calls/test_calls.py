@@ -1,0 +1,31 @@
+"""Calls of the array API that are recorded, and the table of those that have a bound."""
+
+import numpy as np
+import pytest
+
+from portadnn.parity.bounds import declared_format
+from portadnn.parity.calls.functions import KNOWN, bounds_of_call
+from portadnn.parity.calls.recording import RecordingNamespace
+
+
+def test_an_array_does_not_change_under_its_record(backend):
+    recording = RecordingNamespace(backend)
+    x = recording.input(backend.asarray([[1.0, 2.0]]))
+    with pytest.raises(TypeError, match="does not change"):
+        x[0, 0] = 3.0
+    y = x
+    y += 1.0
+    np.testing.assert_array_equal(x._host, [[1, 2]])
+    assert [call.function for call in recording.calls] == ["add"]
+    assert float(y[0, 1]) == 3.0
+    assert y.__array_namespace__() is recording
+
+
+def test_the_table_of_functions_is_of_the_standard():
+    import array_api_strict
+
+    assert {name for name in KNOWN if not hasattr(array_api_strict, name)} == {"getitem"}
+    for wide in ("float32", "float64"):
+        x = np.asarray([1e-320, 1.0])
+        (bound,), _ = bounds_of_call("greater", (x, 0.0), {}, declared_format(wide), 2)
+        np.testing.assert_array_equal(bound.stat, [1, 0])  # a subnormal may be read as 0

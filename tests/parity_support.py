@@ -1,0 +1,44 @@
+"""A small run, and one with a fault in a step, for the tests of parity."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from portadnn.backends import get_backend
+from portadnn.network.initializers import initialize_parameters_deep
+from portadnn.network.spec import Network
+from portadnn.parity.compare import judge
+from portadnn.parity.coverage import full_coverage
+from portadnn.parity.run import Run, watch
+from portadnn.training.declaration import Declaration
+
+
+def make_run(dims=(12, 7, 5, 1), m=31, steps=4, batch_size=None, seed=0, **network):
+    rng = np.random.default_rng(seed)
+    network = Network(dims, **network)
+    X = rng.standard_normal((dims[0], m))
+    Y = rng.integers(0, 2, (dims[-1], m)).astype(float)
+    parameters = initialize_parameters_deep(dims, rng=rng)
+    declaration = Declaration(learning_rate=0.05, epochs=steps, batch_size=batch_size)
+    return Run(network, parameters, X, Y, declaration, steps)
+
+
+def faulty_records(run, backend, step, tensor, change):
+    """The stream of a run with one tensor of one step changed."""
+    for record in watch(run, backend, range(run.steps)):
+        if record.step == step:
+            tensors = {**record.tensors, tensor: change(record.tensors[tensor])}
+            record = replace(record, tensors=tensors)
+        yield record
+
+
+def judge_faulty(run, step, tensor, change, coverage=None):
+    backend = get_backend("numpy")
+    streams = [
+        watch(run, backend, range(run.steps)),
+        faulty_records(run, backend, step, tensor, change),
+    ]
+    return judge(
+        run, ["honest", "faulty"], [{}, {}], streams,
+        coverage=coverage or full_coverage(run.steps), modes=[None, None],
+    )  # fmt: skip
