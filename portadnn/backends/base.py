@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from array_api_compat import to_device
@@ -17,6 +17,7 @@ from portadnn.errors import InputError
 
 DTYPES = ("float32", "float64")
 ARITHMETICS = ("fast", "reproducible")
+Step: TypeAlias = Callable[..., tuple[Any, Any]]
 
 
 class BackendUnavailableError(RuntimeError):
@@ -166,13 +167,7 @@ class Backend:
         return None
 
     def repeat(
-        self,
-        step: Callable[..., tuple[Any, Any]],
-        state: Any,
-        inputs: Any,
-        shared: Any = (),
-        *,
-        every_output: bool = True,
+        self, step: Step, state: Any, inputs: Any, shared: Any = (), *, every_output: bool = True
     ) -> tuple[Any, Any]:
         """Run a pure step once per leading index of ``inputs``, as ``lax.scan`` does.
 

@@ -14,6 +14,7 @@ from portadnn.backends.base import (
     Backend,
     BackendUnavailableError,
     LibraryReport,
+    Step,
     check_device,
     importing,
     leading_length,
@@ -78,13 +79,7 @@ class JaxBackend(Backend):
         return stack
 
     def repeat(
-        self,
-        step: Callable[..., tuple[Any, Any]],
-        state: Any,
-        inputs: Any,
-        shared: Any = (),
-        *,
-        every_output: bool = True,
+        self, step: Step, state: Any, inputs: Any, shared: Any = (), *, every_output: bool = True
     ) -> tuple[Any, Any]:
         import jax
 
@@ -136,7 +131,7 @@ class JaxBackend(Backend):
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled(step: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
+def _compiled(step: Step) -> Step:
     """``step`` in a loop whose trip count is an argument, as one jitted function."""
     import jax
     import jax.numpy as jnp

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from array_api_compat import is_numpy_array
 
 from portadnn.backends import tape
-from portadnn.backends.base import Backend, LibraryReport, check_device, quiet_numpy
+from portadnn.backends.base import Backend, LibraryReport, Step, check_device, quiet_numpy
 
 
 class NumpyBackend(Backend):
@@ -38,13 +37,7 @@ class NumpyBackend(Backend):
         return threadpool_limits(1, user_api="blas")
 
     def repeat(
-        self,
-        step: Callable[..., tuple[Any, Any]],
-        state: Any,
-        inputs: Any,
-        shared: Any = (),
-        *,
-        every_output: bool = True,
+        self, step: Step, state: Any, inputs: Any, shared: Any = (), *, every_output: bool = True
     ) -> tuple[Any, Any]:
         found = tape.repeat(step, state, inputs, shared, every_output)
         return super().repeat(step, state, inputs, shared) if found is None else found

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from array_api_compat import is_torch_array
 
 from portadnn.backends import graphs
-from portadnn.backends.base import Backend, BackendUnavailableError, LibraryReport, importing
+from portadnn.backends.base import Backend, BackendUnavailableError, LibraryReport, Step, importing
 from portadnn.errors import InputError
 
 
@@ -74,13 +74,7 @@ class TorchBackend(Backend):
         return torch.no_grad()
 
     def repeat(
-        self,
-        step: Callable[..., tuple[Any, Any]],
-        state: Any,
-        inputs: Any,
-        shared: Any = (),
-        *,
-        every_output: bool = True,
+        self, step: Step, state: Any, inputs: Any, shared: Any = (), *, every_output: bool = True
     ) -> tuple[Any, Any]:
         found = None
         if self.device.type == "cuda":

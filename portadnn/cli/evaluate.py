@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from portadnn.cli.options import BackendOption, JsonOption, Split
+from portadnn.cli.options import BackendOption, DataFile, JsonOption, ModelFile, Split
 
 
 def evaluate(
-    model: Path,
-    data: Path | None = None,
+    model: ModelFile,
+    data: DataFile = None,
     /,
     *,
-    split: Split | None = None,
+    split: Split = None,
     plots: Path | None = None,
     backend: BackendOption = "numpy",
     as_json: JsonOption = False,
@@ -21,12 +21,6 @@ def evaluate(
 
     Parameters
     ----------
-    model
-        A model.h5 of `portadnn train`.
-    data
-        An HDF5 file in the layout of `portadnn train`; without it the embedded digits.
-    split
-        Which part of the data; default test where it is there, else train.
     plots
         A directory for confusion.png and, of images, mistakes.png and weights.png.
     """

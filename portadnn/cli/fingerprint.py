@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from portadnn.cli.options import JsonOption
+from portadnn.cli.options import JsonOption, ModelFile
 
 
-def fingerprint(model: Path, /, *, as_json: JsonOption = False) -> None:
+def fingerprint(model: ModelFile, /, *, as_json: JsonOption = False) -> None:
     """Print the SHA-256 of a model's weights: equal fingerprints are equal bits.
 
     It covers their names, shapes, dtype and values, in one order of bytes on every machine, and
     nothing else of the file.
-
-    Parameters
-    ----------
-    model
-        A model.h5 of `portadnn train`.
     """
     from portadnn.cli.output import print_json
     from portadnn.data.models import fingerprint as fingerprint_of

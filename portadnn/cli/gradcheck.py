@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portadnn.cli.options import (
     EXIT_WRONG,
     BackendOption,
+    DataFile,
     JsonOption,
+    ModelFile,
     Split,
     WholeNumber,
 )
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 
 
 def gradcheck(
-    model: Path,
-    data: Path | None = None,
+    model: ModelFile,
+    data: DataFile = None,
     /,
     *,
-    split: Split | None = None,
+    split: Split = None,
     examples: WholeNumber = 100,
     entries: WholeNumber = 50,
     seed: WholeNumber = 0,
@@ -35,12 +36,6 @@ def gradcheck(
 
     Parameters
     ----------
-    model
-        A model.h5 of `portadnn train`.
-    data
-        An HDF5 file in the layout of `portadnn train`; without it the embedded digits.
-    split
-        Which part of the data; default test where it is there, else train.
     examples
         How many of the first examples to take.
     entries

@@ -31,7 +31,7 @@ def inspect(
     init: Annotated[list[str] | None, Parameter(negative="")] = None,
     one_sign: Annotated[bool, Parameter(negative="")] = False,
     activation: str | None = None,
-    split: Split | None = None,
+    split: Split = None,
     examples: WholeNumber | None = None,
     seed: WholeNumber = 3,
     plot: Path = Path("inspect.png"),
@@ -56,8 +56,6 @@ def inspect(
         Take the absolute values of the weights that are drawn.
     activation
         Of the hidden layers, where widths are given; default relu.
-    split
-        Which part of the data; default test where it is there, else train.
     examples
         How many of the first examples; default all of a file, 200 of random numbers.
     seed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter, Token
@@ -13,7 +14,17 @@ EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
 Dtype = Literal["float32", "float64"]
-Split = Literal["train", "test"]
+ModelFile = Annotated[Path, Parameter(help="A model.h5 of `portadnn train`.")]
+DataFile = Annotated[
+    Path | None,
+    Parameter(
+        help="An HDF5 file in the layout of `portadnn train`; without it the embedded digits."
+    ),
+]
+Split = Annotated[
+    Literal["train", "test"] | None,
+    Parameter(help="Which part of the data; default test if the file has it, else train."),
+]
 
 BackendOption = Annotated[
     str,

@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from portadnn.cli.options import BackendOption, JsonOption, Split
+from portadnn.cli.options import BackendOption, JsonOption, ModelFile, Split
 
 
 def predict(
-    model: Path,
+    model: ModelFile,
     /,
     *data: Path,
-    split: Split | None = None,
+    split: Split = None,
     format: Literal["csv", "json"] = "csv",
     backend: BackendOption = "numpy",
     as_json: JsonOption = False,
@@ -27,13 +27,9 @@ def predict(
 
     Parameters
     ----------
-    model
-        A model.h5 of `portadnn train`.
     data
         One HDF5 file (labels are not needed), or PNG and JPEG pictures, which are resized to what
         the model takes; without any the embedded digits.
-    split
-        Which part of an HDF5 file; default test where it is there, else train.
     format
         One line per example, or one JSON object (as --json).
     """

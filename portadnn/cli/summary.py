@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from portadnn.cli.options import JsonOption
+from portadnn.cli.options import JsonOption, ModelFile
 
 
-def summary(model: Path, /, *, as_json: JsonOption = False) -> None:
-    """Show the layers of a model, its classes and the examples that it takes.
-
-    Parameters
-    ----------
-    model
-        A model.h5 of `portadnn train`.
-    """
+def summary(model: ModelFile, /, *, as_json: JsonOption = False) -> None:
+    """Show the layers of a model, its classes and the examples that it takes."""
     from portadnn.cli.output import network_json, network_table, print_json, table_text
     from portadnn.data.models import load_model
 
