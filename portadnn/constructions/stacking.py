@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from portadnn.network.names import named
+
 
 def stacked(layers: Sequence[tuple[Any, Any]], backend: Any) -> dict[str, Any]:
     """``{"W1", "b1", ..., "WL", "bL"}`` of ``layers``.
@@ -20,8 +22,8 @@ def stacked(layers: Sequence[tuple[Any, Any]], backend: Any) -> dict[str, Any]:
     """
     parameters: dict[str, Any] = {}
     for l, (W, b) in enumerate(layers, start=1):
-        parameters[f"W{l}"] = np.asarray(W, dtype=np.float64)
-        parameters[f"b{l}"] = np.asarray(b, dtype=np.float64).reshape(-1, 1)
+        parameters[named("W", l)] = np.asarray(W, dtype=np.float64)
+        parameters[named("b", l)] = np.asarray(b, dtype=np.float64).reshape(-1, 1)
     if backend is None:
         return parameters
     return {name: backend.asarray(p) for name, p in parameters.items()}
