@@ -131,7 +131,7 @@ def test_smoothed_labels_are_those_that_parity_declares(case, batch_size, backen
     (record,) = watch(run, backend, [1])
     # jitted JAX fuses softmax and AL - Y, which lie close together
     assert first_failure(certify_step(run, record)) is None
-    chosen = slice(None) if batch_size is None else run.batch(1)
+    chosen = slice(None) if batch_size is None else run.plan.batches.indices(1)
     np.testing.assert_array_equal(record.tensors["Y"], declared[:, chosen])
     low, high = (0.1 / 3, 0.9 + 0.1 / 3) if case == "classes" else (0.05, 0.95)
     eps = np.finfo(declared.dtype).eps  # two roundings of float64, and one of the dtype
