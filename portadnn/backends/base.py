@@ -245,6 +245,11 @@ def quiet_numpy() -> contextlib.AbstractContextManager[Any]:
     return np.errstate(all="ignore")
 
 
+def keeps_subnormals() -> bool:
+    """Whether this thread keeps numbers below 2.2e-308; a library may have it flush them to 0."""
+    return float("5e-324") > 0.0
+
+
 @contextlib.contextmanager
 def importing(name: str, library: str, fix: str) -> Iterator[None]:
     """Whatever an import raises, as BackendUnavailableError: broken builds fail in many ways."""

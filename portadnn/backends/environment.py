@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 
-from portadnn.backends.base import Backend
+from portadnn.backends.base import Backend, keeps_subnormals
 
 # Variables that change how products are computed, also in libraries that load later.
 PRECISION_VARIABLES = (
@@ -23,6 +23,8 @@ PRECISION_VARIABLES = (
 def environment(backend: Backend) -> dict[str, str]:
     """Versions, device, threads, BLAS, processor and precision modes of a backend.
 
+    Modes that the backend's scope pins are given as a run has them, not as they are outside.
+
     Returns
     -------
     environment : dict of str
@@ -32,6 +34,8 @@ def environment(backend: Backend) -> dict[str, str]:
     import portadnn
 
     report = backend.report()
+    with backend.scope():
+        kept = keeps_subnormals()
     return {
         "portadnn": portadnn.__version__,
         "library": f"{backend.library} {report.version}",
@@ -42,6 +46,7 @@ def environment(backend: Backend) -> dict[str, str]:
         "python": platform.python_version(),
         "processor": _processor(),
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
+        "subnormal numbers": "kept" if kept else "flushed to 0",
         **backend.precision_modes(),
         **{name: os.environ.get(name, "not set") or "empty" for name in PRECISION_VARIABLES},
     }

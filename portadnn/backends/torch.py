@@ -10,8 +10,16 @@ import numpy as np
 from array_api_compat import is_torch_array
 
 from portadnn.backends import graphs
-from portadnn.backends.base import Backend, BackendUnavailableError, LibraryReport, Step, importing
+from portadnn.backends.base import (
+    Backend,
+    BackendUnavailableError,
+    LibraryReport,
+    Step,
+    importing,
+    keeps_subnormals,
+)
 from portadnn.errors import InputError
+from portadnn.network.precision import full_precision
 
 
 class TorchBackend(Backend):
@@ -57,10 +65,12 @@ class TorchBackend(Backend):
     def precision_modes(self) -> dict[str, str]:
         import torch
 
-        return {
-            "torch float32 matmul precision": torch.get_float32_matmul_precision(),
-            "torch cuda allow_tf32": str(torch.backends.cuda.matmul.allow_tf32),
-        }
+        with self.scope():
+            return {
+                "torch autocast": str(torch.is_autocast_enabled(self.device.type)),
+                "torch float32 matmul precision": torch.get_float32_matmul_precision(),
+                "torch cuda allow_tf32": str(torch.backends.cuda.matmul.allow_tf32),
+            }
 
     def synchronize(self, *arrays: Any) -> None:
         if self.device.type == "cuda":
@@ -68,10 +78,24 @@ class TorchBackend(Backend):
 
             torch.cuda.synchronize(self.device)
 
-    def scope(self) -> contextlib.AbstractContextManager[Any]:
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
         import torch
 
-        return torch.no_grad()
+        flushed = not keeps_subnormals()
+        torch.set_flush_denormal(False)
+        try:
+            # leaving inference mode turns gradients on, so no_grad comes after it
+            inference = torch.is_inference_mode_enabled()
+            with (
+                torch.inference_mode(False) if inference else contextlib.nullcontext(),
+                torch.no_grad(),
+                full_precision(torch, self.device.type),
+            ):
+                yield
+        finally:
+            if flushed:
+                torch.set_flush_denormal(True)
 
     def repeat(
         self, step: Step, state: Any, inputs: Any, shared: Any = (), *, every_output: bool = True

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from array_api_compat import array_namespace, is_jax_namespace
+from array_api_compat import array_namespace, is_jax_namespace, is_torch_namespace
 
 from portadnn.errors import InputError
+from portadnn.network.precision import FullPrecision, is_full
 
 Array: TypeAlias = Any
 
 
 def resolve(xp: Any, *arrays: Array) -> Any:
-    """``xp`` itself, or, where it is None, the array namespace that ``arrays`` share.
+    """``xp`` itself, or, if it is None, the array namespace that ``arrays`` share.
 
-    The training loop resolves it once and passes it down, so the step does no look-up.
+    The training loop resolves it once and passes it down, so the step does no look-up. If
+    PyTorch's autocast or its matmul precision would round products, they are computed without.
 
     Raises
     ------
@@ -40,4 +42,6 @@ def resolve(xp: Any, *arrays: Array) -> Any:
                 f"an array of {x.dtype} was given, but {xp.__name__} computes only in "
                 f"{', '.join(floating)} now: {remedy}"
             )
+    if is_torch_namespace(xp) and not is_full(xp, arrays[0].device.type):
+        return FullPrecision(xp)
     return xp

@@ -33,14 +33,17 @@ def test_variables_that_change_products_are_on_record(monkeypatch):
     assert found["CUPY_ACCELERATORS"] == "empty"
 
 
-def test_the_modes_of_pytorch(torch):
+def test_the_modes_of_pytorch_are_those_of_the_run(torch):
     backend = get_backend("torch")
     before = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision("medium")
-        assert environment(backend)["torch float32 matmul precision"] == "medium"
-        torch.set_float32_matmul_precision("highest")
-        assert environment(backend)["torch float32 matmul precision"] == "highest"
+        with torch.autocast("cpu"):
+            found = environment(backend)
+        assert torch.get_float32_matmul_precision() == "medium"
+        assert found["torch float32 matmul precision"] == "highest"
+        assert found["torch autocast"] == found["torch cuda allow_tf32"] == "False"
+        assert found["subnormal numbers"] == "kept"
     finally:
         torch.set_float32_matmul_precision(before)
 

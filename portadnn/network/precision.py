@@ -1,0 +1,80 @@
+"""PyTorch's settings that round float32 products are off while the package computes."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+_FULL = {"highest", "ieee", "none"}
+_lock = threading.Lock()
+_inside = 0
+_ambient: tuple = ()
+
+
+class FullPrecision:
+    """PyTorch's namespace with products in full precision, whatever the caller has set."""
+
+    def __init__(self, raw):
+        self.raw = raw
+
+    def __getattr__(self, name):
+        return getattr(self.raw, name)
+
+    def matmul(self, x1, x2, /):
+        """``x1 @ x2`` in the dtype of its operands."""
+        with full_precision(self.raw, x1.device.type):
+            return self.raw.matmul(x1, x2)
+
+
+def is_full(torch, device_type):
+    """Whether PyTorch now multiplies float32 in float32 on devices of that type."""
+    return not torch.is_autocast_enabled(device_type) and _FULL.issuperset(_modes(torch))
+
+
+@contextlib.contextmanager
+def full_precision(torch, device_type):
+    """A scope without autocast, TF32 and bfloat16 products; the settings come back after it.
+
+    The precision of products belongs to the whole process. Of several threads the first one sets
+    it, and the last one sets it back.
+    """
+    global _inside, _ambient
+    cast = torch.is_autocast_enabled(device_type)
+    with torch.autocast(device_type, enabled=False) if cast else contextlib.nullcontext():
+        with _lock:
+            _inside += 1
+            if _inside == 1:
+                _ambient = _modes(torch)
+                if not _FULL.issuperset(_ambient):
+                    torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            with _lock:
+                _inside -= 1
+                if _inside == 0 and not _FULL.issuperset(_ambient):
+                    _restore(torch)
+
+
+def _switches(torch):
+    """PyTorch's two switches by library, which it has since 2.9."""
+    if not hasattr(torch.backends.mkldnn, "matmul"):
+        return ()
+    return torch.backends.mkldnn.matmul, torch.backends.cuda.matmul
+
+
+def _modes(torch):
+    try:
+        overall = torch.get_float32_matmul_precision()
+    except RuntimeError:  # the switches disagree with it
+        overall = "mixed"
+    return overall, *(switch.fp32_precision for switch in _switches(torch))
+
+
+def _restore(torch):
+    overall, *each = _ambient
+    if overall != "mixed":
+        torch.set_float32_matmul_precision(overall)
+    for switch, mode in zip(_switches(torch), each, strict=True):
+        if switch.fp32_precision != mode:
+            switch.fp32_precision = mode
