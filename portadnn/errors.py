@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class InputError(ValueError):
     """The caller's input cannot be used; nothing was started and nothing was written."""
+
+
+class Carried(BaseException):
+    """An exception with attributes, which pickle carries to other processes as they are."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args), self.__dict__
+
+
+def _again(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    return kind.__new__(kind, *args)  # __init__ would make the message a second time
 
 
 def unknown_name(kind: str, given: object, known: Iterable[str]) -> InputError:

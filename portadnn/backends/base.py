@@ -13,22 +13,19 @@ from array_api_compat import to_device
 from portadnn.arithmetic import Reproducible, reproducible
 from portadnn.backends.registry import library_of
 from portadnn.backends.trees import flatten, unflatten
-from portadnn.errors import InputError
+from portadnn.errors import Carried, InputError
 
 DTYPES = ("float32", "float64")
 ARITHMETICS = ("fast", "reproducible")
 Step: TypeAlias = Callable[..., tuple[Any, Any]]
 
 
-class BackendUnavailableError(RuntimeError):
+class BackendUnavailableError(Carried, RuntimeError):
     """A backend that was asked for by name cannot run here: the cause, and what to do."""
 
     def __init__(self, name: str, cause: str, fix: str) -> None:
         super().__init__(f"backend {name!r} cannot run here: {cause}. {fix}")
         self.name, self.cause, self.fix = name, cause, fix
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.name, self.cause, self.fix)
 
 
 @dataclass(frozen=True)
@@ -84,6 +81,12 @@ class Backend:
     def dtype_name(self) -> str:
         """ "float32" or "float64"."""
         return next(name for name in DTYPES if getattr(self.xp, name) == self.dtype)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By name: a namespace is a module, which pickle and ``copy.deepcopy`` refuse."""
+        from portadnn.backends.select import connected
+
+        return connected, (self.name, self.dtype_name, self.arithmetic)
 
     @property
     def arithmetic(self) -> str:

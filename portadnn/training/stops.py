@@ -9,8 +9,10 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from portadnn.errors import Carried
 
-class DivergenceError(ArithmeticError):
+
+class DivergenceError(Carried, ArithmeticError):
     """Training reached a cost or a parameter that is not finite.
 
     Attributes
@@ -40,7 +42,7 @@ class DivergenceError(ArithmeticError):
         self.iteration, self.parameters = iteration, parameters
 
 
-class TrainingInterrupted(KeyboardInterrupt):
+class TrainingInterrupted(Carried, KeyboardInterrupt):
     """Ctrl-C during training; what was learnt so far is kept.
 
     Attributes
