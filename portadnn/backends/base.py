@@ -142,7 +142,7 @@ class Backend:
             the host by NumPy, so every backend gets the same bits.
         """
         dtype = dtype or self.dtype_name
-        with self.scope():
+        with self.scope(), quiet_numpy():
             if self.owns(x):
                 x = self.xp.astype(x, getattr(self.xp, dtype), copy=False)
                 return to_device(x, self.device)

@@ -138,7 +138,8 @@ class Dataset:
         """
         rows = self.examples.reshape(len(self), -1)
         self.check_range(dtype)
-        return (np.divide(rows, 255, dtype=dtype) if self.scaled else rows.astype(dtype)).T
+        with np.errstate(under="ignore"):  # of float64 in float32, whatever the caller has set
+            return (np.divide(rows, 255, dtype=dtype) if self.scaled else rows.astype(dtype)).T
 
     def check_alike(self, other: Dataset) -> None:
         """Raise InputError unless ``other`` has examples of the same kind, and the same classes."""

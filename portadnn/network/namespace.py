@@ -2,21 +2,51 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from array_api_compat import array_namespace, is_jax_namespace, is_torch_namespace
+from array_api_compat import (
+    array_namespace,
+    is_jax_namespace,
+    is_numpy_namespace,
+    is_torch_namespace,
+)
 
 from portadnn.errors import InputError
-from portadnn.network.precision import FullPrecision, is_full
+from portadnn.network.precision import full_precision, is_full
 
 Array: TypeAlias = Any
+
+
+@dataclass(frozen=True)
+class Inside:
+    """A namespace whose functions compute inside a scope, whatever the caller's settings are."""
+
+    raw: Any
+    scope: Callable[[], AbstractContextManager[Any]]
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.raw, name)
+        if isinstance(found, type) or not callable(found):
+            return found
+
+        @functools.wraps(found)
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            with self.scope():
+                return found(*args, **kwargs)
+
+        return inside
 
 
 def resolve(xp: Any, *arrays: Array) -> Any:
     """``xp`` itself, or, if it is None, the array namespace that ``arrays`` share.
 
-    The training loop resolves it once and passes it down, so the step does no look-up. If
-    PyTorch's autocast or its matmul precision would round products, they are computed without.
+    The training loop resolves it once and passes it down, so the step does no look-up. The caller
+    may have set that PyTorch rounds products, by autocast for example, or that NumPy raises on
+    underflow. The namespace found has neither.
 
     Raises
     ------
@@ -42,6 +72,8 @@ def resolve(xp: Any, *arrays: Array) -> Any:
                 f"an array of {x.dtype} was given, but {xp.__name__} computes only in "
                 f"{', '.join(floating)} now: {remedy}"
             )
-    if is_torch_namespace(xp) and not is_full(xp, arrays[0].device.type):
-        return FullPrecision(xp)
+    if is_torch_namespace(xp) and not is_full(xp, kind := arrays[0].device.type):
+        return Inside(xp, functools.partial(full_precision, xp, kind))
+    if is_numpy_namespace(xp) and xp.geterr()["under"] != "ignore":
+        return Inside(xp, functools.partial(xp.errstate, under="ignore"))
     return xp

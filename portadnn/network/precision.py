@@ -11,21 +11,6 @@ _inside = 0
 _ambient: tuple = ()
 
 
-class FullPrecision:
-    """PyTorch's namespace with products in full precision, whatever the caller has set."""
-
-    def __init__(self, raw):
-        self.raw = raw
-
-    def __getattr__(self, name):
-        return getattr(self.raw, name)
-
-    def matmul(self, x1, x2, /):
-        """``x1 @ x2`` in the dtype of its operands."""
-        with full_precision(self.raw, x1.device.type):
-            return self.raw.matmul(x1, x2)
-
-
 def is_full(torch, device_type):
     """Whether PyTorch now multiplies float32 in float32 on devices of that type."""
     return not torch.is_autocast_enabled(device_type) and _FULL.issuperset(_modes(torch))

@@ -56,8 +56,9 @@ def normalized(weights: np.ndarray) -> np.ndarray | None:
         raise InputError("the weights of the examples are all 0: expected some above 0")
     if np.all(weights == weights.flat[0]):
         return None
-    weights = weights / largest  # their sum may be more than a float holds
-    return np.atleast_2d(weights * (weights.size / float(np.sum(weights))))
+    with np.errstate(under="ignore"):  # a weight may be 0 beside the largest
+        weights = weights / largest  # their sum may be more than a float holds
+        return np.atleast_2d(weights * (weights.size / float(np.sum(weights))))
 
 
 def check_sample_weight(sample_weight: Any, m: int) -> np.ndarray:
