@@ -17,6 +17,7 @@ def predict(
     *data: Path,
     split: Split = None,
     format: Literal["csv", "json"] = "csv",
+    ground: str = "white",
     backend: BackendOption = "numpy",
     as_json: JsonOption = False,
 ) -> None:
@@ -32,6 +33,8 @@ def predict(
         the model takes; without any the embedded digits.
     format
         One line per example, or one JSON object (as --json).
+    ground
+        The colour behind the transparent parts of pictures, for example black or #ffffff.
     """
     from portadnn.cli.output import print_json
     from portadnn.data.hdf5 import load_split
@@ -43,7 +46,7 @@ def predict(
     loaded = load_model(model)
     pictures = [path for path in data if path.suffix.lower() in IMAGE_SUFFIXES]
     if pictures and len(pictures) == len(data):
-        examples = load_images(pictures, loaded.input_shape)
+        examples = load_images(pictures, loaded.input_shape, ground=ground)
         names = [str(path) for path in pictures]
     elif len(data) <= 1:
         examples = load_split(data[0] if data else None, split, labelled=False)

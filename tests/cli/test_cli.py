@@ -330,6 +330,13 @@ def test_predict_pictures(tmp_path, capsys, pictures):
     assert code == 0
     assert [row["example"] for row in rows] == [str(path) for path in files]
     assert {row["class"] for row in rows} <= {"no", "yes"}
+    Image.new("RGBA", (30, 20), (200, 10, 50, 0)).save(files[0])
+    Image.new("RGB", (30, 20), "lime").save(files[1], format="PNG")
+    code, out, _ = run(
+        capsys, "predict", tmp_path / "run" / "model.h5", *files, "--ground", "#00ff00"
+    )
+    shown, lime = (row.split(",")[1:] for row in out.splitlines()[1:])
+    assert shown == lime
     code, _, err = run(capsys, "predict", tmp_path / "run" / "model.h5", files[0], pictures)
     assert code == 2
     assert "expected one HDF5 file, or only pictures" in err
