@@ -134,8 +134,9 @@ class TorchBackend(Backend):
     def _from_host(self, host: np.ndarray) -> Any:
         import torch
 
-        # PyTorch warns of read-only memory, and takes no negative strides
-        shareable = host.flags.writeable and all(stride >= 0 for stride in host.strides)
+        # PyTorch warns of read-only memory; its strides count items, and none is negative
+        whole = all(stride >= 0 and stride % host.itemsize == 0 for stride in host.strides)
+        shareable = host.flags.writeable and whole
         return torch.from_numpy(host if shareable else host.copy()).to(self.device)
 
     @staticmethod

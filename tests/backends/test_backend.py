@@ -157,6 +157,20 @@ def test_asarray_of_reversed_memory(backend):
     np.testing.assert_array_equal(backend.to_numpy(backend.asarray(values)), values)
 
 
+@pytest.mark.parametrize("order", ["=", ">"])
+@pytest.mark.parametrize("name", ["picture", "number"])
+def test_asarray_of_a_field_of_packed_records(backend, name, order):
+    # a record has 1 + 12 + 4 bytes, so the strides are no multiple of an item
+    kind = np.dtype([("flag", "u1"), ("picture", "f4", (3,)), ("number", "f4")])
+    records = np.zeros(5, kind.newbyteorder(order))
+    records["picture"] = np.arange(15).reshape(5, 3)
+    records["number"] = np.arange(5)
+    for values in (records[name], records[name][::-1].T):
+        found = backend.to_numpy(backend.asarray(values))
+        np.testing.assert_array_equal(found, values)
+        assert found.dtype.name == backend.dtype_name
+
+
 def test_reproducible_arithmetic_needs_float64(monkeypatch):
     backend = get_backend("strict")
     assert "arithmetic='fast'" in repr(backend)
