@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from importlib import resources
+from typing import Any
 
 import h5py
 import numpy as np
@@ -22,7 +23,7 @@ def load_dataset(
     """A dataset from an HDF5 file in the layout of the well-known course.
 
     The file holds ``{split}_set_x`` (m, ...), ``{split}_set_y`` (m,) with labels 0..C-1, and
-    ``list_classes`` (C,), where the split is "train" or "test".
+    ``list_classes`` (C,), names or numbers. The split is "train" or "test".
 
     Parameters
     ----------
@@ -61,7 +62,12 @@ def load_dataset(
                     f"{path}: {x} has {len(examples)} examples but {y} has {len(labels)} labels: "
                     f"expected as many"
                 )
-        names = read_array(file, "list_classes", kinds="SO", expected="the class names, (C,)")
+        names = read_array(
+            file,
+            "list_classes",
+            kinds="SOuifb",
+            expected="the names of the classes, or numbers, (C,)",
+        )
         if names.ndim != 1 or len(names) == 0:
             raise InputError(f"{path}: list_classes has shape {names.shape}: expected (C,)")
         return Dataset(examples, labels, tuple(map(_decode, names)), source=f"{path} ({split})")
@@ -129,5 +135,8 @@ def _only_split(file: h5py.File) -> str:
     )
 
 
-def _decode(name: bytes | str) -> str:
-    return name.decode("utf-8", errors="replace") if isinstance(name, bytes) else str(name)
+def _decode(name: Any) -> str:
+    if isinstance(name, bytes):
+        return name.decode("utf-8", errors="replace")
+    whole = isinstance(name, np.floating) and name.is_integer()
+    return str(int(name) if whole else name)

@@ -51,6 +51,19 @@ def test_labels_may_be_absent_where_they_are_not_needed(tmp_path):
         load_dataset(path)
 
 
+@pytest.mark.parametrize("kind", ["int64", "uint8", "float32", "float64"])
+def test_classes_that_are_numbers(kind, tmp_path):
+    data = load_dataset(course_file(tmp_path / "a.h5", list_classes=np.arange(6, dtype=kind)))
+    assert data.classes == ("0", "1", "2", "3", "4", "5")
+
+
+def test_classes_that_are_no_whole_numbers(tmp_path):
+    assert load_dataset(course_file(tmp_path / "a.h5", list_classes=[0.5, 2.0])).classes == (
+        "0.5",
+        "2",
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -67,7 +80,7 @@ def test_labels_may_be_absent_where_they_are_not_needed(tmp_path):
         ({"train_set_x": h5py.SoftLink("/train_set_y")}, "train_set_x is a link to another"),
         ({"train_set_x": h5py.ExternalLink("other.h5", "x")}, "train_set_x is a link to another"),
         ({"list_classes": CLASSES[None]}, r"list_classes has shape \(1, 2\)"),
-        ({"list_classes": Y}, "list_classes has dtype int64: expected the class names"),
+        ({"list_classes": Y + 1j}, "list_classes has dtype complex128: expected the names"),
         ({"train_set_x": h5py.Empty("f4")}, "train_set_x has shape None and no size"),
     ],
 )
