@@ -15,7 +15,7 @@ from portadnn.cli.fingerprint import fingerprint
 from portadnn.cli.gradcheck import gradcheck
 from portadnn.cli.inspect import inspect
 from portadnn.cli.options import EXIT_BAD_INPUT, EXIT_INTERRUPTED
-from portadnn.cli.output import discard_stdout
+from portadnn.cli.output import any_encoding, discard_stdout
 from portadnn.cli.parity import parity
 from portadnn.cli.predict import predict
 from portadnn.cli.summary import summary
@@ -42,7 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     130 Ctrl-C.
     """
     set_kernel()  # the commands import NumPy
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    with any_encoding():
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(arguments: list[str]) -> int:
     try:
         return app(arguments or ["--help"], exit_on_error=False) or 0
     except CycloptsError:

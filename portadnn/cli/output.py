@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import io
 import json
 import math
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from portadnn.network.names import named
@@ -31,6 +33,33 @@ def print_line(text: str) -> None:
 def discard_stdout() -> None:
     """Let all that is printed from here on vanish, and Python's last flush succeed."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    """What is printed for characters that a stream cannot encode: ASCII lines of tables, or "?"."""
+    assert isinstance(error, UnicodeEncodeError)
+    lines = {"─": "-", "━": "-", "═": "-", "│": "|", "┃": "|", "║": "|"}
+    text = error.object[error.start : error.end]
+    return "".join(lines.get(c, "+" if "─" < c <= "╿" else "?") for c in text), error.end
+
+
+codecs.register_error("portadnn", _in_ascii)
+
+
+@contextlib.contextmanager
+def any_encoding() -> Iterator[None]:
+    """A scope in which every text can be printed, whatever stdout and stderr can encode."""
+    with contextlib.ExitStack() as stack:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace":
+                stack.callback(_reconfigure, stream, stream.errors)
+                stream.reconfigure(errors="portadnn")
+        yield
+
+
+def _reconfigure(stream: io.TextIOWrapper, errors: str | None) -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        stream.reconfigure(errors=errors)
 
 
 def print_json(value: Any) -> None:
