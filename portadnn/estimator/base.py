@@ -126,8 +126,11 @@ class BasePortaDNN(_Fitted, BaseEstimator):
         """The head for the targets that ``_targets`` saw."""
         raise NotImplementedError
 
-    def _targets(self, y: Any, new: bool) -> np.ndarray:
-        """Y as rows, (m, n_L), on the host; ``new`` unless its classes were seen before."""
+    def _targets(self, y: Any, new: bool, partial: bool) -> np.ndarray:
+        """Y as rows, (m, n_L), on the host; ``new`` unless its classes were seen before.
+
+        In a ``partial`` fit some of those classes may be missing.
+        """
         raise NotImplementedError
 
     def _weights(self, y: Any, sample_weight: np.ndarray) -> np.ndarray:
@@ -154,7 +157,7 @@ class BasePortaDNN(_Fitted, BaseEstimator):
         )
         home = backend_of(X)
         home = get_backend(home.name, dtype=self.dtype or home.dtype_name)
-        Y = self._targets(y, new=first and not partial)
+        Y = self._targets(y, first and not partial, partial)
         sample_weight = checked_weights(sample_weight, len(Y))
         weights = self._weights(y, sample_weight)
         random_state = check_random_state(self.random_state)

@@ -241,7 +241,7 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
     def _head(self) -> str:
         return "sigmoid" if self._is_multilabel else head_for(len(self.classes_), "y")
 
-    def _targets(self, y: Any, new: bool) -> np.ndarray:
+    def _targets(self, y: Any, new: bool, partial: bool) -> np.ndarray:
         check_classification_targets(y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
@@ -249,17 +249,26 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
         else:
-            self._check_known(unique_labels(y))
+            self._check_known(unique_labels(y), partial)
+            if type_of_target(y).startswith("multilabel") != self._is_multilabel:
+                one, many = "one label per sample", "an indicator matrix of labels"
+                given, before = (one, many) if self._is_multilabel else (many, one)
+                raise InputError(f"y has {given}, but it had {before} before: expected the same")
         if len(self.classes_) < 2 and not self._is_multilabel:
             raise InputError(f"y has one class, {self.classes_[0]!r}: expected two or more")
         return self._label_binarizer.transform(y)
 
-    def _check_known(self, labels: np.ndarray) -> None:
+    def _check_known(self, labels: np.ndarray, partial: bool) -> None:
         unknown = np.setdiff1d(labels, self.classes_)
         if len(unknown):
             raise InputError(
                 f"y has the classes {unknown} that were not seen before: expected some of "
                 f"{self.classes_}. Give partial_fit all classes at once, or fit without warm_start"
+            )
+        if not partial and len(labels) < len(self.classes_):
+            raise InputError(
+                f"y has the classes {labels}, but the last fit had {self.classes_}: warm_start "
+                f"needs the same ones. Use partial_fit, or fit without warm_start"
             )
 
     def _weights(self, y: Any, sample_weight: np.ndarray) -> np.ndarray:

@@ -84,7 +84,7 @@ class PortaDNNRegressor(RegressorMixin, BasePortaDNN):
     def _head(self) -> str:
         return HEADS[self.loss]
 
-    def _targets(self, y: Any, new: bool) -> np.ndarray:
+    def _targets(self, y: Any, new: bool, partial: bool) -> np.ndarray:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         Y = np.asarray(y, dtype=np.float64).reshape(len(y), -1)

@@ -332,6 +332,44 @@ def test_a_warm_start_goes_on_from_the_last_weights(wine):
         fitted.set_params(hidden_layer_sizes=(8,)).fit(wine[0], wine[1] + 1)
 
 
+INDICATOR = np.eye(3, dtype=int)[np.arange(12) % 3]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (np.arange(12) % 3, np.arange(12) % 2),
+        (np.arange(12) % 3, np.arange(12) % 2 + 1),
+        (np.arange(12) % 2, np.arange(12) % 3),
+        (np.arange(12) % 3, np.asarray(list("abc"))[np.arange(12) % 3]),
+        (INDICATOR, INDICATOR[:, :2]),
+        (INDICATOR[:, :2], INDICATOR),
+        (INDICATOR[:, :2], np.arange(12) % 2),
+        (np.arange(12) % 2, INDICATOR[:, :2]),
+    ],
+)
+def test_a_warm_start_needs_the_same_classes(first, second):
+    X = np.random.default_rng(0).normal(size=(12, 4))
+    fitted = classifier(warm_start=True, max_iter=2).fit(X, first)
+    before = [w.copy() for w in fitted.coefs_]
+    with pytest.raises(ValueError, match="has the classes|expected the same"):
+        fitted.fit(X, second)
+    for now, then in zip(fitted.coefs_, before, strict=True):
+        np.testing.assert_array_equal(now, then)
+    fitted.set_params(warm_start=False).fit(X, second)
+
+
+def test_our_epsilon_is_one_of_mlps_that_depends_on_the_step(wine):
+    # docs/estimators.md: epsilon / sqrt(1 - beta_2**t) is ours, here for t = 1
+    options = {"random_state": 3, "max_iter": 1, "batch_size": 178}
+    ours = classifier(**options).fit(*wine)
+    same = MLPClassifier((8,), **options, epsilon=1e-8 * np.sqrt(1 - 0.999)).fit(*wine)
+    other = MLPClassifier((8,), **options).fit(*wine)
+    for mine, equal, unequal in zip(ours.coefs_, same.coefs_, other.coefs_, strict=True):
+        np.testing.assert_allclose(mine, equal, rtol=0, atol=1e-15)  # rounding of weights below 1
+        assert 1e-9 < np.abs(mine - unequal).max() < 1e-4
+
+
 @pytest.mark.parametrize("make", [classifier, regressor])
 def test_early_stopping_returns_the_best(make, wine, diabetes):
     X, y = wine if make is classifier else diabetes
