@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
 import numpy as np
 
 from portadnn.backends import Backend
+from portadnn.backends.base import to_host
 from portadnn.errors import InputError
 from portadnn.network.losses import get_head
 from portadnn.network.spec import Network
+
+logger = logging.getLogger("portadnn")
+
+
+def advise_scale(X: Any, backend: Backend) -> None:
+    """Log it if X holds values so large that the cost may stand still, with the line that helps."""
+    xp = backend.xp if backend.owns(X) else np
+    X = X if backend.owns(X) else np.asarray(to_host(X))
+    low, high = float(xp.min(X)), float(xp.max(X))
+    if max(-low, high) <= 100:
+        return
+    pixels = low >= 0 and high <= 65535 and bool(xp.all(xp.round(X) == X))
+    line = f"X = X / {255 if high <= 255 else 65535}" if pixels else "X = (X - X.mean()) / X.std()"
+    logger.warning(
+        "the data hold values from %g to %g, and with numbers this large the cost may stay where "
+        "it is. Scale them, and later the data of predictions in the same way: %s%s",
+        low, high, line, ". (Images of uint8 are scaled for you.)" if pixels else "",
+    )  # fmt: skip
 
 
 def check_data(

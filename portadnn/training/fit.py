@@ -10,7 +10,7 @@ import numpy as np
 
 from portadnn.backends import Backend, get_backend, to_host
 from portadnn.network.spec import Network
-from portadnn.training.checks import check_data
+from portadnn.training.checks import advise_scale, check_data
 from portadnn.training.lbfgs import LBFGS, LBFGSLoop
 from portadnn.training.loop import Loop
 from portadnn.training.recipe import Plan
@@ -47,6 +47,7 @@ def fit(
     """
     with backend.scope():
         loop, start = make_loop(parameters, X, Y, backend=backend, **settings)
+        advise_scale(X, backend)
         return loop.parameters(loop.run(start))
 
 
