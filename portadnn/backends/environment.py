@@ -54,7 +54,7 @@ def environment(backend: Backend) -> dict[str, str]:
 
 def _processor() -> str:
     try:
-        with open("/proc/cpuinfo") as file:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             names = [line.partition(":")[2] for line in file if line.startswith("model name")]
     except OSError:
         names = []

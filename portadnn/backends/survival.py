@@ -45,7 +45,7 @@ def crash_of(code: str, about: str) -> str:
         "SIGSEGV", for example; '' if the process survived.
     """
     with contextlib.suppress(OSError, RuntimeError, ValueError):
-        crash, known, end = answer_to(about).read_text().split("\n")
+        crash, known, end = answer_to(about).read_text(encoding="utf-8").split("\n")
         if (known, end) == (about, ""):
             return crash
     if not sys.executable:  # Python is embedded in another program, so there is no Python to start
@@ -60,5 +60,5 @@ def crash_of(code: str, about: str) -> str:
     if returncode >= 0 or crash in CRASHES:
         with contextlib.suppress(OSError, RuntimeError):  # the next process asks again
             answer_to(about).parent.mkdir(parents=True, exist_ok=True)
-            answer_to(about).write_text(f"{crash}\n{about}\n")
+            answer_to(about).write_text(f"{crash}\n{about}\n", encoding="utf-8")
     return crash

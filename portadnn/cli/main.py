@@ -15,7 +15,7 @@ from portadnn.cli.fingerprint import fingerprint
 from portadnn.cli.gradcheck import gradcheck
 from portadnn.cli.inspect import inspect
 from portadnn.cli.options import EXIT_BAD_INPUT, EXIT_INTERRUPTED
-from portadnn.cli.output import any_encoding, discard_stdout
+from portadnn.cli.output import any_encoding, discard_stdout, is_broken_pipe
 from portadnn.cli.parity import parity
 from portadnn.cli.predict import predict
 from portadnn.cli.summary import summary
@@ -56,10 +56,10 @@ def _run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # `portadnn predict ... | head`: the reader has what it wanted
-        discard_stdout()
-        return 0
     except (OSError, MemoryError) as error:
+        if isinstance(error, OSError) and is_broken_pipe(error):
+            discard_stdout()  # `portadnn predict ... | head`: the reader has what it wanted
+            return 0
         return _fail(error)
     except RuntimeError as error:
         from portadnn.backends import BackendUnavailableError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import io
 import json
 import math
@@ -26,8 +27,15 @@ def print_line(text: str) -> None:
     """A text on stdout; work that goes on is not lost because nobody reads any more."""
     try:
         print(text, flush=True)
-    except BrokenPipeError:
+    except OSError as error:
+        if not is_broken_pipe(error):
+            raise
         discard_stdout()
+
+
+def is_broken_pipe(error: OSError) -> bool:
+    """Whether nobody reads stdout any more; Windows says "invalid argument" then."""
+    return isinstance(error, BrokenPipeError) or (os.name == "nt" and error.errno == errno.EINVAL)
 
 
 def discard_stdout() -> None:

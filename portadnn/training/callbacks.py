@@ -150,7 +150,8 @@ class CSVLog:
 
     def on_train_begin(self, state: TrainingState) -> None:
         try:
-            self._file = Path(self.path).open("w", newline="")  # noqa: SIM115 (until the run ends)
+            path = Path(self.path)
+            self._file = path.open("w", newline="", encoding="utf-8")
         except OSError as error:
             raise InputError(f"{self.path} cannot be written: {error.strerror}") from error
         csv.writer(self._file).writerow(EpochRecord._fields)
