@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeAlias
@@ -84,9 +85,10 @@ class Backend:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By name: a namespace is a module, which pickle and ``copy.deepcopy`` refuse."""
-        from portadnn.backends.select import connected
+        from portadnn.backends.select import get_backend
 
-        return connected, (self.name, self.dtype_name, self.arithmetic)
+        how = {"dtype": self.dtype_name, "arithmetic": self.arithmetic}
+        return functools.partial(get_backend, **how), (self.name,)
 
     @property
     def arithmetic(self) -> str:

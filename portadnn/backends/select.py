@@ -78,11 +78,6 @@ def get_backend(
     return registry.library(library).connect(name, device, _dtype_name(dtype))
 
 
-def connected(name: str, dtype: str, arithmetic: str) -> Backend:
-    """``get_backend`` for pickle, which passes no keywords."""
-    return get_backend(name, dtype=dtype, arithmetic=arithmetic)
-
-
 def choose_backend(*, dtype: Any = "float32") -> tuple[Backend, str]:
     """What "auto" takes, and why: CuPy where a GPU works, else NumPy."""
     try:

@@ -85,13 +85,10 @@ class TorchBackend(Backend):
         flushed = not keeps_subnormals()
         torch.set_flush_denormal(False)
         try:
-            # leaving inference mode turns gradients on, so no_grad comes after it
             inference = torch.is_inference_mode_enabled()
-            with (
-                torch.inference_mode(False) if inference else contextlib.nullcontext(),
-                torch.no_grad(),
-                full_precision(torch, self.device.type),
-            ):
+            leave = torch.inference_mode(False) if inference else contextlib.nullcontext()
+            # leaving inference mode turns gradients on, so no_grad comes after it
+            with leave, torch.no_grad(), full_precision(torch, self.device.type):
                 yield
         finally:
             if flushed:

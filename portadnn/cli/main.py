@@ -35,6 +35,7 @@ for _command in (train, evaluate, predict, summary, inspect, gradcheck, fingerpr
     app.command(_command)
 
 
+@any_encoding()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit code.
 
@@ -42,11 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     130 Ctrl-C.
     """
     set_kernel()  # the commands import NumPy
-    with any_encoding():
-        return _run(list(sys.argv[1:] if arguments is None else arguments))
-
-
-def _run(arguments: list[str]) -> int:
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return app(arguments or ["--help"], exit_on_error=False) or 0
     except CycloptsError:

@@ -61,5 +61,4 @@ def _restore(torch):
     if overall != "mixed":
         torch.set_float32_matmul_precision(overall)
     for switch, mode in zip(_switches(torch), each, strict=True):
-        if switch.fp32_precision != mode:
-            switch.fp32_precision = mode
+        switch.fp32_precision = mode
