@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 from typing import Any
 
 import numpy as np
@@ -114,8 +115,8 @@ def _probe(name: str, cupy: Any, device: Any) -> None:
     try:
         number = int(device.id)
         about = (
-            f"CuPy {cupy.__version__}, driver {_driver_version()}, device {number} "
-            f"({_device_name(cupy, number)})"
+            f"CuPy {cupy.__version__} in {os.path.dirname(str(getattr(cupy, '__file__', None)))}, "
+            f"driver {_driver_version()}, device {number} ({_device_name(cupy, number)})"
         )
         crash = crash_of(f"from portadnn.backends.cupy import compute; compute({number})", about)
         if not crash:

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 # A process that was ended from outside, by SIGKILL for example, says nothing about the code.
+PATIENCE = 300.0  # seconds; the first kernel may take minutes on a busy machine
 CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
 
 
@@ -53,7 +54,11 @@ def crash_of(code: str, about: str) -> str:
     start = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); exec(sys.argv[2])"
     command = [sys.executable, "-c", start, json.dumps(sys.path), code]
     quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-    returncode = subprocess.run(command, **quiet, check=False).returncode  # type: ignore[call-overload]
+    try:
+        done = subprocess.run(command, **quiet, check=False, timeout=PATIENCE)  # type: ignore[call-overload]
+    except subprocess.TimeoutExpired:  # the machine may be busy, so the next process asks again
+        return f"no answer in {PATIENCE:g} s"
+    returncode = done.returncode
     crash = "" if returncode in (0, 1) else f"exit code {returncode:#x}"
     if returncode < 0:
         crash = signal.Signals(-returncode).name

@@ -15,7 +15,8 @@ Weights ``S`` of the examples, (1, m), of mean 1, multiply each one's cost; for 
 softmax they may be (n_y, m), a weight for every output. ``dZ[L] = S (AL - Y)`` then.
 
 A head's row here is its mathematics. ``data/heads.py`` says what its outputs mean, and
-``parity/heads.py`` how far a backend may be from it; a test fails if one of them lacks a row.
+``parity/bounds/heads.py`` how far a backend may be from it; a test fails if one of them does not
+have a row.
 
 References
 ----------

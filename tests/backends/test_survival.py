@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from portadnn.backends import survival
 from portadnn.backends.survival import answer_to, crash_of
 
 CRASH = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
@@ -60,6 +61,12 @@ def test_a_damaged_answer_is_replaced(text):
     answer_to("library 1").write_bytes(text)
     assert crash_of("pass", "library 1") == ""
     assert answer_to("library 1").read_text() == "\nlibrary 1\n"
+
+
+def test_a_process_that_hangs_is_ended_and_asked_again(monkeypatch):
+    monkeypatch.setattr(survival, "PATIENCE", 0.2)
+    assert crash_of("import time; time.sleep(60)", "library 1") == "no answer in 0.2 s"
+    assert not answer_to("library 1").exists()
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch, tmp_path):
