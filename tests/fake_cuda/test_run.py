@@ -103,7 +103,7 @@ def test_the_pinned_cupy_is_tested():
     )
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
     pinned = {
-        requirement.partition("==")[2]
+        requirement.partition(";")[0].partition("==")[2]
         for group in groups.values()
         for requirement in group
         if isinstance(requirement, str) and requirement.startswith("cupy-cuda12x")

@@ -9,7 +9,6 @@ import pytest
 import portadnn as dnn
 from portadnn.backends import get_backend
 from portadnn.backends.base import keeps_subnormals
-from portadnn.estimator import PortaDNNClassifier
 from portadnn.network.precision import full_precision, is_full
 
 
@@ -46,6 +45,9 @@ AMBIENT = {
 
 def trained(X, y):
     # 512 wide: PyTorch takes bfloat16 only for products of some size
+    pytest.importorskip("sklearn")  # a GPU host may do without
+    from portadnn.estimator import PortaDNNClassifier
+
     made = PortaDNNClassifier((512,), backend="torch", max_iter=2, random_state=0, batch_size=128)
     made.fit(X, y)
     return [*made.coefs_, *made.intercepts_, made.predict_proba(X)]
