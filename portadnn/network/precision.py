@@ -29,15 +29,15 @@ def full_precision(torch, device_type):
         with _lock:
             _inside += 1
             if _inside == 1:
-                _ambient = _modes(torch)
-                if not _FULL.issuperset(_ambient):
+                _ambient = () if _FULL.issuperset(_modes(torch)) else _settings(torch)
+                if _ambient:
                     torch.set_float32_matmul_precision("highest")
         try:
             yield
         finally:
             with _lock:
                 _inside -= 1
-                if _inside == 0 and not _FULL.issuperset(_ambient):
+                if _inside == 0 and _ambient:
                     _restore(torch)
 
 
@@ -54,6 +54,16 @@ def _modes(torch):
     except RuntimeError:  # the switches disagree with it
         overall = "mixed"
     return overall, *(switch.fp32_precision for switch in _switches(torch))
+
+
+def _settings(torch):
+    """The modes; "none" for a switch like its library's, so that it follows later changes."""
+    overall, *each = _modes(torch)
+    libraries = torch.backends.mkldnn, torch.backends.cudnn
+    return overall, *(
+        "none" if mode == library.fp32_precision else mode
+        for mode, library in zip(each, libraries, strict=False)  # PyTorch before 2.9 has no switch
+    )
 
 
 def _restore(torch):

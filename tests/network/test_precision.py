@@ -137,3 +137,22 @@ def test_a_switch_that_disagrees_comes_back(torch):
         with full_precision(torch, "cpu"):
             assert torch.get_float32_matmul_precision() == "highest"
         assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
+
+
+def test_a_switch_that_follows_another_still_does(torch):
+    if not hasattr(torch.backends.mkldnn, "matmul"):
+        pytest.skip("PyTorch before 2.9 has one setting only")
+    switches = torch.backends.mkldnn.matmul, torch.backends.cuda.matmul
+    before = torch.backends.fp32_precision
+    for switch in switches:
+        switch.fp32_precision = "none"
+    try:
+        torch.backends.fp32_precision = "tf32"
+        with full_precision(torch, "cpu"):
+            assert [switch.fp32_precision for switch in switches] == ["ieee", "ieee"]
+        assert [switch.fp32_precision for switch in switches] == ["tf32", "tf32"]
+        torch.backends.fp32_precision = "ieee"
+        assert [switch.fp32_precision for switch in switches] == ["ieee", "ieee"]
+    finally:
+        torch.backends.fp32_precision = before
+        torch.set_float32_matmul_precision("highest")
