@@ -118,12 +118,14 @@ class Loop:
                 raise KeyboardInterrupt
             return progress.stopped is not None
 
+        begun = False
         try:
             try:
                 notify(callbacks, "on_train_begin", progress)
                 for name, callback in with_past(callbacks):
                     if name in state.callbacks:
                         callback.load_state_dict(state.callbacks[name])
+                begun = True
                 with deferred_interrupt() as interrupted:
                     # an interrupt may have come before the report of an epoch
                     late = now.costs and progress.steps_done % progress.steps_per_epoch == 0
@@ -131,8 +133,10 @@ class Loop:
                         self._descend(now, progress, after)
             finally:
                 notify(callbacks, "on_train_end", progress)
-                past = {name: callback.state_dict() for name, callback in with_past(callbacks)}
-                now.callbacks, now.kept = state.callbacks | past, progress.kept
+                now.kept = progress.kept
+                if begun:  # a callback that has not begun may have no past to tell
+                    past = {name: callback.state_dict() for name, callback in with_past(callbacks)}
+                    now.callbacks = state.callbacks | past
         except DivergenceError as error:
             if now.kept is not None:
                 error.parameters = self.parameters(now)

@@ -556,6 +556,38 @@ def test_a_callback_that_cannot_begin_ends_those_that_have(tmp_path):
     assert watcher.calls == [("begin", 0), ("end", 0)]
 
 
+class Counter:
+    """A callback whose past exists from ``on_train_begin`` on."""
+
+    def on_train_begin(self, state):
+        self.reports = 0
+
+    def on_epoch_end(self, state):
+        self.reports += 1
+
+    def state_dict(self):
+        return {"reports": self.reports}
+
+    def load_state_dict(self, past):
+        self.reports = past["reports"]
+
+
+def test_a_callback_that_has_not_begun_is_not_asked_for_its_past(tmp_path):
+    backend = get_backend("numpy")
+    plan = plan_of(EVERYTHING, 2, batch_size=10)
+    with pytest.raises(InputError, match="cannot be written"):
+        run(backend, plan, callbacks=[CSVLog(tmp_path / "no" / "log.csv"), Counter()])
+    loop, start = loop_of(backend, plan, [Stop(3), Counter()])
+    state = loop.run(start)
+    assert state.callbacks == {"Counter 1": {"reports": 1}}
+    early = Stop(0, "interrupt")
+    early.on_train_begin = early.on_progress
+    loop, _ = loop_of(backend, plan, [early, Counter()])
+    with pytest.raises(TrainingInterrupted) as caught:
+        loop.run(state)
+    assert caught.value.state.callbacks == state.callbacks
+
+
 def test_divergence_ends_callbacks_and_names_the_step(backend):
     X, Y = problem("identity")
     network = Network((4, 5, 3), "relu", "identity")
