@@ -91,10 +91,11 @@ class Loop:
             validates=self.validation is not None,
             steps_done=self._steps_done(state),
             rows=list(state.rows),
+            kept=state.kept,
         )
         progress._to_host = self._to_host
         progress.moved_to(state.parameters)
-        now = replace(state, costs=list(state.costs), rows=progress.rows, kept=None)
+        now = replace(state, costs=list(state.costs), rows=progress.rows)
 
         def after(costs: np.ndarray, *, last: bool = False) -> bool:
             """What follows a chunk of steps; whether the run shall stop. The last has a report."""

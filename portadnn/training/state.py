@@ -59,6 +59,7 @@ class RunState:
         number among those of that class.
     kept : dict of arrays, optional
         Parameters that a callback chose instead of the last; on the host, of the network itself.
+        A run that goes on also returns them, unless a callback chooses others.
     """
 
     parameters: dict[str, Any]

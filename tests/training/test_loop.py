@@ -318,6 +318,31 @@ def test_a_run_that_goes_on_is_the_run(plan, form, how, backend, tmp_path, monke
             assert (tmp_path / "parts.csv").read_text() == (tmp_path / "whole.csv").read_text()
 
 
+class Second:
+    """Keeps the parameters of the second epoch, without a past of its own."""
+
+    def on_epoch_end(self, state):
+        if state.epoch == 2:
+            state.keep(state.parameters)
+
+
+@pytest.mark.parametrize("how", ["stop", "interrupt"])
+def test_parameters_kept_before_an_interruption_are_kept_after_it(how):
+    backend = get_backend("numpy")
+    plan = plan_of(EVERYTHING, 4, batch_size=10)
+    loop, start = loop_of(backend, plan, [Second()])
+    whole = loop.run(start)
+    assert whole.kept is not None
+    loop, _ = loop_of(backend, plan, [Second(), Stop(9, how)])
+    try:
+        halfway = loop.run(start)
+    except TrainingInterrupted as error:
+        halfway = error.state
+    assert halfway.step == 9 < whole.step
+    loop, _ = loop_of(backend, plan, [Second()])
+    assert as_values(loop.run(halfway)) == as_values(whole)
+
+
 def test_a_run_of_two_plans_is_the_run(backend):
     whole = plan_of(EVERYTHING, 3, batch_size=10)
     first = replace(whole, epochs=2)
