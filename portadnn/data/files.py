@@ -32,6 +32,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[io.BytesIO]:
     InputError
         If the file cannot be written. The old file is as it was, and nothing else is left.
     """
+    _check_name(path)
     path = Path(path)
     content = io.BytesIO()
     temporary = path.parent / f".portadnn-{secrets.token_hex(16)}.tmp"
@@ -63,6 +64,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[io.BytesIO]:
 @contextlib.contextmanager
 def open_regular(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file to read as bytes; InputError if it cannot be read or is not a regular file."""
+    _check_name(path)
     try:
         with open(path, "rb", opener=lambda p, flags: os.open(p, flags | _OLD)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -71,6 +73,18 @@ def open_regular(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except OSError as error:
         what = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise InputError(f"{path}: {what}: expected an HDF5 file") from error
+
+
+def _check_name(path: str | os.PathLike[str]) -> None:
+    """Raise InputError if no file can have that name, for example because of a NUL."""
+    try:
+        os.lstat(path)
+    except OSError:
+        pass
+    except ValueError as error:
+        raise InputError(
+            f"{os.fspath(path)!r} is not a file's name ({error}): expected another name"
+        ) from error
 
 
 @contextlib.contextmanager

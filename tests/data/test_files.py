@@ -177,6 +177,17 @@ def test_only_regular_files_are_read(tmp_path, kind):
         pass
 
 
+@pytest.mark.parametrize("name", ["a\0b", "a\0b/c", "\ud800"])
+def test_a_name_that_no_file_can_have(tmp_path, name):
+    for path in (tmp_path / name, f"{tmp_path}/{name}"):
+        with pytest.raises(InputError, match="is not a file's name") as caught:
+            write(path, b"new")
+        assert str(caught.value).isprintable()
+        with pytest.raises(InputError, match="is not a file's name"), open_hdf5(path):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_image_in_memory_goes_by_the_name_of_its_file(tmp_path):
     with whole_file(tmp_path / "a.h5") as content, h5py.File(content, "w") as file:
         file["x"] = np.arange(3)
