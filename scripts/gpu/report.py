@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 
 from gpu.work import is_gpu, is_stand_in, replace, table
@@ -43,16 +44,25 @@ class Report:
         self.finish(2)
 
     def finish(self, code):
-        """All stages have ended that will."""
+        """All stages have ended that will; gives the exit code, 1 if the report is not written."""
         self.exit_code = code
-        self.write()
+        if not self.write():
+            self.exit_code = code or 1
+        return self.exit_code
 
     def write(self):
-        """Both files, each whole or not at all."""
-        for path in self.json_paths:
-            replace(path, json.dumps(self.as_json(), indent=1, allow_nan=False) + "\n")
-        for path in self.markdown_paths:
-            replace(path, self.as_markdown())
+        """Write the files, each whole or not at all; whether all of them could be written."""
+        as_json = json.dumps(self.as_json(), indent=1, allow_nan=False) + "\n"
+        texts = dict.fromkeys(self.json_paths, as_json)
+        texts |= dict.fromkeys(self.markdown_paths, self.as_markdown())
+        written = True
+        for path, text in texts.items():
+            try:
+                replace(path, text)
+            except OSError as error:
+                written = False
+                print(f"gpu_check: the report cannot be written: {error}", file=sys.stderr)
+        return written
 
     def as_json(self):
         device = self.device

@@ -58,8 +58,9 @@ def run_stages(stages, context, report, tell=print):
     Returns
     -------
     code : int
-        0 if every stage passed or was skipped with a reason, 1 if one did not, 2 if there is no
-        GPU, 130 after Ctrl-C and 143 after SIGTERM: what is finished is in the report.
+        0 if every stage passed or was skipped with a reason, 1 if one did not or the report cannot
+        be written, 2 if there is no GPU, 130 after Ctrl-C and 143 after SIGTERM: what is finished
+        is in the report.
     """
     code = 0
     with tempfile.TemporaryDirectory() as folder, _signals() as stopped:
@@ -78,8 +79,7 @@ def run_stages(stages, context, report, tell=print):
                     code = 1
         except KeyboardInterrupt:
             code = 128 + stopped[0]
-    report.finish(code)
-    return code
+    return report.finish(code)
 
 
 def run_stage(stage, context, folder):

@@ -105,6 +105,30 @@ def test_the_report_is_written_when_each_stage_ends(fakes, gpu, monkeypatch):
     ]
 
 
+def test_the_check_goes_on_if_the_report_cannot_be_written(fakes, gpu, monkeypatch, capsys):
+    report_of = gpu("gpu.report")
+    replace, full = report_of.replace, [False]
+
+    def replace_or_fail(path, text):
+        if full[0] and path.suffix == ".md":
+            raise OSError(28, "No space left on device")
+        replace(path, text)
+
+    monkeypatch.setattr(report_of, "replace", replace_or_fail)
+    add = report_of.Report.add
+
+    def fill_the_disk(self, result):
+        add(self, result)
+        full[0] = True
+
+    monkeypatch.setattr(report_of.Report, "add", fill_the_disk)
+    code, found, text = fakes("good", "skips")
+    assert code == 1
+    assert [s["outcome"] for s in found["stages"]] == ["passed", "skipped"]
+    assert "| skips | not run |" in text  # the last one that could be written
+    assert "the report cannot be written: [Errno 28]" in capsys.readouterr().err
+
+
 def test_a_stage_can_be_made_to_raise(fakes):
     code, found, _ = fakes("good", "skips", raising=["good"])
     assert code == 1
