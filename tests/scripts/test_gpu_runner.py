@@ -129,6 +129,21 @@ def test_the_check_goes_on_if_the_report_cannot_be_written(fakes, gpu, monkeypat
     assert "the report cannot be written: [Errno 28]" in capsys.readouterr().err
 
 
+def test_a_file_is_replaced_whole_or_left_as_it_was(gpu, tmp_path, monkeypatch):
+    work, path = gpu("gpu.work"), tmp_path / "report.md"
+    synced = []
+    monkeypatch.setattr(work.os, "fsync", synced.append)
+    work.replace(path, "1 ± 2")
+    assert len(synced) == 1
+    with pytest.raises(UnicodeEncodeError):
+        work.replace(path, "\udc80")  # no UTF-8
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="folder"):
+        work.replace(tmp_path / "folder", "text")
+    assert path.read_text(encoding="utf-8") == "1 ± 2"
+    assert {p.name for p in tmp_path.iterdir()} == {"report.md", "folder"}
+
+
 def test_a_stage_can_be_made_to_raise(fakes):
     code, found, _ = fakes("good", "skips", raising=["good"])
     assert code == 1
