@@ -44,7 +44,7 @@ def main():
 
     found = {axis: grow(axis, names, arguments) for axis in BASE}
     if arguments.json:
-        Path(arguments.json).write_text(json.dumps(found, indent=1))
+        Path(arguments.json).write_text(json.dumps(found, indent=1), encoding="utf-8")
     draw(found, names, arguments.out)
     print(f"\nfigure: {arguments.out}")
 

@@ -80,7 +80,7 @@ def main():
         print(verdicts_table(found), end="\n\n")
     if arguments.json:
         whole = {"environment": machine, "tasks": report, "asked": found, "faults": wrong}
-        Path(arguments.json).write_text(json.dumps(whole, indent=1))
+        Path(arguments.json).write_text(json.dumps(whole, indent=1), encoding="utf-8")
     print("\n".join(wrong) or "all ran, and all costs agree")
     return 1 if wrong else 0
 
@@ -119,7 +119,7 @@ def environment(threads):
 def processor():
     info = Path("/proc/cpuinfo")
     if info.exists():
-        for line in info.read_text().splitlines():
+        for line in info.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

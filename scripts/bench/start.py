@@ -59,7 +59,9 @@ def first_step():
         started = time.perf_counter()
         process = subprocess.Popen(command, env=environment())
         while process.poll() is None:
-            if log.exists() and log.read_text().count("\n") > 1:  # a row below the names
+            if (
+                log.exists() and log.read_text(encoding="utf-8").count("\n") > 1
+            ):  # a row below the names
                 seconds = time.perf_counter() - started
                 if process.wait() == 0:
                     return seconds

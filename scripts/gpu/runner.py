@@ -106,7 +106,7 @@ def run_stage(stage, context, folder):
                 os.killpg(process.pid, signal.SIGKILL)  # also children that it left behind
             process.wait()
     seconds = time.monotonic() - started
-    found = json.loads(path.read_text()) if path.exists() else {}
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if ended is None and "outcome" not in found:
         ended, reason = "crashed", f"its process ended with {_ending(process.returncode)}"
     return {
@@ -119,7 +119,7 @@ def run_stage(stage, context, folder):
         "seconds": round(seconds, 2),
         "figures": found.get("figures", {}),
         "text": found.get("text", []),
-        "printed": printed.read_text(errors="replace")[-TAIL:],
+        "printed": printed.read_text(encoding="utf-8", errors="replace")[-TAIL:],
     }
 
 

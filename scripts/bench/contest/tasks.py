@@ -84,13 +84,13 @@ class Task:
         for name, x in arrays.items():
             np.save(folder / f"{name}.npy", x)
         plain = {k: v for k, v in asdict(self).items() if k not in ("rows", "labels", "weights")}
-        (folder / "task.json").write_text(json.dumps(plain))
+        (folder / "task.json").write_text(json.dumps(plain), encoding="utf-8")
         return folder
 
     @classmethod
     def load(cls, folder):
         folder = Path(folder)
-        plain = json.loads((folder / "task.json").read_text())
+        plain = json.loads((folder / "task.json").read_text(encoding="utf-8"))
         arrays = {path.stem: np.load(path) for path in folder.glob("*.npy")}
         rows, labels = arrays.pop("rows"), arrays.pop("labels")
         return cls(**plain | {"dims": tuple(plain["dims"])}, rows=rows, labels=labels,

@@ -127,7 +127,9 @@ def memory(field):
     """VmRSS (now) or VmHWM (the most so far) of this process, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():  # ru_maxrss begins with what the parent had
-        line = next(x for x in status.read_text().splitlines() if x.startswith(field))
+        line = next(
+            x for x in status.read_text(encoding="utf-8").splitlines() if x.startswith(field)
+        )
         return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

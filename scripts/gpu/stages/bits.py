@@ -19,7 +19,7 @@ def fingerprints(work):
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     work.figures.update(steps=steps, exit_code=done.returncode)
     if found.exists():
-        work.figures["sha256"] = json.loads(found.read_text())
+        work.figures["sha256"] = json.loads(found.read_text(encoding="utf-8"))
     work.say(*(f"* {line}" for line in done.stdout.splitlines()))
     if done.returncode == 1:
         work.fail("the weights have other bits")

@@ -95,13 +95,13 @@ def run_by_file(work, tests, count, junit):
     while (waiting or running) and work.left > 0:
         while waiting and len(running) < count:
             path, xml = waiting.pop(0)
-            with open(xml.with_suffix(".txt"), "w") as output:
+            with open(xml.with_suffix(".txt"), "wb") as output:
                 running[start([*command(work.backend, xml), str(path)], output)] = path, xml
         for process in [p for p in running if p.poll() is not None]:
             path, xml = running.pop(process)
             codes.append(0 if process.returncode == 5 else process.returncode)  # 5: no tests
             if codes[-1]:
-                print(xml.with_suffix(".txt").read_text(errors="replace")[-3000:])
+                print(xml.with_suffix(".txt").read_text(encoding="utf-8", errors="replace")[-3000:])
             print(f"{path.relative_to(CHECKOUT)}: exit code {process.returncode}", flush=True)
         time.sleep(0.05)
     complete = not (waiting or running)
