@@ -1,4 +1,4 @@
-"""What the stages need besides CuPy, and wheels that are carried along."""
+"""The packages that the stages need in addition to CuPy, and wheels that are carried along."""
 
 import importlib.util
 import subprocess
@@ -11,7 +11,7 @@ NEEDED = {
     "array_api_strict": "array-api-strict",
     "h5py": "h5py",
     "hypothesis": "hypothesis",
-    "matplotlib": "matplotlib",
+    "matplotlib.figure": "matplotlib",
     "mpmath": "mpmath",
     "pytest": "pytest",
     "rich": "rich",
@@ -44,10 +44,26 @@ def install(wheels, site):
 
 
 def check_needed():
-    """Raise Missing if this Python does not have all packages of ``NEEDED``."""
-    missing = [package for name, package in NEEDED.items() if not importlib.util.find_spec(name)]
-    if missing:
+    """Raise Missing if this Python does not have all packages of ``NEEDED``, or cannot import one.
+
+    Each is imported in a process of its own, which sees the ``PYTHONPATH`` of the stages.
+    """
+    found = {name: importlib.util.find_spec(name.partition(".")[0]) for name in NEEDED}
+    if missing := [package for name, package in NEEDED.items() if not found[name]]:
         raise Missing(
             f"this Python does not have {', '.join(missing)}: install them, or put their wheels "
-            f"in a folder and add --wheels FOLDER"
+            f"and those of what they require in a folder and add --wheels FOLDER"
+        )
+    broken = []
+    for name, package in NEEDED.items():
+        done = subprocess.run(
+            [sys.executable, "-c", f"import {name}"], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            printed = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            broken.append(f"{package} ({printed[-1]})")
+    if broken:
+        raise Missing(
+            f"this Python cannot import {', '.join(broken)}: install what they require, or put "
+            f"the wheels of it in the folder of --wheels"
         )

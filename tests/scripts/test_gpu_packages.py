@@ -69,6 +69,22 @@ def closure(names):
     return found
 
 
+def test_a_package_that_cannot_be_imported_is_named_with_the_reason(gpu, tmp_path, monkeypatch):
+    packages = gpu("gpu.packages")
+    monkeypatch.setattr(packages, "NEEDED", {"carried.part": "carried-parts", "json": "json"})
+    with pytest.raises(packages.Missing, match="does not have carried-parts: install"):
+        packages.check_needed()
+    (tmp_path / "carried").mkdir()
+    (tmp_path / "carried" / "__init__.py").touch()
+    (tmp_path / "carried" / "part.py").write_text("import what_it_requires\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(packages.Missing, match=r"carried-parts \(.*'what_it_requires'\): install"):
+        packages.check_needed()
+    (tmp_path / "what_it_requires.py").touch()
+    packages.check_needed()
+
+
 def test_wheels_are_installed_without_a_network(gpu, tmp_path):
     packages = gpu("gpu.packages")
     about = "carried-1.0.dist-info"
