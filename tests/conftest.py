@@ -103,7 +103,7 @@ def backends_under_test(pytestconfig):
 
 @pytest.fixture(scope="session")
 def require(backends_under_test):
-    """``require("jax")`` skips a test about one library where that is not under test."""
+    """``require("jax")`` skips a test about one library if that is not under test."""
 
     def require(name):
         if name not in backends_under_test:
@@ -114,9 +114,9 @@ def require(backends_under_test):
 
 @pytest.fixture(scope="session")
 def torch(require, backends_under_test):
-    """PyTorch as a judge, where it is among the backends under test, or can be had beside CuPy."""
+    """PyTorch as a judge, if it is one of the backends under test or is installed beside CuPy."""
     beside_cupy = "cupy" in backends_under_test and importlib.util.find_spec("torch") is not None
-    if beside_cupy and on_stand_in():  # which stands in for the libraries of a CUDA build as well
+    if beside_cupy and on_stand_in():  # the stand-in also replaces the libraries of a CUDA build
         beside_cupy = importlib.metadata.version("torch").endswith("+cpu")
     if not beside_cupy:
         require("torch")
@@ -127,7 +127,7 @@ def torch(require, backends_under_test):
 
 @pytest.fixture(scope="session")
 def cupy(require):
-    """CuPy, where it is among the backends under test."""
+    """CuPy, if it is one of the backends under test."""
     require("cupy")
     import cupy
 

@@ -75,7 +75,7 @@ def declared_run(given: Mapping[str, Any], file: Path | None = None) -> Declarat
     settings = {} if file is None else read_config(file)
     typed = {name: value for name, value in given.items() if value is not None}
     if not typed.keys().isdisjoint(("data", "validation")):
-        settings.pop("data_sha256", None)  # it is of the file's
+        settings.pop("data_sha256", None)  # the digest belongs to the data that the file names
     for name, value in typed.items():
         settings[name] = parse_setting(name, value, f"--{name.replace('_', '-')}")
     declared = Declaration(**settings)

@@ -138,7 +138,7 @@ class Dataset:
         """
         rows = self.examples.reshape(len(self), -1)
         self.check_range(dtype)
-        with np.errstate(under="ignore"):  # of float64 in float32, whatever the caller has set
+        with np.errstate(under="ignore"):  # a float64 may underflow, and np.seterr may raise
             return (np.divide(rows, 255, dtype=dtype) if self.scaled else rows.astype(dtype)).T
 
     def check_alike(self, other: Dataset) -> None:

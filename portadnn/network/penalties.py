@@ -74,5 +74,5 @@ def clipped(g, norm, clip_norm, *, xp=None):
 
 
 def _weights(parameters):
-    # in an order of their own: jax.jit sorts a dict by its names
+    # Sort by name: jax.jit returns dicts sorted, and the sum's order must not depend on that
     return {name: W for name, W in sorted(parameters.items()) if is_weight(name)}

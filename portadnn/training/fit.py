@@ -143,7 +143,7 @@ def make_loop(
     if backend.arithmetic == "reproducible" and plan.batches.batch_size is None:
         operands = {"X": data.X} if data.gram is None else {"X": data.X, "gram": data.gram}
         slices = {name: backend.xp.slices_of(x, axis=0) for name, x in operands.items()}
-        data = data._replace(slices=slices)  # which no step needs to cut then
+        data = data._replace(slices=slices)  # cut once, not in every step
     if solver is not None:
         options["solver"] = solver
     loop = (Loop if solver is None else LBFGSLoop)(network, backend, plan, data, **options)

@@ -73,7 +73,7 @@ def predict(model: Model, data: Dataset, *, backend: str | Backend | None = None
     Raises
     ------
     InputError
-        If the examples have not as many values as the model takes.
+        If an example has another number of values than the model takes.
     """
     chosen = _backend_for(model, backend)
     with chosen.scope():

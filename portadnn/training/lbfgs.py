@@ -91,7 +91,7 @@ class LBFGSLoop(Loop):
                 "lbfgs cannot be combined with reproducible arithmetic: SciPy's minimiser computes "
                 "with a BLAS of its own. Choose another optimizer, such as adam"
             )
-        self.plan = replace(self.plan, learning_rate=1.0)  # for the reports
+        self.plan = replace(self.plan, learning_rate=1.0)  # the reports show it
         try:
             import scipy.optimize  # noqa: F401
         except ImportError as error:
@@ -109,7 +109,7 @@ class LBFGSLoop(Loop):
             return
         step = make_step(self.network, self.backend.xp, gradient_step, self.plan.recipe)
         inputs = {"learning_rate": self.backend.asarray(np.ones((1, 1, 1)))}
-        blank = {of("d", name): p for name, p in now.parameters.items()}  # of the right shapes
+        blank = {of("d", name): p for name, p in now.parameters.items()}  # only its shapes matter
 
         def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
             nonlocal evaluations

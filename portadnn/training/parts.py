@@ -1,4 +1,4 @@
-"""Parts of a declaration that no text says: arrays, generators, rules of one's own."""
+"""Parts of a declaration that cannot be written as text: arrays, generators, your own rules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHA256 = "sha256:"  # begins the text of a part
 
 
 class Part:
-    """A part of a declaration that no text says, such as an array: it goes by its digest.
+    """A part that cannot be written as text, such as an array. Its digest stands for it.
 
     Parameters
     ----------

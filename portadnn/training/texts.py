@@ -14,7 +14,7 @@ from typing import Any
 
 from portadnn.errors import InputError, unknown_name
 
-MOST_LAYERS = 10_000  # of a width that is repeated
+MOST_LAYERS = 10_000  # the most layers that one width may be repeated for, as in 64x3
 
 
 def text(value: Any, what: str) -> str:

@@ -222,11 +222,11 @@ def train(
     validation : Dataset or float, optional
         Data to score every report on, or the share of ``data`` to hold back for it.
     early_stopping : int or EarlyStopping, optional
-        Stop where the validation cost has not fallen for so many reports, and return the best.
+        Stop when the validation cost has not fallen for so many reports, and return the best.
     callbacks : iterable
         See ``TrainingState``; ready ones are in ``portadnn.training.callbacks``.
     report_every : int, optional
-        Epochs between two reports. Default 1, and 100 where an epoch is one step.
+        Epochs between two reports. Default 1, and 100 if an epoch is one step.
     first_layer : {"auto", "sample", "feature"}
         Whether the first layer is kept in sample space, the same algorithm with fewer operations
         if there are more features than examples; "auto" counts them. See ``sample_space.py``.

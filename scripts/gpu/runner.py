@@ -50,7 +50,7 @@ def run_stages(stages, context, report, tell=print):
     ----------
     stages : sequence of Stage
     context : dict
-        What ``gpu.work.Work`` takes besides the path of the result.
+        The arguments of ``gpu.work.Work`` except the path of the result.
     report : gpu.report.Report
     tell : callable
         Gets a line when a stage ends.

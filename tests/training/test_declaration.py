@@ -176,7 +176,7 @@ def test_every_setting_is_drawn_above():
     assert set(SAID) == set(NAMES) - {"sample_weight"}
 
 
-# what no text says
+# Parts that cannot be written as text
 
 DIGITS = load_digits()[0]
 
@@ -242,7 +242,7 @@ def test_an_own_part_in_a_list():
         Declaration.from_toml(declared.to_toml())
 
 
-# what is read
+# Reading a declaration
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_a_damaged_text_is_a_declaration_or_an_input_error(settings, data):
     read_or_refused(text[:start] + data.draw(words) + text[stop:], data.draw(st.booleans()))
 
 
-# what a declaration makes
+# Making a run from a declaration
 
 # config.toml of a run of version 0.1.0, at commit 18f94fb, and the fingerprint of its model
 EARLIER = """

@@ -73,7 +73,7 @@ def bounds_of_call(
             K = np.where(np.asarray(arguments[0]) < 0, K_LOG1P_NEGATIVE, K)
         relative = 2 * K * form.u + 8 * U_SHADOW
     else:
-        # what rounds nothing is equal, but for what it read
+        # Nothing is rounded here, so the results are equal except where the inputs may differ
         results = _results(_compute(function, _read(arguments), _read(keywords)))
         unsure = _unsure(function, arguments, keywords, results, form)
         return [within(*pair) for pair in zip(results, unsure, strict=True)], ()

@@ -108,5 +108,5 @@ class Case:
         return bool(np.all(same | (np.abs(self.observed - bound.exact) <= bound.stat)))
 
 
-# what a hypothesis yields: the tensor as the fault would make it, and the parts of its Cause
+# A hypothesis yields these: the tensor as the fault would make it, and the parts of its Cause
 Found = Iterator[tuple[Bound, str, str, str]]

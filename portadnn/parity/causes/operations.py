@@ -120,7 +120,7 @@ def other_step(case: Case) -> Found:
     if run.batch_size is None and case.tensor in ("X", "Y", "S"):
         return
     what = {"D": "mask", "X": "batch", "Y": "batch", "S": "batch"}.get(case.kind, "scalar")
-    # one step more than the run has: what is counted from 1 too many may lie there
+    # One step more than the run has, because a counter that is 1 too high ends there
     near = sorted(range(run.steps + 1), key=lambda step: abs(step - here))
     for step in near[1 : SEARCHED_STEPS + 1]:
         x = run.declared(step, case.record.dtype)[case.tensor].astype(np.float64)
@@ -128,7 +128,7 @@ def other_step(case: Case) -> Found:
             sentence = f"{case.tensor} of step {here} is that of the {what} of step {step}"
             remedy = (
                 f"Take the {what} by the number of the step: look at an offset, a counter or a "
-                f"loader that is started anew, or another seed"
+                f"loader that is started again, or another seed"
             )
             yield exact(x), f"different {what}", sentence, remedy
             return

@@ -11,7 +11,7 @@ from portadnn.parity.bounds.rounded import Rounded
 
 
 def test_everything_that_the_package_computes_has_a_bound():
-    # what is added to the package brings its bound along
+    # A new activation, head or optimizer needs a bound of its own
     assert elementwise.ACTIVATION_BOUNDS.keys() == ACTIVATIONS.keys()
     assert HEAD_BOUNDS.keys() == HEADS.keys()
     assert updates.UPDATE.keys() == OPTIMIZERS.keys()
@@ -48,7 +48,7 @@ def test_a_step_longer_than_the_weight_has_the_shadow_s_rounding_too():
 
 
 def test_a_step_that_takes_in_the_division_of_the_mean_is_lawful():
-    # what jitted JAX computes: 12 % above a bound that had the roundings of rate * g alone
+    # Jitted JAX computes this step, 12 % above a bound with the roundings of rate * g alone
     rng = np.random.default_rng(0)
     rate, c = rng.uniform(1, 10, 20_000), np.float32(1 / 9)
     S, scaled = rng.standard_normal(20_000).astype("f4"), rate.astype("f4") * c
