@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,7 +10,14 @@ from cyclopts import App, Parameter
 
 from portadnn.cli.options import BackendOption, JsonOption, WholeNumber
 from portadnn.cli.parity_output import show, show_self_test
-from portadnn.cli.run_options import NOTHING_TYPED, ConfigOption, RunOptions, declared_run
+from portadnn.cli.run_options import (
+    NOTHING_TYPED,
+    ConfigOption,
+    RunOptions,
+    check_apart,
+    declared_run,
+    files_read,
+)
 
 if TYPE_CHECKING:
     from portadnn.parity.run import Run
@@ -93,7 +101,7 @@ def compare(
     ]
     if every is not None and every < 1:
         raise InputError(f"--every {every}: expected 1 or more")
-    _check_writable(html, declared.data)
+    _check_writable(html, files_read(declared, config))
     run = _run_of(declared, steps)
     if every is not None:
         coverage = sampled_coverage(run.steps, every)
@@ -138,7 +146,7 @@ def record(
     backend, _ = chosen_backend(declared)
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists: choose another --out, or add --overwrite")
-    _check_writable(out, declared.data)
+    _check_writable(out, files_read(declared, config))
     run = _run_of(declared, steps)
     bundle = record_bundle(run, backend, out, keep=kept_steps, matmul=matmul)
     kept = ", ".join(str(record.step) for record in bundle.records)
@@ -170,7 +178,7 @@ def replay(
 
     loaded = read_bundle(bundle)
     chosen = get_backend(backend, dtype=loaded.dtype)
-    _check_writable(html, bundle)
+    _check_writable(html, [bundle])
     return show(replay_bundle(loaded, chosen, matmul=matmul), html, as_json)
 
 
@@ -194,14 +202,13 @@ def _parse_steps(text: str) -> frozenset[int]:
     return frozenset(map(int, parts))
 
 
-def _check_writable(path: Path | None, given: str | Path = "") -> None:
-    """Raise InputError before work starts if a file cannot be written there, or is the input."""
+def _check_writable(path: Path | None, read: Iterable[str | Path]) -> None:
+    """Raise InputError before work starts if a file cannot be written there, or is an input."""
     from portadnn.errors import InputError
 
     if path is None:
         return
-    if path.resolve() == Path(given).resolve():
-        raise InputError(f"{path} is the file that is read: choose another to write")
+    check_apart([path], read)
     probe = path.with_name(f".{path.name}.probe")
     try:
         if path.is_dir():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,3 +103,19 @@ def read_config(file: Path) -> dict[str, Any]:
         if is_path(name, value):
             settings[name] = os.path.join(file.parent, os.path.expanduser(value))
     return settings
+
+
+def files_read(declared: Declaration, config: Path | None = None) -> list[str | Path]:
+    """The files that a run reads: its data, and the one that declares it."""
+    values = {name: getattr(declared, name) for name in SETTINGS}
+    data: list[str | Path] = [value for name, value in values.items() if is_path(name, value)]
+    return data if config is None else [*data, config]
+
+
+def check_apart(written: Iterable[Path | None], read: Iterable[str | Path]) -> None:
+    """Raise InputError if a path to write is a file that is read, also by another name."""
+    for path, source in itertools.product(written, read):
+        if path is not None:
+            same = os.path.realpath(path) == os.path.realpath(source)
+            if same or (path.exists() and os.path.exists(source) and path.samefile(source)):
+                raise InputError(f"{path} is a file that is read: choose another to write")

@@ -13,7 +13,14 @@ from cyclopts import Parameter
 
 from portadnn.cli.options import EXIT_DIVERGED, EXIT_INTERRUPTED, JsonOption
 from portadnn.cli.run_directory import run_directory, write_figures, write_run
-from portadnn.cli.run_options import NOTHING_TYPED, ConfigOption, RunOptions, declared_run
+from portadnn.cli.run_options import (
+    NOTHING_TYPED,
+    ConfigOption,
+    RunOptions,
+    check_apart,
+    declared_run,
+    files_read,
+)
 
 if TYPE_CHECKING:
     from portadnn.backends import Backend
@@ -77,6 +84,7 @@ def train(
     from portadnn.training.problem import make_problem
 
     run = declared_run({"data": data, **vars(options)}, config)
+    check_apart([out, log, tensorboard], files_read(run, config))
     backend, backend_text = chosen_backend(run)
     problem = make_problem(run, backend=backend.name)
     run, examples, network = problem.declaration, problem.examples, problem.network

@@ -256,3 +256,39 @@ def test_in_sample_space_too(data):
         for name, p in final_parameters(run, backend).items():
             if name != "W1":  # of the run's own space
                 np.testing.assert_array_equal(p, model.parameters[name])
+
+
+@pytest.mark.parametrize("option", ["--log", "--out", "--tensorboard"])
+@pytest.mark.parametrize("name", ["data.h5", "test.h5", "validation.h5", "run.toml"])
+def test_train_writes_over_no_file_that_it_reads(option, name, tmp_path, capsys):
+    declared = 'data = "data.h5"\ntest = "test.h5"\nvalidation = "validation.h5"\n'
+    (tmp_path / "run.toml").write_text(declared)
+    for data in ("data.h5", "test.h5", "validation.h5"):
+        small_file(tmp_path).rename(tmp_path / data)
+    before = (tmp_path / name).read_bytes()
+    os.link(tmp_path / name, tmp_path / "linked")
+    for path in (tmp_path / name, tmp_path / "linked"):
+        code, _, err = run(capsys, "train", "--config", tmp_path / "run.toml", option, path)
+        assert code == 2
+        assert f"{path} is a file that is read" in err
+    assert (tmp_path / name).read_bytes() == before
+
+
+def test_parity_writes_over_no_file_that_it_reads(tmp_path, capsys, monkeypatch):
+    data = small_file(tmp_path)
+    file = tmp_path / "run.toml"
+    file.write_text(f"validation = '{data}'\n")
+    before = data.read_bytes()
+    for command, path in (
+        (["numpy", "--config", file, "--html"], file),
+        (["record", "--config", file, "--overwrite", "--out"], file),
+        (["record", "--data", "digits", "--validation", data, "--overwrite", "--out"], data),
+    ):
+        code, _, err = run(capsys, "parity", *command, path)
+        assert code == 2
+        assert "is a file that is read" in err
+    assert data.read_bytes() == before
+    monkeypatch.chdir(tmp_path)  # the word digits is no path
+    command = ["parity", "numpy", "--steps", 1, "--layers", 3, "--no-noise", "--html", "digits"]
+    assert run(capsys, *command)[0] == 0
+    assert (tmp_path / "digits").is_file()
