@@ -23,6 +23,7 @@ from portadnn.parity.coverage import Coverage, sampled_coverage
 from portadnn.parity.run import Run, StepRecord, dtype_of, watch
 from portadnn.parity.step.operations import step_order
 from portadnn.training.declaration import Declaration
+from portadnn.training.parts import Part
 from portadnn.training.recipe import Recipe
 
 _CONTAINER = Container("portadnn parity bundle", "portadnn parity record", 2, (3,), packed=True)
@@ -76,8 +77,16 @@ def record_bundle(
     Raises
     ------
     InputError
-        If a step is not of the run, the mode does not fit the dtype, or the file cannot be written.
+        If a step is not of the run, the mode does not fit the dtype, the optimizer or the schedule
+        is one of your own, which no file can say, or the file cannot be written.
     """
+    for name in ("optimizer", "schedule"):
+        rule = getattr(run.declaration, name)
+        if isinstance(rule, Part):
+            raise InputError(
+                f"the {name} is a {type(rule.value).__name__} of your own, which a bundle cannot "
+                f"hold: compare the backends on one host with portadnn.parity.compare"
+            )
     keep = sampled_coverage(run.steps).full if keep is None else keep
     _check_kept(sorted(keep), run.steps)
     matmul = matmul or backend.dtype_name

@@ -29,6 +29,7 @@ from portadnn.parity.run import Run
 from portadnn.training.declaration import Declaration
 from portadnn.training.problem import make_problem
 from portadnn.training.recipe import Recipe
+from portadnn.training.schedules import Constant
 
 
 @pytest.fixture
@@ -96,14 +97,26 @@ def test_a_run_of_the_program_is_declared_with_the_names_of_its_data(path):
     assert problem.declaration.data == "digits"
 
 
-def test_a_rule_of_ones_own_is_not_made_again(path):
-    class Own(Momentum):
-        pass
+class OwnMomentum(Momentum):
+    pass
 
+
+class OwnSchedule(Constant):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"), [("optimizer", OwnMomentum()), ("schedule", OwnSchedule())]
+)
+def test_a_rule_of_ones_own_is_not_recorded(name, rule, path):
     run = make_run(steps=6)
-    run = replace(run, declaration=replace(run.declaration, optimizer=Own()))
-    record_bundle(run, get_backend("numpy"), path)
-    with pytest.raises(InputError, match="optimizer is sha256:.* of Own: no more is known of it"):
+    run = replace(run, declaration=replace(run.declaration, **{name: rule}))
+    kind = type(rule).__name__
+    with pytest.raises(InputError, match=f"the {name} is a {kind} of your own"):
+        record_bundle(run, get_backend("numpy"), path)
+    assert not path.exists()
+    write_bundle(replace(recorded(path), run=run), path)
+    with pytest.raises(InputError, match=f"{name} is sha256:.* of {kind}: no more is known of it"):
         read_bundle(path)
 
 
