@@ -30,7 +30,7 @@ class Part:
     @functools.cached_property
     def text(self) -> str:
         """Its SHA-256 and its class."""
-        from portadnn.data.digest import digest_of
+        from portadnn.training.digests import digest_of
 
         return f"{SHA256}{digest_of(self.value)} of {type(self.value).__name__}"
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from portadnn.data.dataset import Dataset
-from portadnn.data.digest import digest_of
 from portadnn.data.hdf5 import has_split, load_split
 from portadnn.errors import InputError
 from portadnn.network.spec import Network
 from portadnn.training.declaration import AUTO, DIGITS, Declaration
+from portadnn.training.digests import digest_of
 from portadnn.training.lbfgs import LBFGS
 from portadnn.training.recipe import Plan
 from portadnn.training.streams import check_seed
