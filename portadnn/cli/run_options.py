@@ -75,10 +75,12 @@ def declared_run(given: Mapping[str, Any], file: Path | None = None) -> Declarat
     """
     settings = {} if file is None else read_config(file)
     typed = {name: value for name, value in given.items() if value is not None}
-    if not typed.keys().isdisjoint(("data", "validation")):
-        settings.pop("data_sha256", None)  # the digest belongs to the data that the file names
+    declared_file = settings.get("validation")
     for name, value in typed.items():
         settings[name] = parse_setting(name, value, f"--{name.replace('_', '-')}")
+    files = [isinstance(v, str) for v in (declared_file, settings.get("validation"))]
+    if "data" in typed or ("validation" in typed and any(files)):
+        settings.pop("data_sha256", None)  # the digest in the file is that of other examples
     declared = Declaration(**settings)
     declared.complete(1)  # so that a text that names nothing is told before any file is read
     if declared.early_stopping is not None and declared.validation is None:

@@ -67,8 +67,13 @@ def test_other_data_are_typed_over_those_of_a_file(tmp_path):
     file.write_text(f'data_sha256 = "{"0" * 64}"\n')
     assert declared_run({}, file).data_sha256 == "0" * 64
     assert declared_run({"data": "cats.h5"}, file).data_sha256 is None
-    assert declared_run({"validation": "0.1"}, file).data_sha256 is None
+    assert declared_run({"validation": "more.h5"}, file).data_sha256 is None
+    for validation in ("none", "0.1"):  # a share is held back after the digest
+        assert declared_run({"validation": validation}, file).data_sha256 == "0" * 64
     assert declared_run({"seed": "1"}, file).data_sha256 == "0" * 64
+    file.write_text(f'validation = "more.h5"\n{file.read_text()}')
+    for validation in ("none", "0.1", "other.h5"):
+        assert declared_run({"validation": validation}, file).data_sha256 is None
 
 
 def test_the_course_by_the_name_of_its_draw(cat_files, tmp_path, capsys):
