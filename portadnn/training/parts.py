@@ -55,6 +55,8 @@ def held(name: str, value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         return {key: held(name, item) for key, item in value.items()}
+    if getattr(value, "shape", None) == () and hasattr(value, "tolist"):
+        return held(name, value.tolist())
     if name in ("data", "validation", "sample_weight"):  # read only if somebody asks
         return Part(value)
     if hasattr(value, "tolist"):  # a number or an array of NumPy

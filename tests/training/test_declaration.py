@@ -227,6 +227,13 @@ def test_rules_of_the_library_are_held_as_their_texts():
     assert Declaration.from_toml(declared.to_toml()) == declared
 
 
+@pytest.mark.parametrize("share", [np.float32(0.25), np.asarray(0.25)])
+def test_a_share_may_be_a_number_of_numpy(share):
+    declared = Declaration(validation=share)
+    assert declared == Declaration(validation=0.25)
+    assert len(make_problem(declared).examples["validation"]) == 359
+
+
 def test_a_generator_is_declared_as_it_was_before_it_drew():
     rng = np.random.default_rng(1)
     declared = Declaration(rng=rng)
