@@ -203,6 +203,7 @@ class Declaration:
             If a text names nothing, or two settings exclude each other. No file is read for it.
         """
         from portadnn.network.initializers import as_initializer
+        from portadnn.network.losses import get_head
         from portadnn.training.fit import usual_report_every
         from portadnn.training.lbfgs import LBFGS
         from portadnn.training.schedules import as_schedule
@@ -210,6 +211,8 @@ class Declaration:
         def in_full(init: Any) -> Any:
             return init if isinstance(init, Part) else as_initializer(init)
 
+        if self.head is not None:
+            get_head(self.head)
         defaults: dict[str, Any] = DIGITS_DEFAULTS if self.data == DIGITS else FILE_DEFAULTS
         solver = self.solver
         epochs, rate = self.epochs, self.learning_rate

@@ -44,6 +44,13 @@ class Part:
         return f"Part({self.text!r})"
 
 
+class Table(dict):
+    """A table of a declaration: nobody changes it, so that it can be hashed."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+
 def names_part(value: Any) -> bool:
     """Whether a value of a text stands for a part."""
     return isinstance(value, str) and value.startswith(SHA256)
@@ -54,7 +61,12 @@ def held(name: str, value: Any) -> Any:
     if isinstance(value, str | bool | int | float | Part | None):
         return value
     if isinstance(value, Mapping):
-        return {key: held(name, item) for key, item in value.items()}
+        wrong = [key for key in value if not isinstance(key, str)]
+        if wrong:
+            raise InputError(
+                f"{name} has the key {wrong[0]!r}: expected texts, such as {str(wrong[0])!r}"
+            )
+        return Table({str(key): held(name, item) for key, item in value.items()})
     if getattr(value, "shape", None) == () and hasattr(value, "tolist"):
         return held(name, value.tolist())
     if name in ("data", "validation", "sample_weight"):  # read only if somebody asks

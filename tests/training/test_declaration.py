@@ -227,6 +227,18 @@ def test_rules_of_the_library_are_held_as_their_texts():
     assert Declaration.from_toml(declared.to_toml()) == declared
 
 
+def test_a_table_is_part_of_a_frozen_value():
+    declared = Declaration(class_weight={"a": 1.0, "b": 2.0})
+    assert hash(declared) == hash(Declaration(class_weight={"b": 2.0, "a": 1.0}))
+    with pytest.raises(InputError, match="class_weight has the key 0: expected texts, such as '0'"):
+        Declaration(class_weight={0: 1.0})
+
+
+def test_an_unknown_head_is_told_before_any_data_are_read():
+    with pytest.raises(InputError, match="unknown head 'softmx': did you mean 'softmax'"):
+        Declaration(data="nowhere.h5", head="softmx").complete(1)
+
+
 @pytest.mark.parametrize("share", [np.float32(0.25), np.asarray(0.25)])
 def test_a_share_may_be_a_number_of_numpy(share):
     declared = Declaration(validation=share)
