@@ -141,19 +141,27 @@ class Dataset:
         with np.errstate(under="ignore"):  # a float64 may underflow, and np.seterr may raise
             return (np.divide(rows, 255, dtype=dtype) if self.scaled else rows.astype(dtype)).T
 
-    def check_alike(self, other: Dataset) -> None:
-        """Raise InputError unless ``other`` has examples of the same kind, and the same classes."""
+    def check_alike(self, other: Dataset, part: str) -> None:
+        """Raise InputError unless ``other`` has examples, classes and labels of the same kind.
+
+        ``part`` says what ``other`` is for, such as "validation"; these data are to train on.
+        """
+        sizes = [None if x.labels is None else x.labels[0].size for x in (self, other)]
         for what, ours, theirs in (
             ("examples of shape", self.input_shape, other.input_shape),
             ("uint8 examples:", self.scaled, other.scaled),
             ("the classes", self.classes, other.classes),
             ("labels for the head", self.head, other.head),
+            ("labels per example:", *(sizes if None not in sizes else (0, 0))),
         ):
             if ours != theirs:
                 raise InputError(
-                    f"{other.source} has {what} {theirs}, but {self.source} has {ours}: "
-                    f"expected the same"
+                    f"{other._called(part)} has {what} {theirs}, but {self._called('training')} "
+                    f"has {ours}: expected the same"
                 )
+
+    def _called(self, part: str) -> str:
+        return f"the {part} data" if self.source == Dataset.source else self.source
 
     def check_range(self, dtype: str) -> None:
         """Raise InputError where a value is too large for the dtype."""

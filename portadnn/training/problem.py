@@ -93,8 +93,8 @@ def make_problem(declared: Declaration, *, test: bool = True, **known: Any) -> P
     learnt = examples["train"]
     if learnt.labels is None:
         raise InputError(f"{learnt.source} has no labels")
-    for part in examples.values():
-        learnt.check_alike(part)
+    for name, part in examples.items():
+        learnt.check_alike(part, name)
         part.check_range(declared.dtype)
     if isinstance(declared.data, str):
         known["data_sha256"] = _check_digest(declared, examples)

@@ -141,6 +141,30 @@ def test_what_does_not_go_with_validation():
         train(data, validation=0.2, seed=-1, backend="numpy")
 
 
+@pytest.mark.parametrize(
+    ("validation", "message"),
+    [
+        (labelled([0, 1], ("a", "c")), "the validation data has the classes .*but the training"),
+        (labelled([[0, 1], [1, 1]], ("a", "b")), "the validation data has labels per example: 2"),
+        (
+            Dataset(np.eye(2), [0, 1], ("a", "c"), source="v.h5"),
+            "v.h5 has the classes .*but the training data has",
+        ),
+    ],
+)
+def test_validation_data_of_another_kind(validation, message):
+    with pytest.raises(InputError, match=message):
+        train(labelled([0, 1] * 5, ("a", "b")), validation=validation, backend="numpy")
+
+
+def test_one_value_may_be_a_column_or_not():
+    data, column = (
+        Dataset(np.eye(4), np.arange(4.0).reshape(shape), (), head="identity")
+        for shape in ((4,), (4, 1))
+    )
+    data.check_alike(column, "validation")
+
+
 def test_data_without_labels():
     with pytest.raises(InputError, match="has no labels"):
         train(Dataset(np.eye(4), None, ("a", "b")), backend="numpy")
