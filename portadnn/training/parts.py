@@ -78,7 +78,10 @@ def held(name: str, value: Any) -> Any:
     if _is_said(name, value):
         return str(value)
     part = Part(value)
-    _ = part.text  # before a generator moves on
+    if name == "rng":
+        _ = (
+            part.text
+        )  # before a generator moves on; the text of another part waits until it is asked
     return part
 
 
