@@ -145,7 +145,7 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         If the file is not a bundle, is truncated or altered, or its parts do not fit together.
     """
     with _CONTAINER.open(path) as file, np.errstate(all="ignore"):
-        return _read(file)  # its digests tell what of an old file is damaged
+        return _read(file)  # digests inside show which part of an old file is damaged
 
 
 def _read(file: h5py.File) -> Bundle:

@@ -76,7 +76,7 @@ def test_lines_corners_and_lone_surrogates(monkeypatch):
 
 def test_streams_that_cannot_be_told(monkeypatch):
     monkeypatch.setattr(sys, "stdout", io.StringIO())
-    monkeypatch.setattr(sys, "stderr", None)  # of pythonw
+    monkeypatch.setattr(sys, "stderr", None)  # as under pythonw
     with any_encoding():
         print("é")
     assert sys.stdout.getvalue() == "é\n"

@@ -259,7 +259,7 @@ def test_in_sample_space_too(data):
         model, run = train_problem(problem, backend), Run.of(problem)
         assert run.sample
         for name, p in final_parameters(run, backend).items():
-            if name != "W1":  # of the run's own space
+            if name != "W1":  # W1 lies in the run's own space
                 np.testing.assert_array_equal(p, model.parameters[name])
 
 

@@ -44,7 +44,7 @@ def test_batch_by_batch_it_is_scikit_learns(parameters):
         for network in (ours, theirs):
             network.partial_fit(X[batch] / 16, y[batch], classes=np.arange(10))
     for found, expected in zip(ours.coefs_, theirs.coefs_, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)  # of 400 steps
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)  # 400 steps add up roundings
     np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=0, atol=1e-9)
     assert ours.t_ == theirs.t_ == 400 * 64
 

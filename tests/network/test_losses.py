@@ -98,7 +98,7 @@ def test_a_mean_of_0_costs_nothing_without_a_count_and_all_with_one(backend):
     assert float(compute_cost_with_logits(Z, none, network=network("poisson", 1))) == 0
 
 
-@pytest.mark.parametrize("head", sorted(HEADS.keys() - {"poisson"}))  # whose exp overflows
+@pytest.mark.parametrize("head", sorted(HEADS.keys() - {"poisson"}))  # exp overflows there
 def test_large_logits_cost_what_they_should_without_warning(head, backend):
     Z = np.asarray([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4], [0.0, 0.0, -1e4]])
     Y = LABELS["softmax"]

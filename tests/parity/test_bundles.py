@@ -86,7 +86,7 @@ def test_its_declaration_comes_back(path, batch_size):
     read = read_bundle(path).run
     assert read.declaration == written.declaration
     assert read.declaration.layers == (7, 5)
-    assert read.declaration.data.text.startswith("sha256:")  # it was an array
+    assert read.declaration.data.text.startswith("sha256:")  # the data were arrays
     assert read.plan == written.plan
 
 

@@ -13,7 +13,7 @@ from portadnn.parity.bounds import K_DIV, Bound, exact
 from portadnn.parity.bounds.elementwise import KINKED
 from portadnn.parity.causes.case import Case, Found
 
-SEARCHED_STEPS = 1000  # whose batches are compared with an input that is not the declared one
+SEARCHED_STEPS = 1000  # batches of so many steps are compared with an undeclared input
 
 
 def scaled(case: Case) -> Found:

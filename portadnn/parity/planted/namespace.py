@@ -23,7 +23,7 @@ from portadnn.training.step import Shared, observed_step
 # a function of the namespace and the tensor that the call is for: ("divide", "dW2")
 Place: TypeAlias = tuple[str, str]
 
-# those that a fault may replace
+# A fault may replace these.
 FUNCTIONS = ("divide", "exp", "log", "log1p", "matmul", "maximum", "multiply", "sqrt", "sum",
              "take", "where")  # fmt: skip
 

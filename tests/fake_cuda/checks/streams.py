@@ -111,4 +111,4 @@ def check_forks_of_a_capture():
         assert c.get()[0] == 0
         graph.launch()
         assert c.get()[0] == 2
-    assert is_refused(other.wait_event, forked)  # its capture has ended
+    assert is_refused(other.wait_event, forked)  # the capture has ended
