@@ -70,9 +70,19 @@ def cupy_problem():
     return None
 
 
+def torch_beside_cupy(names):
+    """Whether PyTorch may judge CuPy, although it is not one of the backends under test."""
+    if "cupy" not in names or importlib.util.find_spec("torch") is None:
+        return False
+    # the stand-in also replaces the libraries of a CUDA build
+    return not on_stand_in() or importlib.metadata.version("torch").endswith("+cpu")
+
+
 def pytest_sessionstart(session):
-    # a library may warn when it is first imported, which is not the test's fault that imports it
-    for name in backend_names(session.config):
+    # a library may warn when it is first imported, which is not the test's fault that imports it;
+    # and some tests hide libraries, which would break a first import after them
+    names = backend_names(session.config)
+    for name in [*names, *(["torch"] if torch_beside_cupy(names) else [])]:
         with warnings.catch_warnings(), contextlib.suppress(BackendUnavailableError):
             warnings.simplefilter("ignore")
             get_backend(name)
@@ -115,10 +125,7 @@ def require(backends_under_test):
 @pytest.fixture(scope="session")
 def torch(require, backends_under_test):
     """PyTorch as a judge, if it is one of the backends under test or is installed beside CuPy."""
-    beside_cupy = "cupy" in backends_under_test and importlib.util.find_spec("torch") is not None
-    if beside_cupy and on_stand_in():  # the stand-in also replaces the libraries of a CUDA build
-        beside_cupy = importlib.metadata.version("torch").endswith("+cpu")
-    if not beside_cupy:
+    if not torch_beside_cupy(backends_under_test):
         require("torch")
     import torch
 

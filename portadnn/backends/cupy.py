@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 from typing import Any
 
@@ -106,6 +107,7 @@ def _import(name: str) -> tuple[Any, int]:
     return cupy, count
 
 
+@functools.cache  # CUDA takes long to answer, and every array of CuPy has its backend looked up
 def _device_name(cupy: Any, number: int) -> str:
     return cupy.cuda.runtime.getDeviceProperties(number)["name"].decode()
 

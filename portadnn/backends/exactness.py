@@ -14,6 +14,7 @@ from portadnn.backends.base import Backend, BackendUnavailableError
 BITS, TERMS, ROWS = 22, 512, 64
 
 
+@functools.lru_cache(maxsize=32)  # an estimator asks for its backend in every partial_fit
 def check_exact_products(backend: Backend, xp: Any) -> None:
     """Compare a product of random integers on the backend, by ``xp.matmul``, with int64's.
 

@@ -16,8 +16,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-# A process that was ended from outside, by SIGKILL for example, says nothing about the code.
 PATIENCE = 300.0  # seconds; the first kernel may take minutes on a busy machine
+# A process that was ended from outside, by SIGKILL for example, says nothing about the code.
 CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
 
 
