@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_cupy_array
 
+from portadnn.backends import graphs
 from portadnn.backends.base import (
     DTYPES,
     Backend,
     BackendUnavailableError,
     LibraryReport,
+    Step,
     check_device,
     first_line,
     importing,
 )
+from portadnn.backends.cublas import WithProducts
 from portadnn.backends.survival import answer_to, crash_of
 
 
@@ -36,7 +39,8 @@ class CupyBackend(Backend):
         check_device(name, device, ("", *map(str, range(count))))
         cuda_device = cupy.cuda.Device(int(device or 0))
         _probe(name, cupy, cuda_device)
-        return cls(cls.full_name(cuda_device), xp, cuda_device, getattr(xp, dtype))
+        name = cls.full_name(cuda_device)
+        return cls(name, WithProducts(xp), cuda_device, getattr(xp, dtype))
 
     @classmethod
     def report(cls) -> LibraryReport:
@@ -74,6 +78,13 @@ class CupyBackend(Backend):
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         return self.device
+
+    def repeat(
+        self, step: Step, state: Any, inputs: Any, shared: Any = (), *, every_output: bool = True
+    ) -> tuple[Any, Any]:
+        with self.scope():
+            found = graphs.repeat(step, state, inputs, shared, graphs.capture_by_cupy)
+        return super().repeat(step, state, inputs, shared) if found is None else found
 
     @staticmethod
     def owns(x: Any) -> bool:

@@ -1,26 +1,34 @@
-"""A step of PyTorch calls as a CUDA graph: recorded once, launched without Python in between.
+"""A step on a CUDA device as a CUDA graph: recorded once, launched without Python in between.
 
 A step of small layers is a hundred launches, each of which costs more time on the host than on the
-GPU. A graph is one launch. It reads and writes the memory that it was recorded with, so state and
-inputs have buffers of their own, which are filled before a launch. It is used only where it gives
-the bits of the step itself, which is looked at once, after recording.
+GPU. A graph is one launch. It reads and writes the memory that it was recorded with, so it has
+buffers of its own: the state, and the inputs and outputs of as many steps as a chunk has. It counts
+the steps itself, so nothing is copied between two of them. It is used only if it gives the bits of
+the step itself, which is looked at once, after recording.
 
 References
 ----------
-PyTorch, CUDA semantics, section CUDA Graphs, https://docs.pytorch.org/docs/stable/notes/cuda.html
+PyTorch, CUDA semantics, section CUDA Graphs, https://docs.pytorch.org/docs/stable/notes/cuda.html;
+NVIDIA, CUDA C++ programming guide, section CUDA Graphs.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from array_api_compat import array_namespace
+
 from portadnn.backends.trees import flatten, unflatten
 
 FEWEST_STEPS = 8  # fewer are made before a graph is recorded
+MOST_STEPS = 128  # whose inputs and outputs have room in the buffers
+MOST_BYTES = 2**25  # of the inputs in the buffers, if that is enough for the fewest steps
 WARM_UP = 3  # steps before the recording, in which libraries set up what cannot be recorded
 LARGEST_CACHE = 4
 
@@ -31,67 +39,106 @@ class Unsuitable(RuntimeError):
     """The step cannot be a graph, or its graph gives other bits."""
 
 
+class _Rows:
+    """Room for an array like ``x`` for each step of a chunk.
+
+    The axes of ``x`` keep their order in memory, for the bits of a product may depend on it.
+    """
+
+    def __init__(self, x: Any, room: int, xp: Any) -> None:
+        strides = x.stride() if hasattr(x, "stride") else x.strides
+        order = sorted(range(x.ndim), key=lambda axis: -strides[axis])
+        self.back = sorted(range(x.ndim), key=order.__getitem__)
+        self.order = (0, *(1 + axis for axis in order))
+        shape = (room, *(x.shape[axis] for axis in order))
+        self.array = xp.zeros(shape, dtype=x.dtype, device=x.device)
+        self.turned = xp.permute_dims
+
+    def fill(self, rows: Any) -> None:
+        self.array[: len(rows)] = self.turned(rows, self.order)
+
+    def at(self, step: Any) -> Any:
+        """A copy of the row of a step, whose number is on the device."""
+        return self.turned(self.array[step][0], self.back)
+
+
 class Graph:
     """A recorded step.
 
     Parameters
     ----------
+    inputs : dict or tuple of arrays
+        Of as many steps as ``FEWEST_STEPS`` at least, as those of ``Backend.repeat``.
     capture : callable
         ``capture(run)``: something that does again on the GPU what ``run()`` did there.
     """
 
     def __init__(
-        self, step: Any, state: Any, given: Any, shared: Any, capture: Callable[..., Any]
+        self, step: Any, state: Any, inputs: Any, shared: Any, capture: Callable[..., Any]
     ) -> None:
-        (old, structure), (inputs, form) = flatten(state), flatten(given)
-        self.state = [x.clone() for x in old]
-        self.inputs = [x.clone() for x in inputs]
+        (old, structure), (stacked, form) = flatten(state), flatten(inputs)
+        self.xp = xp = array_namespace(*old)
+        self.structure = structure
+        size = sum(x.nbytes for x in stacked) // len(stacked[0])
+        self.room = max(FEWEST_STEPS, min(MOST_STEPS, MOST_BYTES // max(size, 1)))
+        self.state = [xp.asarray(x, copy=True) for x in old]
+        self.inputs = [_Rows(x[0], self.room, xp) for x in stacked]
         self.outputs: list[Any] = []
+        self.step = xp.zeros_like(self.state[0].reshape(-1)[:1], dtype=xp.int64)  # of the chunk
+        self._fill(old, [x[:FEWEST_STEPS] for x in stacked])
 
         def run() -> None:
+            given = [rows.at(self.step) for rows in self.inputs]
             new, outputs = step(
-                unflatten(structure, iter(self.state)), unflatten(form, iter(self.inputs)), shared
+                unflatten(structure, iter(self.state)), unflatten(form, iter(given)), shared
             )
-            made, made_structure = flatten(new)
-            self.outputs, self.output_structure = flatten(outputs)
-            home = {x.data_ptr(): i for i, x in enumerate(self.state) if x.numel()}
+            (made, made_structure), (found, self.form) = flatten(new), flatten(outputs)
+            self.outputs = self.outputs or [
+                xp.zeros((self.room, *x.shape), dtype=x.dtype, device=x.device) for x in found
+            ]
+            for rows, x in zip(self.outputs, found, strict=True):
+                rows[self.step] = x[None, ...]
+            home = {_address(x): i for i, x in enumerate(self.state) if 0 not in x.shape}
             if made_structure != structure or any(
-                home.get(x.data_ptr(), i) != i for i, x in enumerate(made)
+                home.get(_address(x), i) != i for i, x in enumerate(made)
             ):
                 raise Unsuitable("its state changes places")
             for buffer, x in zip(self.state, made, strict=True):
-                buffer.copy_(x)
+                buffer[...] = x
+            self.step += 1
 
-        self.structure = structure
         self._launch = capture(run)
-        self._check(step, state, given, shared)
+        self._check(step, state, unflatten(form, iter([x[0] for x in stacked])), shared)
 
     def _check(self, step: Any, state: Any, given: Any, shared: Any) -> None:
         new, outputs = step(state, given, shared)
         expected = [*flatten(new)[0], *flatten(outputs)[0]]
-        self.launch(flatten(state)[0], flatten(given)[0])
-        for x, y in zip((*self.state, *self.outputs), expected, strict=True):
+        self._fill(flatten(state)[0], [x[None, ...] for x in flatten(given)[0]])
+        self._launch()
+        for x, y in zip((*self.state, *[x[0] for x in self.outputs]), expected, strict=True):
             if not ((x == y) | ((x != x) & (y != y))).all():
                 raise Unsuitable("its graph gives other bits")
 
-    def launch(self, state: list[Any] | None, inputs: list[Any]) -> None:
-        """One step, from the state that is in the buffers where none is given."""
-        for buffer, x in zip(self.state, state or (), strict=state is not None):
-            buffer.copy_(x)
-        for buffer, x in zip(self.inputs, inputs, strict=True):
-            buffer.copy_(x)
-        self._launch()
+    def _fill(self, state: list[Any], inputs: list[Any]) -> None:
+        """Put a state, if there is one, and the inputs of a chunk in the buffers."""
+        for buffer, x in zip(self.state, state, strict=False):
+            buffer[...] = x
+        for rows, x in zip(self.inputs, inputs, strict=True):
+            rows.fill(x)
+        self.step[...] = 0
 
     def repeat(self, state: Any, inputs: Any, n: int) -> tuple[Any, Any]:
         """As ``Backend.repeat``."""
-        stacked, first = flatten(inputs)[0], flatten(state)[0]
-        kept = [x.new_empty((n, *x.shape)) for x in self.outputs]
-        for i in range(n):
-            self.launch(first if i == 0 else None, [x[i] for x in stacked])
-            for rows, x in zip(kept, self.outputs, strict=True):
-                rows[i].copy_(x)
-        final = unflatten(self.structure, iter([x.clone() for x in self.state]))
-        return final, unflatten(self.output_structure, iter(kept))
+        stacked, first, kept = flatten(inputs)[0], flatten(state)[0], []
+        for start in range(0, n, self.room):
+            stop = min(start + self.room, n)
+            self._fill([] if start else first, [x[start:stop] for x in stacked])
+            for _ in range(start, stop):
+                self._launch()
+            kept.append([self.xp.asarray(x[: stop - start], copy=True) for x in self.outputs])
+        whole = [x[0] if len(x) == 1 else self.xp.concat(x) for x in zip(*kept, strict=True)]
+        final = [self.xp.asarray(x, copy=True) for x in self.state]
+        return unflatten(self.structure, iter(final)), unflatten(self.form, iter(whole))
 
 
 _GRAPHS: OrderedDict[Any, Graph | None] = OrderedDict()
@@ -100,8 +147,8 @@ _GRAPHS: OrderedDict[Any, Graph | None] = OrderedDict()
 def repeat(
     step: Any, state: Any, inputs: Any, shared: Any, capture: Callable[..., Any]
 ) -> tuple[Any, Any] | None:
-    """As ``Backend.repeat``, by a graph; None for few steps, and where there can be no graph."""
-    (leaves, structure), data = flatten(inputs), [x for x in flatten(shared)[0] if x is not None]
+    """As ``Backend.repeat``, by a graph; None for few steps, and if there can be no graph."""
+    leaves, data = flatten(inputs)[0], [x for x in flatten(shared)[0] if x is not None]
     n = leaves[0].shape[0]
     kinds = tuple((x.shape, x.dtype) for x in flatten(state)[0])
     rows = tuple((x.shape[1:], x.dtype) for x in leaves)
@@ -109,10 +156,9 @@ def repeat(
     if key not in _GRAPHS:
         if n < FEWEST_STEPS:
             return None
-        given = unflatten(structure, iter([x[0] for x in leaves]))
         try:
-            _GRAPHS[key] = Graph(step, state, given, shared, capture)
-        except RuntimeError as error:
+            _GRAPHS[key] = Graph(step, state, inputs, shared, capture)
+        except Exception as error:  # a fault of the step itself comes again without a graph
             logger.info("the step runs without a CUDA graph: %s", error)
             _GRAPHS[key] = None
         for x in data:  # the graph reads x but does not own it: drop the graph when x is freed
@@ -123,17 +169,76 @@ def repeat(
     return None if graph is None else graph.repeat(state, inputs, n)
 
 
-def capture_on_gpu(run: Callable[[], None]) -> Callable[[], None]:
-    """Record what ``run`` launches."""
+def _address(x: Any) -> int:
+    return x.data_ptr() if hasattr(x, "data_ptr") else x.data.ptr
+
+
+def capture_by_torch(run: Callable[[], None]) -> Callable[[], None]:
+    """Record what ``run`` launches through PyTorch."""
     import torch
 
-    side = torch.cuda.Stream()
+    scalars, side = _scalars_made_once(), torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
+    with torch.cuda.stream(side), scalars:
         for _ in range(WARM_UP):
             run()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph), scalars:
         run()
-    return graph.replay
+    return functools.partial(_replayed, graph.replay, scalars)
+
+
+def _scalars_made_once() -> Any:
+    """A mode of PyTorch in which a Python number is copied to the device once.
+
+    Of ``maximum(Z, 0.0)`` array-api-compat makes an array on the device. That is a copy from the
+    host, which cannot be recorded; the array of the warm-up serves the recording as well.
+    """
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Scalars(TorchFunctionMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.made: dict[Any, Any] = {}
+
+        def __torch_function__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            kwargs = kwargs or {}
+            if function is not torch.asarray or isinstance(args[0], torch.Tensor):
+                return function(*args, **kwargs)
+            key = repr(args), *sorted((name, str(x)) for name, x in kwargs.items())
+            if key not in self.made:
+                self.made[key] = function(*args, **kwargs)
+            return self.made[key]
+
+    return Scalars()
+
+
+def capture_by_cupy(run: Callable[[], None]) -> Callable[[], None]:
+    """Record what ``run`` launches through CuPy."""
+    import cupy
+
+    stream, pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
+    cupy.cuda.get_current_stream().synchronize()
+    # the arrays of the step lie in a pool that nobody else takes memory from
+    with stream, cupy.cuda.using_allocator(pool.malloc):
+        for _ in range(WARM_UP):
+            run()
+        stream.synchronize()
+        stream.begin_capture()
+        try:
+            run()
+        except BaseException:
+            with contextlib.suppress(RuntimeError):
+                stream.end_capture()
+            raise
+        graph = stream.end_capture()
+    return functools.partial(_replayed, graph.launch, pool)
+
+
+def _replayed(replay: Callable[[], None], needed: Any) -> None:
+    """Launch a graph, which has no memory without what is ``needed``."""
+    replay()

@@ -102,7 +102,7 @@ class TorchBackend(Backend):
             import torch
 
             with torch.cuda.device(self.device):
-                found = graphs.repeat(step, state, inputs, shared, graphs.capture_on_gpu)
+                found = graphs.repeat(step, state, inputs, shared, graphs.capture_by_torch)
         return super().repeat(step, state, inputs, shared) if found is None else found
 
     @contextlib.contextmanager

@@ -1,6 +1,8 @@
 """The buffers around a CUDA graph, with a step that runs again in the place of the graph."""
 
+import contextlib
 import gc
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -29,11 +31,13 @@ def again(run):
     return run
 
 
-def problem(recipe, batch_size=None, steps=STEPS):
-    backend = get_backend("torch", dtype="float64")
+def problem(
+    recipe, batch_size=None, steps=STEPS, head="softmax", activation="relu", arithmetic="fast"
+):
+    backend = get_backend("torch", dtype="float64", arithmetic=arithmetic)
     rng = np.random.default_rng(0)
     X, Y = rng.standard_normal((DIMS[0], M)), np.eye(3)[:, rng.integers(0, 3, M)]
-    network = Network(DIMS, ("relu",), "softmax")
+    network = Network(DIMS, (activation,), head)
     plan = Plan(0.1, steps, Batches(M, batch_size, drop_last=True), recipe, "exponential:0.9")
     drawn = initialize_parameters_deep(DIMS, rng=rng)
     parameters = {name: backend.asarray(p) for name, p in drawn.items()}
@@ -65,6 +69,33 @@ def test_it_makes_the_steps_of_the_plain_loop(recipe, batch_size):
     for x, y in zip(flatten((state, inputs, shared[:2]))[0], before, strict=True):
         assert bool((x == y).all())
     assert len(graphs._GRAPHS) == 1
+
+
+@pytest.mark.parametrize("arithmetic", ["fast", "reproducible"])
+def test_what_is_recorded_copies_nothing_from_the_host(torch, monkeypatch, arithmetic):
+    """PyTorch can record no such copy, and makes one for each number that becomes an array."""
+    from torch.overrides import TorchFunctionMode
+
+    class Refusing(TorchFunctionMode):
+        calls = 0
+
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            Refusing.calls += 1
+            makers = torch.asarray, torch.as_tensor, torch.tensor, torch.from_numpy
+            assert function not in makers or isinstance(args[0], torch.Tensor), args
+            return function(*args, **kwargs or {})
+
+    cuda = mock.MagicMock(stream=lambda _: contextlib.nullcontext(), graph=lambda _: Refusing())
+    monkeypatch.setattr(torch, "cuda", cuda)
+    for recipe, head, activation in (
+        (Recipe("adam", 0.1, 0.1, 0.5, (0.5,)), "softmax", "relu"),
+        (Recipe("rmsprop"), "sigmoid", "leaky_relu"),
+        (Recipe("nesterov"), "poisson", "tanh"),
+    ):
+        _, *given = problem(recipe, 4, head=head, activation=activation, arithmetic=arithmetic)
+        with mock.patch.object(graphs.Graph, "_check"):
+            graphs.Graph(*given, graphs.capture_by_torch)
+    assert Refusing.calls > 100
 
 
 def test_a_few_steps_are_made_without_a_graph():
@@ -101,6 +132,12 @@ def test_a_state_that_changes_places_is_refused():
         return (state[1], state[0]), state[0].sum()
 
     assert graphs.repeat(swap, state, inputs, (), again) is None
+
+
+def test_more_steps_than_the_buffers_hold(monkeypatch):
+    monkeypatch.setattr(graphs, "MOST_STEPS", graphs.FEWEST_STEPS)
+    backend, *given = problem(Recipe("adam", dropout=(0.5,)), 4, steps=2 * graphs.FEWEST_STEPS + 1)
+    same(graphs.repeat(*given, again), Backend.repeat(backend, *given))
 
 
 def test_it_is_forgotten_with_the_data():

@@ -199,6 +199,13 @@ int cublasGetStream_v2(struct handle* handle, void** stream) {
     return CUBLAS_STATUS_SUCCESS;
 }
 
+int cublasSetWorkspace_v2(struct handle* handle, void* workspace, size_t size) {
+    (void)size;
+    if (workspace && fake_cuda_device_of(workspace) != handle->device)
+        return CUBLAS_STATUS_EXECUTION_FAILED;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
 int cublasSetPointerMode_v2(struct handle* handle, int mode) {
     handle->pointer_mode = mode;
     return CUBLAS_STATUS_SUCCESS;

@@ -33,14 +33,15 @@ class Ours(Entrant):
         epochs = task.steps // batches.steps_per_epoch
         self.plan = Plan(task.rate, epochs, batches, Recipe(rule))
         self.form = choose_form(first_layer, task.network, self.plan)
-        self.logged = _logged() if backend.startswith("torch:") else []
+        self.has_graphs = backend.startswith(("torch:", "cupy"))
+        self.logged = _logged() if self.has_graphs else []
         self.X, self.Y = task.rows.T, task.targets().T
 
     @property
     def note(self):
-        """Sample space, and whether PyTorch's step runs as a CUDA graph."""
+        """Sample space, and whether the step runs as a CUDA graph."""
         notes = ["sample space"] * (self.form == "sample")
-        if self.backend.name.startswith("torch:") and self.done:
+        if self.has_graphs and self.done:
             notes += self.logged[-1:] or ["CUDA graph"]
         return ", ".join(notes)
 

@@ -1,0 +1,121 @@
+"""Products of CuPy's matrices by cuBLAS itself, on a handle of our own.
+
+CuPy refuses products while a stream is captured for a CUDA graph, because cuBLAS could ask for
+memory then. A handle that has memory for its work from the start does not ask. Products outside a
+graph are made in the same way, so that they have the same bits.
+
+References
+----------
+NVIDIA, cuBLAS library, sections CUDA Graphs Support, cublasSetWorkspace and cublasGemmEx,
+https://docs.nvidia.com/cuda/cublas/
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+WORKSPACE = 2**25  # bytes, as cuBLAS recommends for Hopper
+LARGEST = 2**31 - 1  # of cuBLAS's sizes
+_REF, _POINTER, _INT = ctypes.byref, ctypes.c_void_p, ctypes.c_int
+# cuBLAS's number of a dtype, 1 and 0 in it, and its numbers of the computations that CuPy numbers:
+# the default, a pedantic one, and TF32
+_KINDS: dict[str, tuple[int, Any, Any, dict[int, int]]] = {
+    "float32": (0, _REF(ctypes.c_float(1)), _REF(ctypes.c_float(0)), {1: 68, 2: 69, 7: 77}),
+    "float64": (1, _REF(ctypes.c_double(1)), _REF(ctypes.c_double(0)), {1: 70, 2: 71}),
+}
+_MATRIX = _POINTER, _INT, _INT  # the address, the dtype, the entries from one line to the next
+
+
+@dataclass(frozen=True)
+class WithProducts:
+    """CuPy's namespace, whose products of two matrices may be captured."""
+
+    raw: Any
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.raw, name)
+
+    def matmul(self, x: Any, y: Any) -> Any:
+        """``x @ y``; CuPy's own if they are not two matrices of one dtype, one piece each."""
+        import cupy
+        from cupy._core._routines_linalg import get_compute_type
+
+        kind = _KINDS.get(str(x.dtype))
+        if kind is None or y.dtype != x.dtype or x.ndim != 2 or y.ndim != 2:
+            return self.raw.matmul(x, y)
+        (m, k), (rows, n) = x.shape, y.shape
+        left, right = _layout(x), _layout(y)
+        number, one, zero, computations = kind
+        how = computations.get(get_compute_type(x.dtype))
+        handle = _handle(cupy.cuda.runtime.getDevice(), threading.get_ident())
+        if rows != k or not (left and right and how and handle):
+            return self.raw.matmul(x, y)
+        out = cupy.empty((m, n), x.dtype)
+        # cuBLAS goes by columns, so the product is that of the transposed matrices
+        handle.call(
+            "cublasGemmEx", right[0], left[0], n, m, k, one, y.data.ptr, number, right[1],
+            x.data.ptr, number, left[1], zero, out.data.ptr, number, n, how, -1,
+        )  # fmt: skip
+        return out
+
+
+def _layout(x: Any) -> tuple[int, int] | None:
+    """Whether cuBLAS must transpose ``x``, 0 or 1, and the entries from one line to the next."""
+    (rows, columns), (down, right) = x.shape, (s // x.dtype.itemsize for s in x.strides)
+    if not 0 < rows * columns <= LARGEST:
+        return None
+    if (right == 1 or columns == 1) and (down >= columns or rows == 1):
+        return 0, down if rows > 1 else columns
+    if (down == 1 or rows == 1) and (right >= rows or columns == 1):
+        return 1, right if columns > 1 else rows
+    return None
+
+
+class _Handle:
+    """cuBLAS on one device, for one thread."""
+
+    def __init__(self) -> None:
+        import cupy
+
+        cupy.cuda.device.get_cublas_handle()  # so that CuPy has loaded its library
+        major = cupy.cuda.runtime.runtimeGetVersion() // 1000
+        self.library = ctypes.CDLL(f"libcublas.so.{major}")
+        self.library.cublasGemmEx.argtypes = (
+            _POINTER, *[_INT] * 5, _POINTER, *_MATRIX, *_MATRIX, _POINTER, *_MATRIX, _INT, _INT
+        )  # fmt: skip
+        self.pointer, self.stream = _POINTER(), -1
+        self.workspace = cupy.cuda.alloc(WORKSPACE)
+        status = self.library.cublasCreate_v2(ctypes.byref(self.pointer))
+        if status:
+            raise RuntimeError(f"cuBLAS gives no handle (status {status})")
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call a function of cuBLAS on CuPy's stream of now."""
+        import cupy
+
+        stream = cupy.cuda.get_current_stream().ptr
+        if stream != self.stream:
+            self._call("cublasSetStream_v2", _POINTER(stream))
+            # after a change of the stream the handle has no workspace
+            workspace = _POINTER(self.workspace.ptr), ctypes.c_size_t(WORKSPACE)
+            self._call("cublasSetWorkspace_v2", *workspace)
+            self.stream = stream
+        self._call(name, *arguments)
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        status = getattr(self.library, name)(self.pointer, *arguments)
+        if status:
+            raise RuntimeError(f"cuBLAS cannot do {name} (status {status})")
+
+
+@functools.cache
+def _handle(device: int, thread: int) -> _Handle | None:
+    """A handle of the device and the thread of now; None if CuPy's cuBLAS is not found by name."""
+    try:
+        return _Handle()
+    except OSError:
+        return None
