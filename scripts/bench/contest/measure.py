@@ -35,12 +35,15 @@ class Result:
 
 
 def measure(
-    task, names, *, rounds, whole_rounds, seconds, threads, products=True, card=False, patience=None
-):
+    task, names, *, rounds, whole_rounds, seconds, threads, products=True, card=False,
+    patience=None, at_once=False,
+):  # fmt: skip
     """A result for every name; ``seconds`` is about how long a visit to an entrant takes.
 
     ``products`` has a matrix product timed beside every measurement, ``card`` the memory of the
-    card measured. ``patience`` is how many seconds an entrant may take for an answer.
+    card measured. ``patience`` is how many seconds an entrant may take for an answer. If
+    ``at_once``, all get ready and make their whole call at the same time, and only steps are
+    timed in turn.
     """
     results = {name: Result(name) for name in names}
     workers = {}
@@ -60,6 +63,17 @@ def measure(
             results[name].error, results[name].absent = str(error).splitlines()[0], error.absent
             return None
 
+    def ask_each(names, *order):
+        """Who answers, and the answers."""
+        if at_once:
+            for name in names:
+                if not results[name].error:
+                    workers[name].tell(*order)
+        for name in names:
+            say(f"{task.title}: {order[0]}, {name}")
+            if answer := hear(name) if at_once else ask(name, *order):
+                yield results[name], answer
+
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         saved = str(task.save(Path(folder) / "task"))
         for name in names:
@@ -69,26 +83,22 @@ def measure(
         for name in names:
             if answer := hear(name):
                 results[name].kernel = answer["kernel"]
-            if answer := ask(name, "open", saved):
-                results[name].note = answer["note"]
+        for result, answer in ask_each(names, "open", saved):
+            result.note = answer["note"]
         for i in range(whole_rounds):
-            for name in turned(names, i):
-                say(f"{task.title}: whole call {i + 1} of {whole_rounds}, {name}")
-                if answer := ask(name, "whole"):
-                    result = results[name]
-                    result.whole.append(answer["seconds"])
-                    result.peak = result.peak or answer["peak"]
-                    result.cost = result.final = answer["cost"]
-                    result.same_rule = answer["same_rule"]
-        for name in names:
-            if whole_rounds and task.compared < task.steps and (answer := ask(name, "early")):
-                results[name].cost = answer["cost"]
-            if card and (answer := ask(name, "card")):
-                results[name].card = answer["card"]
-            say(f"{task.title}: warming {name}")
-            if answer := ask(name, "warm", seconds):
-                results[name].first, results[name].burst = answer["first"], answer["steps"]
-                results[name].note = answer["note"]
+            for result, answer in ask_each(turned(names, i), "whole"):
+                result.whole.append(answer["seconds"])
+                result.peak = result.peak or answer["peak"]
+                result.cost = result.final = answer["cost"]
+                result.same_rule = answer["same_rule"]
+        if whole_rounds and task.compared < task.steps:
+            for result, answer in ask_each(names, "early"):
+                result.cost = answer["cost"]
+        for result, answer in ask_each(names, "card") if card else ():
+            result.card = answer["card"]
+        for result, answer in ask_each(names, "warm", seconds):
+            result.first, result.burst = answer["first"], answer["steps"]
+            result.note = answer["note"]
         for i in range(rounds):
             say(f"{task.title}: round {i + 1} of {rounds}")
             for name in turned(names, i):
