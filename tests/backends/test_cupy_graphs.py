@@ -111,13 +111,14 @@ def test_a_step_that_waits_runs_without_a_graph(cupy, caplog):
 
 @pytest.mark.parametrize("shape", [(3, 4, 5), (1, 4, 5), (3, 1, 5), (3, 4, 1), (1, 1, 1)])
 @pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)])
-def test_products_have_the_bits_of_those_of_cupy(cupy, shape, turned, dtype):
+def test_products_of_matrices_in_any_order_of_memory(cupy, shape, turned, dtype):
     m, k, n = shape
     rng, xp = np.random.default_rng(0), get_backend("cupy").xp
     assert isinstance(xp, WithProducts)
 
     def matrix(rows, columns, turn):
-        x = cupy.asarray(rng.standard_normal((rows, columns)).astype(dtype))
+        # products of small integers are exact, whatever algorithm cuBLAS takes
+        x = cupy.asarray(rng.integers(-9, 9, (rows, columns)).astype(dtype))
         return cupy.asarray(x.T, order="C").T if turn else x
 
     x, y = matrix(m, k, turned[0]), matrix(k, n, turned[1])
