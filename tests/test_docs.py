@@ -1,8 +1,10 @@
 """The code in README and docs runs as it stands."""
 
+import ast
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import portadnn
@@ -31,6 +33,33 @@ BLOCKS = [
 def test_code_in_the_docs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "docs", "exec"), {"__name__": "docs"})
+
+
+def test_the_notebooks_of_the_course(capsys):
+    page = (DOCS / "newcomers.md").read_text()
+    names, checked, other = {}, 0, []
+    for cell in re.findall(r"```{code-cell} python\n(.*?)```", page, re.DOTALL):
+        lines = cell.splitlines()
+        for statement in ast.parse(cell).body:
+            exec(compile(ast.Module([statement], []), "newcomers", "exec"), names)
+            printed, line = capsys.readouterr().out, lines[statement.end_lineno - 1]
+            if not printed or "  # " not in line:
+                continue
+            found, expected = (
+                np.asarray([float(x) for x in re.findall(r"-?\d+\.\d*", text)])
+                for text in (printed, line.partition("  # ")[2])
+            )
+            if "the course" in line:
+                other.append((found, expected))
+            else:  # as many digits as are printed
+                np.testing.assert_allclose(found, expected, rtol=0, atol=5.1e-9)
+                checked += 1
+    assert checked == 12
+    ((ours, theirs),) = other  # the check whose AL does not belong to its Z2
+    np.testing.assert_allclose(ours, [0.41642713, 0.78862847, 0.43650985], rtol=0, atol=5.1e-9)
+    np.testing.assert_allclose(theirs[0] / ours[0], theirs[2] / ours[2], rtol=5e-8)
+    assert names["costs"][-1] < 0.02
+    assert names["two_layer_costs"][-1] < 0.06
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

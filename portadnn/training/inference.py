@@ -59,7 +59,9 @@ class Evaluation:
         return measures[name]
 
 
-def predict(model: Model, data: Dataset, *, backend: str | Backend | None = None) -> Prediction:
+def predict(
+    model: Model, data: Dataset, parameters: None = None, *, backend: str | Backend | None = None
+) -> Prediction:
     """What the head decides of every example, and probabilities if it has any.
 
     Parameters
@@ -67,6 +69,8 @@ def predict(model: Model, data: Dataset, *, backend: str | Backend | None = None
     model : Model
     data : Dataset
         Labels are not needed.
+    parameters : None
+        The course's ``predict(X, y, parameters)`` is told what to write instead.
     backend : str or Backend, optional
         None is NumPy in the model's dtype.
 
@@ -75,6 +79,12 @@ def predict(model: Model, data: Dataset, *, backend: str | Backend | None = None
     InputError
         If an example has another number of values than the model takes.
     """
+    if parameters is not None:
+        raise InputError(
+            "predict takes a model and data. In place of the course's predict(X, y, parameters) "
+            "write: AL, caches = L_model_forward(X, parameters); p = AL > 0.5; "
+            "print('Accuracy:', (p == y).mean())"
+        )
     chosen = _backend_for(model, backend)
     with chosen.scope():
         AL = chosen.to_numpy(_forward(model, data, chosen)[0])

@@ -16,6 +16,7 @@ from portadnn.network.optimizers import Optimizer
 from portadnn.network.spec import Network
 from portadnn.training import texts
 from portadnn.training.callbacks import EarlyStopping
+from portadnn.training.course import Trained
 from portadnn.training.declaration import Declaration
 from portadnn.training.fit import REPORT_EVERY, fit
 from portadnn.training.lbfgs import LBFGS
@@ -45,7 +46,7 @@ def L_layer_model(
     callbacks: Iterable[Any] = (),
     first_layer: str = "auto",
     arithmetic: str | None = None,
-) -> dict[str, Any]:
+) -> Trained:
     """Train an L-layer network on the whole batch by gradient descent: ``train``'s plain case.
 
     Parameters
@@ -83,7 +84,8 @@ def L_layer_model(
     Returns
     -------
     parameters : dict
-        ``W1, b1, ..., WL, bL`` on the backend.
+        ``W1, b1, ..., WL, bL`` on the backend. As the present course has it, ``parameters, costs =
+        L_layer_model(...)`` gives a plain dict and the list of the costs that ``history`` collects.
 
     Raises
     ------
@@ -115,6 +117,7 @@ def L_layer_model(
     check_schedule(learning_rate, num_iterations, "iterations")
     chosen = _backend_for(X, backend, arithmetic)
     recorded: list[tuple[int, float]] = [] if history is None else history
+    before = len(recorded)
 
     def on_costs(start: int, costs: np.ndarray) -> None:
         for iteration, cost in enumerate(costs.tolist(), start):
@@ -151,7 +154,7 @@ def L_layer_model(
         from portadnn.plots import show_costs
 
         show_costs(recorded, learning_rate)
-    return parameters
+    return Trained(parameters, [cost for _, cost in recorded[before:]])
 
 
 def train(
