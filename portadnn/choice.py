@@ -5,10 +5,88 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from portadnn.errors import InputError, unknown_name
+
+# What other libraries say, after our name for the same thing or what to write in its place.
+_WORDS: dict[str, dict[str, str]] = {
+    "optimizer": {"gradient_descent": "sgd gd", "nesterov": "nag", "lbfgs": "l_bfgs"},
+    "initialiser": {
+        "he": "kaiming msra",
+        "xavier": "glorot",
+        "zeros": "zero",
+        "write normal_uniform:0.05 for a standard deviation of 0.05": "uniform",
+    },
+    "activation": {
+        "sigmoid": "logistic",
+        "identity": "linear none",
+        "leaky_relu": "leakyrelu lrelu",
+    },
+    "head": {
+        "sigmoid": "logistic bce bceloss bcewithlogitsloss binary_cross_entropy "
+        "binary_crossentropy",
+        "softmax": "categorical_crossentropy sparse_categorical_crossentropy crossentropyloss",
+        "identity": "linear squared_error",
+        "poisson": "poisson_nll poissonnllloss poisson_deviance",
+        "write softmax for classes that exclude each other, else sigmoid": "cross_entropy log_loss "
+        "crossentropy nll nll_loss nllloss",
+        "write identity, whose cost is half the mean squared error": "mse mse_loss mseloss l2 "
+        "mean_squared_error regression",
+    },
+    "schedule": {
+        "constant": "none fixed",
+        "step": "steplr step_decay",
+        "exponential": "exponentiallr exponential_decay",
+        "cosine": "cosineannealinglr cosine_annealing cosine_decay",
+        "plateau": "reducelronplateau reduce_on_plateau",
+        "write plateau:patience=10,factor=0.2": "adaptive",
+    },
+    "monitor": {
+        "cost": "loss",
+        "validation_cost": "val_loss validation_loss",
+        "validation_score": "val_accuracy val_acc validation_accuracy",
+    },
+    "backend": {
+        "torch": "pytorch",
+        "numpy": "np",
+        "jax": "jnp",
+        "strict": "array_api_strict",
+        "write cupy, torch:cuda or jax:gpu, or auto for a GPU that works": "cuda gpu",
+        "write numpy, torch, jax:cpu or dask": "cpu",
+        "write torch:mps": "mps",
+        "write jax:tpu": "tpu",
+    },
+    "dtype": {
+        "float32": "single fp32 f4",
+        "float64": "double fp64 f8",
+        "write float32, or float64 for a float of Python": "float",
+    },
+}
+
+
+def known_name(kind: str, given: Any, known: Collection[str]) -> str:
+    """The name in ``known`` that is given, maybe in another library's word.
+
+    >>> known_name("optimizer", "sgd", ["gradient_descent", "adam"])
+    'gradient_descent'
+
+    Raises
+    ------
+    InputError
+        If it is none: with what to write, or with the name that is meant or is nearest.
+    """
+    if given in known:
+        return given
+    spelled = str(given).strip().lower().replace("-", "_").replace(" ", "_")
+    words = _WORDS.get(kind.lstrip("-").partition(" ")[0], {}).items()  # also of "dtype of x.toml"
+    meant = next((ours for ours, theirs in words if spelled in theirs.split()), spelled)
+    if meant in known and spelled == given:
+        return meant
+    if " " in meant:
+        raise InputError(f"unknown {kind} {given!r}: {meant}")
+    raise unknown_name(kind, given, known, spelled if meant in known else None)
 
 
 def choose(kind: str, given: Any, table: Mapping[str, type], base: type | tuple[type, ...]) -> Any:
@@ -37,8 +115,7 @@ def choose(kind: str, given: Any, table: Mapping[str, type], base: type | tuple[
             f"or an instance of its class"
         )
     name, colon, text = given.partition(":")
-    if name not in table:
-        raise unknown_name(kind, name, table)
+    name = known_name(kind, name, table)
     chosen = table[name]
     fields = {field.name: field for field in dataclasses.fields(chosen) if field.init}
     values: dict[str, Any] = {}

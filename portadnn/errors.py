@@ -22,13 +22,15 @@ def _again(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
     return kind.__new__(kind, *args)  # __init__ would make the message a second time
 
 
-def unknown_name(kind: str, given: object, known: Iterable[str]) -> InputError:
-    """The error for a name that is in no table, with the nearest name that is.
+def unknown_name(
+    kind: str, given: object, known: Iterable[str], meant: str | None = None
+) -> InputError:
+    """The error for a name that is in no table, with the one that is meant, or the nearest.
 
     >>> str(unknown_name("activation", "relo", ["relu", "tanh"]))
     "unknown activation 'relo': did you mean 'relu'? Known: relu, tanh"
     """
     known = list(known)
-    nearest = difflib.get_close_matches(str(given), known, n=1)
+    nearest = [meant] if meant else difflib.get_close_matches(str(given), known, n=1)
     hint = f": did you mean {nearest[0]!r}?" if nearest else "."
     return InputError(f"unknown {kind} {given!r}{hint} Known: {', '.join(known)}")

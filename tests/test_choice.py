@@ -4,10 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portadnn.choice import check_number, check_whole
+from portadnn.backends import DTYPES, get_backend
+from portadnn.backends.registry import CLASSES
+from portadnn.choice import _WORDS, check_number, check_whole
+from portadnn.data.dataset import Dataset
 from portadnn.errors import InputError
+from portadnn.network.activations import ACTIVATIONS
+from portadnn.network.initializers import _VARIANCES, Initializer, as_initializer
+from portadnn.network.losses import HEADS
 from portadnn.network.optimizers import OPTIMIZERS, Adam, Momentum, Optimizer, as_optimizer
-from portadnn.training.callbacks import EarlyStopping
+from portadnn.network.spec import Network
+from portadnn.training.callbacks import MONITORS, EarlyStopping
 from portadnn.training.lbfgs import LBFGS, as_solver
 from portadnn.training.schedules import (
     SCHEDULES,
@@ -147,3 +154,111 @@ def test_a_whole_number_is_a_python_integer():
     assert type(check_whole("n", np.int64(3), 1)) is int
     with pytest.raises(InputError, match="n is 3.0: expected a whole number"):
         check_whole("n", 3.0, 1)
+
+
+def of_network(activation="relu", head="sigmoid"):
+    return Network((2, 3, 2), activation, head)
+
+
+# the words of PyTorch, Keras and scikit-learn; the last is what is taken for them
+@pytest.mark.parametrize(
+    ("take", "words", "ours"),
+    [
+        (as_solver, "sgd gd", as_solver("gradient_descent")),
+        (as_optimizer, "sgd", as_optimizer("gradient_descent")),
+        (as_solver, "sgd:weight_decay=0.1", as_solver("gradient_descent:weight_decay=0.1")),
+        (as_solver, "nag", as_solver("nesterov")),
+        (as_solver, "l_bfgs", LBFGS()),
+        (as_initializer, "kaiming kaiming_normal msra he_normal", as_initializer("he")),
+        (as_initializer, "kaiming_uniform he_uniform", as_initializer("he_uniform")),
+        (as_initializer, "glorot glorot_normal xavier_normal", as_initializer("xavier")),
+        (as_initializer, "glorot_uniform xavier_uniform", as_initializer("xavier_uniform")),
+        (as_initializer, "zero", as_initializer("zeros")),
+        (Initializer, "kaiming", Initializer("he")),
+        (of_network, "logistic", of_network("sigmoid")),
+        (of_network, "linear none", of_network("identity")),
+        (of_network, "leakyrelu lrelu", of_network("leaky_relu")),
+        (lambda head: of_network(head=head), "bce binary_crossentropy", of_network()),
+        (
+            lambda head: of_network(head=head),
+            "categorical_crossentropy sparse_categorical_crossentropy crossentropyloss",
+            of_network(head="softmax"),
+        ),
+        (
+            lambda head: of_network(head=head),
+            "squared_error linear",
+            of_network(head="identity"),
+        ),
+        (as_schedule, "cosineannealinglr cosine_decay", Cosine()),
+        (as_schedule, "reducelronplateau", Plateau()),
+        (as_schedule, "steplr", Step()),
+        (lambda name: get_backend(name).name, "np", "numpy"),
+        (lambda name: get_backend(name).name, "array_api_strict:device1", "strict:device1"),
+        (lambda name: get_backend("numpy", dtype=name).dtype_name, "double f8 fp64", "float64"),
+        (lambda name: get_backend("numpy", dtype=name).dtype_name, "single f4 fp32", "float32"),
+        (lambda name: EarlyStopping(name).monitor, "val_loss", "validation_cost"),
+        (lambda name: EarlyStopping(name).monitor, "val_accuracy", "validation_score"),
+    ],
+)
+def test_words_of_other_libraries(take, words, ours):
+    for word in words.split():
+        assert take(word) == ours, word
+
+
+def test_a_dataset_holds_our_name_for_its_head():
+    X, y = [[1.0], [2.0]], [0.5, 1.0]
+    assert Dataset(X, y, (), head="squared_error").head == "identity"
+
+
+@pytest.mark.parametrize(
+    ("take", "words", "message"),
+    [
+        (get_backend, "cuda gpu cuda:0 GPU", "write cupy, torch:cuda or jax:gpu, or auto"),
+        (get_backend, "cpu", "write numpy, torch, jax:cpu or dask"),
+        (get_backend, "mps", "write torch:mps"),
+        (get_backend, "tpu tpu:0", "write jax:tpu"),
+        (get_backend, "NumPy", "did you mean 'numpy'"),
+        (get_backend, "PyTorch", "did you mean 'pytorch'"),
+        (as_solver, "SGD", "did you mean 'sgd'"),
+        (as_solver, "L-BFGS", "did you mean 'l_bfgs'"),
+        (as_solver, "Adam ADAM", "did you mean 'adam'"),
+        (as_initializer, "uniform", "write normal_uniform:0.05"),
+        (as_initializer, "Kaiming", "did you mean 'kaiming'"),
+        (of_network, "ReLU", "did you mean 'relu'"),
+        (of_network, "LeakyReLU", "did you mean 'leakyrelu'"),
+        (lambda head: of_network(head=head), "mse MSELoss l2 mean-squared-error", "write identity"),
+        (
+            lambda head: of_network(head=head),
+            "cross_entropy log_loss nll",
+            "write softmax for classes that exclude each other, else sigmoid",
+        ),
+        (lambda head: of_network(head=head), "CrossEntropyLoss", "mean 'crossentropyloss'"),
+        (as_schedule, "adaptive", "write plateau:patience=10,factor=0.2"),
+        (lambda name: get_backend("numpy", dtype=name), "float", "write float32, or float64"),
+        (lambda name: get_backend("numpy", dtype=name), "FP32", "did you mean 'fp32'"),
+    ],
+)
+def test_words_that_lead_to_the_right_one(take, words, message):
+    for word in words.split():
+        with pytest.raises(InputError, match=message):
+            take(word)
+
+
+def test_what_the_advice_says_to_write_is_taken():
+    assert as_schedule("plateau:patience=10,factor=0.2") == Plateau(10, 0.2)
+    assert as_initializer("normal_uniform:0.05").gain == 0.05
+
+
+def test_every_word_means_one_of_our_names_or_says_what_to_write():
+    tables = {
+        "optimizer": {**OPTIMIZERS, "lbfgs": LBFGS}, "initialiser": _VARIANCES,
+        "activation": ACTIVATIONS, "head": HEADS, "schedule": SCHEDULES, "monitor": MONITORS,
+        "backend": CLASSES, "dtype": DTYPES,
+    }  # fmt: skip
+    assert tables.keys() == _WORDS.keys()
+    for kind, words in _WORDS.items():
+        theirs = " ".join(words.values()).split()
+        assert len(theirs) == len(set(theirs))
+        assert not set(theirs) & set(tables[kind])
+        for ours in words:
+            assert ours in tables[kind] or ours.startswith("write "), ours

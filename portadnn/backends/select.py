@@ -15,7 +15,8 @@ from portadnn.backends.base import (
     LibraryReport,
 )
 from portadnn.backends.registry import CLASSES, library_of
-from portadnn.errors import InputError, unknown_name
+from portadnn.choice import known_name
+from portadnn.errors import InputError
 
 logger = logging.getLogger("portadnn")
 
@@ -63,18 +64,15 @@ def get_backend(
             )
         return name
     arithmetic = "fast" if arithmetic is None else arithmetic
-    if arithmetic not in ARITHMETICS:
-        raise unknown_name("arithmetic", arithmetic, ARITHMETICS)
-    if arithmetic == "reproducible":
+    if known_name("arithmetic", arithmetic, ARITHMETICS) == "reproducible":
         return get_backend(name, dtype=dtype).reproducible()
     dtype = "float32" if dtype is None else dtype
     if name == "auto":
         backend, reason = choose_backend(dtype=dtype)
         logger.info("backend auto: %s (%s)", backend.name, reason)
         return backend
-    library, _, device = str(name).partition(":")
-    if library not in CLASSES:
-        raise unknown_name("backend", name, ("auto", *CLASSES))
+    library, colon, device = str(name).partition(":")
+    library = known_name("backend", library, (*CLASSES,) if colon else ("auto", *CLASSES))
     return registry.library(library).connect(name, device, _dtype_name(dtype))
 
 
@@ -135,6 +133,4 @@ def list_backends() -> list[BackendStatus]:
 
 def _dtype_name(dtype: Any) -> str:
     name = getattr(dtype, "__name__", None) or str(dtype).rpartition(".")[2]
-    if name not in DTYPES:
-        raise InputError(f"dtype is {dtype!r}: expected {' or '.join(DTYPES)}")
-    return name
+    return known_name("dtype", name, DTYPES)

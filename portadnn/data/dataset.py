@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from portadnn.choice import known_name
 from portadnn.data.heads import head_for, meaning_of
 from portadnn.errors import InputError
-from portadnn.network.losses import get_head
+from portadnn.network.losses import HEADS, get_head
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,7 @@ class Dataset:
         object.__setattr__(self, "examples", examples)
         object.__setattr__(self, "classes", classes)
         if self.head is not None:
-            get_head(self.head)
+            object.__setattr__(self, "head", known_name("head", self.head, HEADS))
         elif len(classes) > 1:
             object.__setattr__(self, "head", head_for(len(classes)))
         if self.labels is not None:

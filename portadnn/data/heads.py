@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from portadnn.errors import InputError, unknown_name
+from portadnn.choice import known_name
+from portadnn.errors import InputError
 
 
 def head_for(classes: int, what: str = "the data") -> str:
@@ -122,9 +123,7 @@ MEANINGS = {
 
 def meaning_of(head: str) -> Meaning:
     """The row of a head; an unknown name is an InputError that gives the nearest one."""
-    if head not in MEANINGS:
-        raise unknown_name("head", head, MEANINGS)
-    return MEANINGS[head]
+    return MEANINGS[known_name("head", head, MEANINGS)]
 
 
 def score_of(AL: np.ndarray, Y: np.ndarray, head: str, weights: np.ndarray | None = None) -> float:

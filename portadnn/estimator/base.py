@@ -22,7 +22,6 @@ from portadnn.estimator.arrays import as_parameters, checked_weights, columns, f
 from portadnn.estimator.monitor import Monitor
 from portadnn.estimator.settings import (
     CONSTRAINTS,
-    activations_of,
     batch_size_of,
     initial_parameters,
     schedule_of,
@@ -229,7 +228,7 @@ class BasePortaDNN(_Fitted, BaseEstimator):
         """What the parameters say of a run, before its data are seen."""
         return Declaration(
             layers=widths(self.hidden_layer_sizes),
-            activation=activations_of(self.activation),
+            activation=self.activation,
             head=self._head(),
             init=initial_parameters if self.init is None else self.init,
             rng=random_state,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -69,13 +68,6 @@ CONSTRAINTS: dict[str, list[Any]] = {
 def widths(hidden_layer_sizes: Any) -> tuple[int, ...]:
     """The widths of the hidden layers, from one number or from several."""
     return tuple(np.atleast_1d(np.asarray(hidden_layer_sizes)).tolist())
-
-
-def activations_of(activation: str | Sequence[str]) -> Any:
-    """Our names: "logistic" is "sigmoid"; one name, or one for every hidden layer."""
-    if isinstance(activation, str):
-        return "sigmoid" if activation == "logistic" else activation
-    return tuple(activations_of(name) for name in activation)
 
 
 def initial_parameters(init: Any, network: Network, random_state: Any) -> dict[str, Any]:

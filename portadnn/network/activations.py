@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from portadnn.errors import unknown_name
+from portadnn.choice import known_name
 from portadnn.network.namespace import Array, resolve
 
 NEGATIVE_SLOPE = 0.01  # of leaky_relu; Maas, Hannun and Ng (2013)
@@ -130,6 +130,4 @@ ACTIVATIONS = {
 
 def get_activation(name: str) -> Activation:
     """The activation of that name; an unknown name is an InputError that gives the nearest one."""
-    if name not in ACTIVATIONS:
-        raise unknown_name("activation", name, ACTIVATIONS)
-    return ACTIVATIONS[name]
+    return ACTIVATIONS[known_name("activation", name, ACTIVATIONS)]

@@ -21,7 +21,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from portadnn.errors import InputError, unknown_name
+from portadnn.choice import known_name
+from portadnn.errors import InputError
 from portadnn.network.names import is_weight, layer_of
 from portadnn.network.spec import Network
 
@@ -60,10 +61,8 @@ class Initializer:
     gain: float | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in _VARIANCES:
-            raise unknown_name("initialiser", self.name, _VARIANCES)
-        if self.distribution not in _DISTRIBUTIONS:
-            raise unknown_name("distribution", self.distribution, _DISTRIBUTIONS)
+        object.__setattr__(self, "name", known_name("initialiser", self.name, _VARIANCES))
+        known_name("distribution", self.distribution, _DISTRIBUTIONS)
         gain = _VARIANCES[self.name][0] if self.gain is None else float(self.gain)
         if self.name != "zeros" and not (math.isfinite(gain) and gain > 0):
             raise InputError(f"the gain of {self.name} is {gain}: expected a positive number")
@@ -106,8 +105,7 @@ def as_initializer(init: str | Initializer) -> Initializer:
         raise TypeError(f"init is {init!r}: expected a name such as 'he', or an Initializer")
     full_name, colon, gain_text = init.partition(":")
     name, underscore, distribution = full_name.partition("_")
-    if name not in _VARIANCES:
-        raise unknown_name("initialiser", full_name, _VARIANCES)
+    name = known_name("initialiser", name, _VARIANCES)
     gain = None
     if colon:
         try:

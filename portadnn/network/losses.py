@@ -30,7 +30,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from portadnn.errors import unknown_name
+from portadnn.choice import known_name
 from portadnn.network.activations import identity, sigmoid, softmax
 from portadnn.network.examples import number_of, over_examples
 from portadnn.network.namespace import Array, resolve
@@ -131,6 +131,4 @@ HEADS = {
 
 def get_head(name: str) -> Head:
     """The head of that name; an unknown name is an InputError that gives the nearest one."""
-    if name not in HEADS:
-        raise unknown_name("head", name, HEADS)
-    return HEADS[name]
+    return HEADS[known_name("head", name, HEADS)]

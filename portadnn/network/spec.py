@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from portadnn.choice import known_name
 from portadnn.errors import InputError
-from portadnn.network.activations import get_activation
-from portadnn.network.losses import get_head
+from portadnn.network.activations import ACTIVATIONS
+from portadnn.network.losses import HEADS
 from portadnn.network.names import layer_of, named
 
 
@@ -47,20 +48,20 @@ class Network:
         dims = _check_layer_dims(self.layer_dims)
         hidden = len(dims) - 2
         names: Any = self.activations
-        names = (names,) * hidden if isinstance(names, str) else tuple(names)
-        for name in (self.activations,) if isinstance(self.activations, str) else names:
-            get_activation(name)
+        one = isinstance(names, str)
+        names = [known_name("activation", x, ACTIVATIONS) for x in ([names] if one else names)]
+        names = tuple(names * hidden if one else names)
+        head = known_name("head", self.head, HEADS)
         if len(names) != hidden:
             raise InputError(
                 f"{len(names)} activations were given for {hidden} hidden layers: "
                 f"expected one name, or one for each hidden layer (the last layer has the head)"
             )
-        if get_head(self.head).exclusive and dims[-1] < 2:
-            raise InputError(
-                f"a {self.head} head over 1 unit is always 1: expected 2 units or more"
-            )
+        if HEADS[head].exclusive and dims[-1] < 2:
+            raise InputError(f"a {head} head over 1 unit is always 1: expected 2 units or more")
         object.__setattr__(self, "layer_dims", dims)
         object.__setattr__(self, "activations", names)
+        object.__setattr__(self, "head", head)
 
     @property
     def L(self) -> int:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from portadnn.choice import check_number, check_whole
-from portadnn.errors import InputError, unknown_name
+from portadnn.choice import check_number, check_whole, known_name
+from portadnn.errors import InputError
 from portadnn.training.state import EpochRecord, TrainingState
 
 
@@ -62,8 +62,7 @@ class BestModel:
     _past: ClassVar[tuple[str, ...]] = ("parameters", "record", "_best")
 
     def __post_init__(self) -> None:
-        if self.monitor not in MONITORS:
-            raise unknown_name("monitor", self.monitor, MONITORS)
+        self.monitor = known_name("monitor", self.monitor, MONITORS)
         self.min_delta = check_number("min_delta", self.min_delta, 0.0)
 
     def on_train_begin(self, state: TrainingState) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from portadnn.choice import known_name
 from portadnn.errors import InputError, unknown_name
 from portadnn.training import texts
 from portadnn.training.parts import SHA256, Part, held, names_part, value_of
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 DIGITS = "digits"  # the embedded ones
 AUTO = "auto"
 SEED = 3
-ALIASES = {"iterations": "epochs"}  # with the whole batch they are the same
+# with the whole batch an iteration is an epoch
+ALIASES = {"iterations": "epochs", "lr": "learning_rate", "activations": "activation"}
 # options of `train` that do not affect the result; not allowed in config files
 COMMAND_ONLY = {"config", "out", "overwrite", "log", "tensorboard", "json", "quiet"}
 
@@ -203,7 +205,7 @@ class Declaration:
             If a text names nothing, or two settings exclude each other. No file is read for it.
         """
         from portadnn.network.initializers import as_initializer
-        from portadnn.network.losses import get_head
+        from portadnn.network.losses import HEADS
         from portadnn.training.fit import usual_report_every
         from portadnn.training.lbfgs import LBFGS
         from portadnn.training.schedules import as_schedule
@@ -211,8 +213,6 @@ class Declaration:
         def in_full(init: Any) -> Any:
             return init if isinstance(init, Part) else as_initializer(init)
 
-        if self.head is not None:
-            get_head(self.head)
         defaults: dict[str, Any] = DIGITS_DEFAULTS if self.data == DIGITS else FILE_DEFAULTS
         solver = self.solver
         epochs, rate = self.epochs, self.learning_rate
@@ -237,6 +237,7 @@ class Declaration:
             "init": tuple(map(in_full, self.init))
             if isinstance(self.init, tuple)
             else in_full(self.init),
+            "head": self.head and known_name("head", self.head, HEADS),
             "optimizer": solver,
             "learning_rate": rate,
             "epochs": epochs,

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from portadnn.backends import get_backend
-from portadnn.errors import InputError, unknown_name
+from portadnn.choice import known_name
+from portadnn.errors import InputError
 from portadnn.network.spec import Network
 from portadnn.training.recipe import Plan
 
@@ -143,8 +144,7 @@ def choose_form(first_layer: str, network: Network, plan: Plan) -> str:
     InputError
         If "sample" is asked for where it is not the same algorithm, or the name is unknown.
     """
-    if first_layer not in CHOICES:
-        raise unknown_name("first_layer", first_layer, CHOICES)
+    known_name("first_layer", first_layer, CHOICES)
     recipe, m = plan.recipe, plan.batches.m
     obstacles = {
         f"{recipe.optimizer.name} is not linear in the gradient": not recipe.optimizer.linear,

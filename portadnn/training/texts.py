@@ -12,7 +12,8 @@ import reprlib
 from collections.abc import Callable
 from typing import Any
 
-from portadnn.errors import InputError, unknown_name
+from portadnn.choice import known_name
+from portadnn.errors import InputError
 
 MOST_LAYERS = 10_000  # the most layers that one width may be repeated for, as in 64x3
 
@@ -173,9 +174,7 @@ def dtype(value: Any, what: str) -> str:
     """ "float32" or "float64"."""
     from portadnn.backends import DTYPES
 
-    if value not in DTYPES:
-        raise unknown_name(what, value, DTYPES)
-    return value
+    return known_name(what, text(value, what), DTYPES)
 
 
 def _is_short_number(text: str) -> bool:

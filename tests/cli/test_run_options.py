@@ -35,6 +35,22 @@ def test_the_help_of_every_option_is_that_of_the_declaration(command, capsys, mo
         assert f"--{field.name.replace('_', '-')} " in text
     assert "randomstate:1, which draws those of the course" in text
     assert "--epochs --iterations" in text
+    assert "--learning-rate --lr" in text
+
+
+def test_words_of_other_libraries_in_a_file_and_typed(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('lr = 0.1\noptimizer = "sgd"\ninit = "kaiming"\ndtype = "double"\n')
+    declared = declared_run({"activation": "logistic"}, file)
+    again = declared_run({"learning_rate": "0.1", "dtype": "float64", "activation": "sigmoid"})
+    full, plain = declared.complete(1), again.complete(1)
+    assert full.network(4, 1, "sigmoid") == plain.network(4, 1, "sigmoid")
+    for name in ("learning_rate", "optimizer", "init", "dtype"):
+        assert getattr(full, name) == getattr(plain, name), name
+    with pytest.raises(InputError, match="--dtype 'float': write float32, or float64"):
+        declared_run({"dtype": "float"})
+    with pytest.raises(InputError, match="unknown optimizer 'SGD': did you mean 'sgd'"):
+        declared_run({"optimizer": "SGD"})
 
 
 def test_what_is_typed_goes_before_the_file_and_the_file_before_the_defaults(tmp_path):

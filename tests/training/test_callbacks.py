@@ -101,7 +101,7 @@ def test_parameters_of_a_state_are_copies_that_do_not_follow_the_run():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: BestModel("validation_loss"), "unknown monitor 'validation_loss': did you mean"),
+        (lambda: BestModel("validation_cots"), "unknown monitor 'validation_cots': did you mean"),
         (lambda: BestModel(min_delta=-1), "min_delta is -1"),
         (lambda: EarlyStopping(min_delta=float("nan")), "min_delta is nan"),
         (lambda: EarlyStopping(patience=0), "patience is 0: expected 1 or more"),

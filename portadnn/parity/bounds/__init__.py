@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from portadnn.errors import InputError, unknown_name
+from portadnn.choice import known_name
+from portadnn.errors import InputError
 
 U_SHADOW = 2.0**-53
 EPSILON = 1e-6  # chance that any of the entries of a run exceeds its statistical bound
@@ -72,9 +73,7 @@ def declared_format(dtype: str, matmul: str | None = None) -> Format:
     """
     info = np.finfo(dtype)
     u = float(info.eps) / 2
-    matmul = matmul or dtype
-    if matmul not in MATMUL_MODES:
-        raise unknown_name("matmul mode", matmul, MATMUL_MODES)
+    matmul = known_name("matmul mode", matmul or dtype, MATMUL_MODES)
     if matmul != dtype and "float64" in (dtype, matmul):
         raise InputError(f"products of {dtype} are never {matmul}: expected {dtype}")
     u_sum = u if matmul == dtype else 2.0**-23
