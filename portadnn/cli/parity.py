@@ -138,9 +138,11 @@ def record(
         Replace a file that is there already.
     """
     from portadnn.cli.train import chosen_backend
+    from portadnn.data.files import check_hdf5_name
     from portadnn.errors import InputError
     from portadnn.parity.bundles import record_bundle
 
+    check_hdf5_name(out)
     kept_steps = None if keep is None else _parse_steps(keep)
     declared = declared_run({"data": data, **vars(options)}, config)
     backend, _ = chosen_backend(declared)

@@ -39,8 +39,14 @@ _WHERE = {
 @contextlib.contextmanager
 def run_directory(out: Path | None, overwrite: bool) -> Iterator[Path]:
     """The directory of the run, found writable before training; removed if nothing came of it."""
+    from portadnn.data.files import format_of
     from portadnn.errors import InputError
 
+    if out is not None and format_of(out) and not out.is_dir():
+        raise InputError(
+            f"--out {out} names a file: expected a directory, which gets {FILES['model']} and "
+            f"more, such as {out.with_suffix('')}"
+        )
     directory = out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
     with writable_directory(directory, "--out", [*FILES.values(), *FIGURES.values()]):
         if (directory / FILES["model"]).exists() and not overwrite:

@@ -15,7 +15,7 @@ from typing import Any
 
 import h5py
 
-from portadnn.data.files import check_size, open_hdf5, open_regular, whole_file
+from portadnn.data.files import check_hdf5_name, check_size, open_hdf5, open_regular, whole_file
 from portadnn.errors import InputError
 
 # like PNG's and HDF5's own: it shows a transfer as text, and a lost eighth bit
@@ -54,6 +54,7 @@ class Container:
         self, path: str | os.PathLike[str], attributes: dict[str, Any], arrays: dict[str, Any]
     ) -> None:
         """Replace ``path`` by a file of these attributes and arrays, as ``whole_file`` does."""
+        check_hdf5_name(path)
         with whole_file(path) as content:
             # libhdf5 crashes if memory ends while it writes, so first see that there is enough
             bytes(2 * sum(x.nbytes for x in arrays.values()) + 2**23)

@@ -21,6 +21,36 @@ _NEW = getattr(os, "O_NOFOLLOW", 0)
 _OLD = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 
 
+_SUFFIXES = {
+    "HDF5": ".h5 .hdf5",
+    "ONNX": ".onnx",
+    "PyTorch": ".pt .pth .ckpt .bin",
+    "safetensors": ".safetensors",
+    "pickle": ".pkl .pickle .joblib",
+    "Keras": ".keras",
+    "TensorFlow": ".pb .tflite",
+    "NumPy": ".npz .npy",
+    "MATLAB": ".mat",
+    "text": ".json .toml .yaml .csv .txt",
+}
+
+
+def format_of(path: str | os.PathLike[str]) -> str | None:
+    """The format whose suffix a path has, or None if no format is known by it."""
+    suffix = os.path.splitext(os.fsdecode(path))[1].lower()
+    return next((name for name, known in _SUFFIXES.items() if suffix in known.split()), None)
+
+
+def check_hdf5_name(path: str | os.PathLike[str]) -> None:
+    """Raise InputError if a file of HDF5 would have the suffix of another format."""
+    root, suffix = os.path.splitext(os.fsdecode(path))
+    if (other := format_of(path)) not in (None, "HDF5"):
+        raise InputError(
+            f"{root}{suffix}: {suffix} is for {other} files, and this would be HDF5: write "
+            f"{root}.h5. Another format can hold the arrays, which a model has as its parameters"
+        )
+
+
 @contextlib.contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[io.BytesIO]:
     """A file in memory that replaces ``path`` when the block ends well.

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from portadnn.data.dataset import Dataset
-from portadnn.data.files import open_hdf5, read_array, whole_file
+from portadnn.data.files import check_hdf5_name, open_hdf5, read_array, whole_file
 from portadnn.errors import InputError
 
 SPLITS = ("train", "test")
@@ -112,6 +112,7 @@ def load_split(
 
 def write_dataset(path: str | os.PathLike[str], **splits: Dataset) -> None:
     """Write datasets in the same layout: ``write_dataset(path, train=..., test=...)``."""
+    check_hdf5_name(path)
     with whole_file(path) as content, h5py.File(content, "w") as file:
         for split, data in splits.items():
             file.create_dataset(f"{split}_set_x", data=data.examples, compression="gzip")

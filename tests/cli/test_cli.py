@@ -463,7 +463,8 @@ def test_backends(capsys):
         (["--dtype", "float16"], "float16"),
         (["--seed", "-1"], "seed is -1"),
         (["--no-such-option"], "no-such-option"),
-        (["--out", "text.h5"], "cannot be written"),
+        (["--out", "text.h5"], "text.h5 names a file: expected a directory"),
+        (["--out", "model.onnx"], "expected a directory, which gets model.h5 and more"),
         (["--out", "text.h5/deeper"], "cannot be written"),
     ],
 )

@@ -119,6 +119,7 @@ def test_a_self_test_that_fails(capsys, monkeypatch):
         (["numpy", "--data", "absent.h5"], "absent.h5"),
         (["numpy", "--html", "/nonexistent/report.html"], "cannot be written"),
         (["record", "--out", "/nonexistent/run.h5"], "cannot be written"),
+        (["record", "--out", "run.pt"], "run.pt: .pt is for PyTorch files"),
         (["record", "--out", "x.h5", "--keep", "1,b"], "expected step numbers"),
         (["record", "--out", "x.h5", "--keep", "99"], "the run has 50 steps"),
         (["replay", "absent.h5"], "absent.h5"),

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from portadnn.data import files
+from portadnn.data.container import Container
+from portadnn.data.dataset import Dataset
 from portadnn.data.files import open_hdf5, whole_file
+from portadnn.data.hdf5 import write_dataset
 from portadnn.errors import InputError
 
 
@@ -39,6 +42,42 @@ def test_a_block_that_fails_writes_nothing(tmp_path):
     with pytest.raises(ZeroDivisionError):
         half()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("suffixes", "format"),
+    [
+        ("onnx", "ONNX"),
+        ("pt pth PT ckpt", "PyTorch"),
+        ("safetensors", "safetensors"),
+        ("pkl pickle joblib", "pickle"),
+        ("keras", "Keras"),
+        ("npz npy", "NumPy"),
+        ("json toml csv", "text"),
+        ("pb tflite", "TensorFlow"),
+        ("mat", "MATLAB"),
+    ],
+)
+@pytest.mark.parametrize("kind", [str, os.fsencode, lambda path: path])
+def test_the_suffix_of_another_format_is_refused(tmp_path, suffixes, format, kind):
+    ours = Container("portadnn model", "portadnn train", plain=1, sealed=(2,))
+    data = Dataset([[1.0], [2.0]], [0, 1], ("a", "b"))
+    for suffix in suffixes.split():
+        path = tmp_path / f"v1.{suffix}"
+        message = f"v1.{suffix}: .{suffix} is for {format} files.* HDF5: write .*v1.h5"
+        with pytest.raises(InputError, match=message):
+            ours.write(kind(path), {}, {})
+        with pytest.raises(InputError, match=message):
+            write_dataset(kind(path), train=data)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["model", "model.h5", "model.HDF5", "run.v2", ".onnx", "a.pt.h5"])
+def test_any_other_name_is_taken(tmp_path, name):
+    Container("portadnn model", "portadnn train", plain=1, sealed=(2,)).write(
+        tmp_path / name, {}, {"x": np.zeros(3)}
+    )
+    assert (tmp_path / name).is_file()
 
 
 @pytest.mark.parametrize(
