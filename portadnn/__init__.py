@@ -37,7 +37,7 @@ _HOMES = {
     "data.hdf5": ["load_dataset", "load_digits"],
     "data.images": ["load_images"],
     "arithmetic.namespace": ["reproducible"],
-    "data.models": ["Model", "fingerprint", "load_model", "save_model"],
+    "training.models": ["Model", "fingerprint", "load_model", "save_model"],
     "training.callbacks": [
         "BestModel",
         "CSVLog",

@@ -27,9 +27,9 @@ def evaluate(
     from portadnn.cli.output import evaluation_json, evaluation_text, print_json
     from portadnn.cli.run_directory import FIGURES, writable_directory, write_figures
     from portadnn.data.hdf5 import load_split
-    from portadnn.data.models import load_model
     from portadnn.training.inference import evaluate as evaluate_model
     from portadnn.training.inference import predict as predict_model
+    from portadnn.training.models import load_model
 
     loaded = load_model(model)
     examples = load_split(data, split)

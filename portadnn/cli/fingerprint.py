@@ -12,8 +12,8 @@ def fingerprint(model: ModelFile, /, *, as_json: JsonOption = False) -> None:
     nothing else of the file.
     """
     from portadnn.cli.output import print_json
-    from portadnn.data.models import fingerprint as fingerprint_of
-    from portadnn.data.models import load_model
+    from portadnn.training.models import fingerprint as fingerprint_of
+    from portadnn.training.models import load_model
 
     found = fingerprint_of(load_model(model))
     if as_json:

@@ -46,9 +46,9 @@ def gradcheck(
     from portadnn.choice import check_whole
     from portadnn.cli.output import print_json, table_text
     from portadnn.data.hdf5 import load_split
-    from portadnn.data.models import load_model
     from portadnn.diagnostics import check_gradients
     from portadnn.training.inference import check_fits
+    from portadnn.training.models import load_model
 
     check_whole("--examples", examples, 1)
     check_whole("--entries", entries, 1)

@@ -15,9 +15,9 @@ from portadnn.training.texts import parse_layers
 
 if TYPE_CHECKING:
     from portadnn.data.dataset import Dataset
-    from portadnn.data.models import Model
     from portadnn.diagnostics import LayerSignal, LayerUnits
     from portadnn.network.spec import Network
+    from portadnn.training.models import Model
 
 DRAWN_EXAMPLES = 200
 FIGURE_TYPES = (".png", ".svg", ".pdf")
@@ -120,9 +120,9 @@ def inspect(
 
 def _network(text: str, activation: str | None) -> tuple[Network, Model | None]:
     from portadnn.data.heads import head_for
-    from portadnn.data.models import load_model
     from portadnn.errors import InputError
     from portadnn.network.spec import Network
+    from portadnn.training.models import load_model
 
     if not re.fullmatch(r"[\d\s,x]+", text):
         model = load_model(text)

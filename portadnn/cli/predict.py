@@ -39,9 +39,9 @@ def predict(
     from portadnn.cli.output import print_json
     from portadnn.data.hdf5 import load_split
     from portadnn.data.images import IMAGE_SUFFIXES, load_images
-    from portadnn.data.models import load_model
     from portadnn.errors import InputError
     from portadnn.training.inference import predict as predict_model
+    from portadnn.training.models import load_model
 
     loaded = load_model(model)
     pictures = [path for path in data if path.suffix.lower() in IMAGE_SUFFIXES]

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from portadnn.data.dataset import Dataset
-    from portadnn.data.models import Model
     from portadnn.training.declaration import Declaration
     from portadnn.training.inference import Prediction
+    from portadnn.training.models import Model
     from portadnn.training.state import EpochRecord
 
 FILES = {
@@ -100,8 +100,8 @@ def write_run(
     import portadnn
     from portadnn.cli.output import finite
     from portadnn.data.files import whole_file
-    from portadnn.data.models import save_model
     from portadnn.plots import training_curves
+    from portadnn.training.models import save_model
 
     files = {what: directory / name for what, name in FILES.items()}
     save_model(model, files["model"])

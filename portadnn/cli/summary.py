@@ -8,7 +8,7 @@ from portadnn.cli.options import JsonOption, ModelFile
 def summary(model: ModelFile, /, *, as_json: JsonOption = False) -> None:
     """Show the layers of a model, its classes and the examples that it takes."""
     from portadnn.cli.output import network_json, network_table, print_json, table_text
-    from portadnn.data.models import load_model
+    from portadnn.training.models import load_model
 
     loaded = load_model(model)
     if as_json:

@@ -24,9 +24,9 @@ from portadnn.cli.run_options import (
 
 if TYPE_CHECKING:
     from portadnn.backends import Backend
-    from portadnn.data.models import Model
     from portadnn.training.callbacks import History
     from portadnn.training.declaration import Declaration
+    from portadnn.training.models import Model
     from portadnn.training.problem import Problem
     from portadnn.training.state import TrainingState
 
@@ -78,9 +78,9 @@ def train(
         print_line,
         table_text,
     )
-    from portadnn.data.models import fingerprint
     from portadnn.training.callbacks import History
     from portadnn.training.inference import evaluate, predict
+    from portadnn.training.models import fingerprint
     from portadnn.training.problem import make_problem
 
     run = declared_run({"data": data, **vars(options)}, config)

@@ -10,9 +10,10 @@ import numpy as np
 from portadnn.backends import Backend, get_backend
 from portadnn.data.dataset import Dataset
 from portadnn.data.heads import meaning_of
-from portadnn.data.models import Model
 from portadnn.errors import InputError
 from portadnn.network.model import L_model_forward, compute_cost_with_logits
+from portadnn.training.models import Model
+from portadnn.training.rows import as_dataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,14 +61,14 @@ class Evaluation:
 
 
 def predict(
-    model: Model, data: Dataset, parameters: None = None, *, backend: str | Backend | None = None
+    model: Model, data: Any, parameters: None = None, *, backend: str | Backend | None = None
 ) -> Prediction:
     """What the head decides of every example, and probabilities if it has any.
 
     Parameters
     ----------
     model : Model
-    data : Dataset
+    data : Dataset, or X: array, shape (m, ...), or table of numbers
         Labels are not needed.
     parameters : None
         The course's ``predict(X, y, parameters)`` is told what to write instead.
@@ -85,6 +86,8 @@ def predict(
             "write: AL, caches = L_model_forward(X, parameters); p = AL > 0.5; "
             "print('Accuracy:', (p == y).mean())"
         )
+    if not isinstance(data, Dataset):
+        data, _ = as_dataset(data, columns=model.columns)
     chosen = _backend_for(model, backend)
     with chosen.scope():
         AL = chosen.to_numpy(_forward(model, data, chosen)[0])

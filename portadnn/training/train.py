@@ -9,19 +9,20 @@ import numpy as np
 
 from portadnn.backends import DTYPES, Backend, backend_of, get_backend
 from portadnn.data.dataset import Dataset
-from portadnn.data.models import Model
 from portadnn.errors import InputError
 from portadnn.network.initializers import Initializer, Rng
 from portadnn.network.optimizers import Optimizer
 from portadnn.network.spec import Network
 from portadnn.training import texts
-from portadnn.training.callbacks import EarlyStopping
+from portadnn.training.callbacks import EarlyStopping, History
 from portadnn.training.course import Trained
 from portadnn.training.declaration import Declaration
 from portadnn.training.fit import REPORT_EVERY, fit
 from portadnn.training.lbfgs import LBFGS
+from portadnn.training.models import Model
 from portadnn.training.problem import Problem, make_problem
 from portadnn.training.recipe import check_schedule
+from portadnn.training.rows import as_dataset
 from portadnn.training.schedules import Schedule
 from portadnn.training.state import check_callbacks
 from portadnn.training.stops import DivergenceError, TrainingInterrupted
@@ -158,7 +159,8 @@ def L_layer_model(
 
 
 def train(
-    data: Dataset,
+    data: Any,
+    y: Any = None,
     *,
     layers: Sequence[int] = (20, 7, 5),
     activations: str | Sequence[str] = "relu",
@@ -175,7 +177,7 @@ def train(
     label_smoothing: float = 0.0,
     class_weight: str | Mapping[str, float] | None = None,
     sample_weight: Any = None,
-    validation: Dataset | float | None = None,
+    validation: Dataset | tuple[Any, Any] | float | None = None,
     early_stopping: int | EarlyStopping | None = None,
     callbacks: Iterable[Any] = (),
     report_every: int | None = None,
@@ -183,14 +185,19 @@ def train(
     rng: Rng = None,
     seed: int | None = None,
     backend: str | Backend = "auto",
+    dtype: str | None = None,
     arithmetic: str | None = None,
 ) -> Model:
     """Train a network that predicts the labels of ``data``, with the head that they have.
 
     Parameters
     ----------
-    data : Dataset
-        Labelled; from ``load_dataset``, ``load_digits`` or your own arrays.
+    data : Dataset, or X: array of numbers, shape (m, ...), or table of numbers
+        Labelled, from ``load_dataset``, ``load_digits`` or your own arrays. With ``y`` it is X: a
+        row for each example, as in scikit-learn. uint8 is scaled to [0, 1], but not in a table,
+        such as a DataFrame, whose columns are one number each.
+    y : array, shape (m,), optional
+        The labels of X, texts or whole numbers; ``model.predict`` gives them back.
     layers : sequence of int
         Widths of the hidden layers; the input's and the output's follow from the data.
     activations : str or sequence of str
@@ -222,7 +229,7 @@ def train(
         Weights of the classes by name.
     sample_weight : array, shape (m,), optional
         Weights of the examples; only their ratios count.
-    validation : Dataset or float, optional
+    validation : Dataset, (X, y) or float, optional
         Data to score every report on, or the share of ``data`` to hold back for it.
     early_stopping : int or EarlyStopping, optional
         Stop when the validation cost has not fallen for so many reports, and return the best.
@@ -239,7 +246,10 @@ def train(
     seed : int, optional
         Of shuffles, masks and splits. Default ``rng`` if that is an integer, else 3.
     backend : str or Backend
-        Where to train; "auto" takes a working GPU, else NumPy, in float32.
+        Where to train; "auto" takes a working GPU, else NumPy.
+    dtype : {"float32", "float64"}, optional
+        The precision of data, weights and arithmetic; None is that of the backend given, else
+        "float32".
     arithmetic : {"fast", "reproducible"}, optional
         The library's own, or one that gives the same bits on every backend; None is that of the
         backend given, else "fast".
@@ -247,7 +257,7 @@ def train(
     Returns
     -------
     model : Model
-        Its parameters are on the host.
+        Its parameters are on the host; ``model.history`` has the reports.
 
     Raises
     ------
@@ -264,18 +274,32 @@ def train(
     >>> digits, _ = load_digits()
     >>> train(digits, layers=[32], learning_rate=0.5, epochs=5, backend="numpy").network
     Network(layer_dims=(64, 32, 10), activations=('relu',), head='softmax')
+    >>> X, y = [[0.1, 1.0], [0.2, 0.0], [0.9, 1.0]], ["small", "small", "large"]
+    >>> train(X, y, layers=[4], learning_rate=0.5, epochs=100, backend="numpy").predict([[0.8, 0]])
+    array(['large'], dtype='<U5')
     """
-    settings = {name: value for name, value in locals().items() if name != "callbacks"}
-    chosen = get_backend(backend, arithmetic=arithmetic)
+    settings = {name: x for name, x in locals().items() if name not in ("callbacks", "y")}
+    chosen = get_backend(backend, dtype=dtype, arithmetic=arithmetic)
+    kept: dict[str, Any] = {}
+    if y is not None:
+        settings["data"], kept = as_dataset(data, y)
+    elif hasattr(data, "__len__") and not isinstance(data, str | Dataset):
+        raise InputError("y is missing: expected train(X, y), or a Dataset that has its labels")
+    if isinstance(validation, tuple):
+        settings["validation"], _ = as_dataset(*validation, **kept)
     if isinstance(validation, str):  # the path of a file is for the program
         settings["validation"] = texts.number(validation, "validation")
     settings |= _settings_of(chosen) | {"rng": COURSE if rng is None else rng, "test": None}
     settings["activation"] = settings.pop("activations")
-    return train_problem(make_problem(Declaration(**settings)), chosen, callbacks)
+    return train_problem(make_problem(Declaration(**settings)), chosen, callbacks, **kept)
 
 
-def train_problem(problem: Problem, backend: Backend, callbacks: Iterable[Any] = ()) -> Model:
+def train_problem(
+    problem: Problem, backend: Backend, callbacks: Iterable[Any] = (), **kept: tuple[Any, ...]
+) -> Model:
     """Make a declared run on a backend: what ``train`` and the program do.
+
+    The model keeps ``columns`` and ``values``, if they are given.
 
     Raises
     ------
@@ -287,10 +311,12 @@ def train_problem(problem: Problem, backend: Backend, callbacks: Iterable[Any] =
     if early is not None:
         early = early if isinstance(early, EarlyStopping) else EarlyStopping(patience=early)
         callbacks = (early, *callbacks)
+    history = History()
 
     def as_model(parameters: dict[str, Any]) -> Model:
         host = {name: np.array(backend.to_numpy(p)) for name, p in parameters.items()}
-        return Model(problem.network, host, data.classes, data.input_shape, data.scaled)
+        about: dict[str, Any] = {**kept, "scaled": data.scaled, "history": tuple(history.rows)}
+        return Model(problem.network, host, data.classes, data.input_shape, **about)
 
     try:
         parameters = fit(
@@ -302,7 +328,7 @@ def train_problem(problem: Problem, backend: Backend, callbacks: Iterable[Any] =
             solver=problem.solver,
             weights=problem.weights,
             validation=problem.arrays("validation") if "validation" in problem.examples else None,
-            callbacks=callbacks,
+            callbacks=(*callbacks, history),
             report_every=run.report_every,
             first_layer=run.first_layer,
         )

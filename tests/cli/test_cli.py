@@ -20,11 +20,11 @@ from PIL import Image
 from portadnn.backends import get_backend
 from portadnn.cli.main import main
 from portadnn.data.hdf5 import load_digits
-from portadnn.data.models import Model, fingerprint, load_model, save_model
 from portadnn.errors import InputError
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
 from portadnn.training.inference import evaluate
+from portadnn.training.models import Model, fingerprint, load_model, save_model
 from portadnn.training.texts import parse_layers
 
 QUICK = ["--epochs", "3", "--layers", "4", "--backend", "numpy"]

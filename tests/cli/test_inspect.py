@@ -8,7 +8,6 @@ import pytest
 
 from portadnn.cli.main import main
 from portadnn.data.hdf5 import load_digits
-from portadnn.data.models import Model, load_model, save_model
 from portadnn.diagnostics import (
     EntryCheck,
     GradientCheck,
@@ -19,6 +18,7 @@ from portadnn.diagnostics import (
 )
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
+from portadnn.training.models import Model, load_model, save_model
 
 
 @pytest.fixture(autouse=True)

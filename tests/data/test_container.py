@@ -11,14 +11,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from data.test_models import make_model
 from hypothesis import given
 from hypothesis import strategies as st
+from training.test_models import make_model
 
 from portadnn.data import container, files
 from portadnn.data.container import Container
-from portadnn.data.models import fingerprint, load_model, save_model
 from portadnn.errors import InputError
+from portadnn.training.models import fingerprint, load_model, save_model
 
 MAGIC = b"\x89DNN\r\n\x1a\n"
 THING = Container("portadnn thing", "portadnn make", plain=1, sealed=(2, 3))
@@ -69,8 +69,8 @@ def test_any_tool_for_hdf5_reads_it(path):
 def test_the_same_model_gives_the_same_file(path, tmp_path):
     program = (
         "import sys\n"
-        "from data.test_models import make_model\n"
-        "from portadnn.data.models import save_model\n"
+        "from training.test_models import make_model\n"
+        "from portadnn.training.models import save_model\n"
         "save_model(make_model(), sys.argv[1])\n"
     )
     time.sleep(1.1)  # HDF5 counts time in seconds

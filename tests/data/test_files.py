@@ -243,7 +243,7 @@ import json, os, pathlib, resource, signal, subprocess, sys, time
 
 import numpy as np
 
-from portadnn.data.models import Model, save_model
+from portadnn.training.models import Model, save_model
 from portadnn.errors import InputError
 from portadnn.network.spec import Network
 

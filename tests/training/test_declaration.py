@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from portadnn.data.dataset import Dataset
 from portadnn.data.hdf5 import load_digits
-from portadnn.data.models import fingerprint
 from portadnn.errors import InputError
 from portadnn.network.activations import ACTIVATIONS
 from portadnn.network.initializers import Initializer
@@ -22,6 +21,7 @@ from portadnn.network.optimizers import OPTIMIZERS, Adam, Momentum
 from portadnn.network.spec import Network
 from portadnn.training.callbacks import EarlyStopping
 from portadnn.training.declaration import SETTINGS, Declaration, Part, parse_setting, parse_toml
+from portadnn.training.models import fingerprint
 from portadnn.training.problem import make_problem
 from portadnn.training.schedules import SCHEDULES, Schedule, Step
 from portadnn.training.train import train, train_problem
@@ -87,11 +87,11 @@ def test_the_initial_draw_and_the_seed(given, rng, seed):
 
 
 def test_what_train_takes_is_declared():
-    taken = set(inspect.signature(train).parameters) - {"callbacks"}
+    taken = set(inspect.signature(train).parameters) - {"callbacks", "y"}  # y goes into the data
     renamed = {"activations": "activation"}
     declared = {renamed.get(name, name) for name in taken}
-    # the backend brings its dtype, and what follows is for the program or the estimators
-    assert set(NAMES) - declared == {"dtype", "test", "data_sha256", "head", "shuffle"}
+    # what follows is for the program or the estimators
+    assert set(NAMES) - declared == {"test", "data_sha256", "head", "shuffle"}
     assert declared <= set(NAMES)
 
 
@@ -421,7 +421,7 @@ def test_a_head_that_does_not_fit_the_classes():
 
 def test_data_that_are_none():
     with pytest.raises(TypeError, match="expected a Dataset or the path of an HDF5 file"):
-        train(np.ones((3, 2)))
+        train(3)
     unlabelled = Dataset(np.ones((2, 2)), None, ("a", "b"))
     with pytest.raises(InputError, match="has no labels"):
         train(unlabelled)

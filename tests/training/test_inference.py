@@ -5,7 +5,6 @@ import pytest
 
 from portadnn.backends import get_backend
 from portadnn.data.dataset import Dataset
-from portadnn.data.models import Model, load_model, save_model
 from portadnn.errors import InputError
 from portadnn.network.losses import HEADS
 from portadnn.parity.certify import certify_step, first_failure
@@ -13,6 +12,7 @@ from portadnn.parity.run import Run, watch
 from portadnn.training.declaration import Declaration
 from portadnn.training.fit import make_loop
 from portadnn.training.inference import Evaluation, evaluate, predict
+from portadnn.training.models import Model, load_model, save_model
 from portadnn.training.recipe import Plan, Recipe
 from portadnn.training.streams import Batches
 from portadnn.training.train import train

@@ -54,7 +54,7 @@ def course_run(data, iterations, backend):
 
 
 def test_the_published_costs_of_the_course(cat_files):
-    from portadnn.data.models import Model
+    from portadnn.training.models import Model
 
     data, test_data = cats(cat_files)
     parameters, costs = course_run(data, 2500, None)

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from support import resealed
 
-from portadnn.data.models import Model, fingerprint, load_model, save_model
 from portadnn.errors import InputError
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
+from portadnn.training.models import Model, fingerprint, load_model, save_model
 
 CLASSES = ("a", "b", "ç")
 
@@ -70,6 +70,39 @@ def test_a_model_is_no_file_of_another_format(tmp_path):
     with pytest.raises(InputError, match=message):
         save_model(make_model(), tmp_path / "x.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_shows_itself_in_two_lines():
+    assert repr(make_model()) == (
+        "Model: 12 values -> 5 tanh -> 3 softmax; 83 parameters in float32\n"
+        "Examples of (2, 2, 3), uint8 scaled to [0, 1]; 3 classes: a, b, ç"
+    )
+    values = make_model(head="identity", classes=())
+    assert repr(values).endswith("Examples of (2, 2, 3), uint8 scaled to [0, 1]")
+    wide = make_model(n_y=1000, classes=tuple(f"class {i}" for i in range(1000)))
+    assert len(repr(wide)) < 400
+    assert repr(wide).endswith(" ...")
+
+
+def test_a_model_shows_itself_in_a_notebook():
+    page = make_model(classes=("<b>", "&", "c"))._repr_html_()
+    assert "<tr><td>5</td><td>tanh</td></tr><tr><td>3</td><td>softmax</td></tr>" in page
+    assert "3 classes: &lt;b&gt;, &amp;, c" in page
+    assert page.count("<tr>") == page.count("</tr>") == 3
+
+
+@pytest.mark.parametrize("kept", [{"columns": ("a",)}, {"values": (1, 2)}])
+def test_columns_and_values_fit_the_network(kept):
+    model = make_model()
+    with pytest.raises(InputError, match="columns and . values: expected 12 and 3, or none"):
+        Model(model.network, model.parameters, model.classes, model.input_shape, **kept)
+
+
+def test_a_model_without_columns_is_the_file_that_it_was(tmp_path):
+    save_model(make_model(), tmp_path / "model.h5")
+    with h5py.File(tmp_path / "model.h5") as file:
+        names = {"format", "version", "network", "classes", "input_shape", "scaled"}
+        assert set(file.attrs) == names
 
 
 def change(path, name, value):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import os
+import textwrap
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +18,12 @@ from portadnn.data.files import read_array
 from portadnn.data.heads import meaning_of
 from portadnn.errors import InputError
 from portadnn.network.spec import Network
+from portadnn.training.state import EpochRecord
 
 _CONTAINER = Container("portadnn model", "portadnn train", plain=1, sealed=(2,))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """What training returns and what ``predict``, ``evaluate`` and ``save_model`` take.
 
@@ -36,6 +40,12 @@ class Model:
         The shape of one example before it became a column.
     scaled : bool
         Whether the examples were uint8, scaled by 1/255; the data of a prediction must be likewise.
+    columns : tuple of str
+        The names of the columns of X, if it was a table.
+    values : tuple
+        The labels of the classes as ``y`` held them; empty if they were 0 .. C-1.
+    history : tuple of EpochRecord
+        The reports of the training. A file does not have them.
 
     Raises
     ------
@@ -48,6 +58,9 @@ class Model:
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
     scaled: bool = True
+    columns: tuple[str, ...] = ()
+    values: tuple[Any, ...] = ()
+    history: tuple[EpochRecord, ...] = ()
 
     def __post_init__(self) -> None:
         self.network.check(self.parameters)
@@ -60,11 +73,66 @@ class Model:
                 f"{len(self.classes)} classes, but the network has {n_y} outputs with the "
                 f"{self.network.head} head: expected {' or '.join(map(str, counts))} names"
             )
+        if len(self.columns) not in (0, n_x) or len(self.values) not in (0, len(self.classes)):
+            raise InputError(
+                f"{len(self.columns)} columns and {len(self.values)} values: expected {n_x} and "
+                f"{len(self.classes)}, or none"
+            )
 
     @property
     def dtype(self) -> str:
         """ "float32" or "float64"."""
         return self.parameters["W1"].dtype.name
+
+    def predict(self, X: Any) -> np.ndarray:
+        """What ``portadnn.predict`` decides of every row of X, in the labels of the training.
+
+        Parameters
+        ----------
+        X : array, shape (m, ...), table with the columns of the training, or Dataset
+
+        Returns
+        -------
+        labels : array, shape (m,), or (m, n_L)
+            After ``train(X, y)`` as they are in y, after a Dataset as there.
+        """
+        labels = self._predicted(X).labels
+        return np.asarray(self.values)[labels] if self.values else labels
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """The probabilities of the classes for every row of X, (m, C); values have none."""
+        found = self._predicted(X).probabilities
+        if found is None:
+            raise InputError(f"the {self.network.head} head has values, not probabilities")
+        return found
+
+    def _predicted(self, X: Any) -> Any:
+        from portadnn.training.inference import predict
+
+        return predict(self, X)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it to a file, as ``save_model`` does."""
+        save_model(self, path)
+
+    def _layers(self) -> list[tuple[int, str]]:
+        names = (*self.network.activations, self.network.head)
+        return list(zip(self.network.layer_dims[1:], names, strict=True))
+
+    def __repr__(self) -> str:
+        widths = (f"{self.network.layer_dims[0]} values", *(f"{n} {g}" for n, g in self._layers()))
+        size = sum(p.size for p in self.parameters.values())
+        names = f"; {len(self.classes)} classes: {', '.join(self.classes)}" if self.classes else ""
+        lines = (
+            f"Model: {' -> '.join(widths)}; {size:,} parameters in {self.dtype}",
+            f"Examples of {self.input_shape}{', uint8 scaled to [0, 1]' * self.scaled}{names}",
+        )
+        return "\n".join(textwrap.shorten(line, 200, placeholder=" ...") for line in lines)
+
+    def _repr_html_(self) -> str:
+        layers = "".join(f"<tr><td>{n}</td><td>{g}</td></tr>" for n, g in self._layers())
+        text = html.escape(repr(self)).replace("\n", "<br>")
+        return f"<p>{text}</p><table><tr><th>units</th><th>activation</th></tr>{layers}</table>"
 
 
 def fingerprint(model: Model) -> str:
@@ -89,6 +157,9 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
         "input_shape": json.dumps(model.input_shape),
         "scaled": model.scaled,
     }
+    for name in ("columns", "values"):
+        if getattr(model, name):
+            attributes[name] = json.dumps(getattr(model, name))
     arrays = {f"parameters/{name}": p for name, p in model.parameters.items()}
     _CONTAINER.write(path, attributes, arrays)
 
@@ -112,7 +183,11 @@ def load_model(path: str | os.PathLike[str]) -> Model:
             for name, shape in network.shapes.items()
         }
         _check_values(parameters)
-        return Model(network, parameters, classes, input_shape, bool(file.attrs["scaled"]))
+        columns, values = (
+            tuple(json.loads(file.attrs.get(name, "[]"))) for name in ("columns", "values")
+        )
+        scaled = bool(file.attrs["scaled"])
+        return Model(network, parameters, classes, input_shape, scaled, columns, values)
 
 
 def _check_values(parameters: dict[str, np.ndarray]) -> None:

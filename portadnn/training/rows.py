@@ -1,0 +1,120 @@
+"""X and y as people have them, arrays, lists or tables of columns, as a ``Dataset``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from portadnn.backends import to_host
+from portadnn.data.dataset import Dataset
+from portadnn.errors import InputError
+
+
+def as_dataset(
+    X: Any, y: Any = None, columns: tuple[str, ...] = (), values: tuple[Any, ...] = ()
+) -> tuple[Dataset, dict[str, tuple[Any, ...]]]:
+    """Rows and their labels as a dataset, and what a model keeps of them.
+
+    Parameters
+    ----------
+    X : array of numbers, shape (m, ...), or table of numbers
+        A table, such as a DataFrame, has named columns; uint8 in it is not scaled.
+    y : array, shape (m,), optional
+        A label for each row: texts, whole numbers or truth values.
+    columns, values : tuple
+        The columns and the labels of the training; values are found in y if there are none.
+
+    Returns
+    -------
+    data : Dataset
+    kept : dict
+        ``columns`` and ``values``, as for ``Model``.
+
+    Raises
+    ------
+    InputError
+        If they are not as above; the message names the column or the row.
+    """
+    if isinstance(X, Dataset):
+        raise InputError("X is a Dataset, which has its labels: leave y out")
+    rows, found = _as_rows(X)
+    if found and columns and found != columns:
+        raise InputError(
+            f"X has the columns {', '.join(found)}: expected those of the training, "
+            f"{', '.join(columns)}, in their order"
+        )
+    data = Dataset(rows, None, ())
+    if y is None:
+        return data, {"columns": found}
+    y = y.to_numpy() if hasattr(y, "to_numpy") else to_host(y)
+    y = np.asarray(y, dtype=object if isinstance(y, list | tuple) else None)
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    if y.ndim != 1 or len(y) != len(rows):
+        raise InputError(
+            f"y has shape {y.shape} for {len(rows)} rows of X: expected ({len(rows)},), a label "
+            f"for each row. Labels that may go together need a Dataset"
+        )
+    listed = [x.item() if isinstance(x, np.number | np.bool_ | np.str_) else x for x in y]
+    texts = isinstance(listed[0], str)
+    for i, label in enumerate(listed):
+        if not (isinstance(label, str) if texts else _number(label).is_integer()):
+            raise InputError(
+                f"y holds {label!r} in row {i}: expected texts alone or whole numbers alone, which "
+                f"name classes. For values write train(Dataset(X, y, (), head='identity'))"
+            )
+    values = values or tuple(sorted(set(listed)))
+    index = {value: i for i, value in enumerate(values)}
+    unknown = [label for label in listed if label not in index]
+    if unknown:
+        raise InputError(f"y holds {unknown[0]!r}, which is no label to train on: {values}")
+    names = tuple(str(int(v) if isinstance(v, float) else v) for v in values)
+    labels = np.asarray([index[label] for label in listed])
+    return replace(data, labels=labels, classes=names), {"columns": found, "values": values}
+
+
+def _as_rows(X: Any) -> tuple[Any, tuple[str, ...]]:
+    """X as an array of numbers, and the names of its columns if it has any."""
+    labels = getattr(X, "column_names", getattr(X, "columns", None))
+    if labels is not None:
+        names = tuple(map(str, labels))
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise InputError(f"X has two columns {twice[0]}: expected a name for each")
+        numbers = [_numbers(X[label], name) for label, name in zip(labels, names, strict=True)]
+        return np.stack(numbers, axis=1), names
+    try:
+        rows = np.asarray(to_host(X.toarray() if hasattr(X, "toarray") else X))
+    except ValueError as error:
+        raise InputError(f"X has rows of different lengths: {error}") from error
+    if rows.dtype.kind in "OUST" and rows.ndim == 2:
+        columns = enumerate(np.asarray(X, dtype=object).T)
+        rows = np.stack([_numbers(x, str(j)) for j, x in columns], axis=1)
+    return rows, ()
+
+
+def _numbers(column: Any, name: str) -> np.ndarray:
+    """A column in float64, or an InputError that shows what is no number in it."""
+    given = np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else column)
+    if given.dtype.kind in "buif":
+        numbers = given.astype(np.float64)
+    else:
+        numbers = np.asarray([_number(x) if given.dtype.kind == "O" else math.nan for x in given])
+    wrong = ~np.isfinite(numbers)
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        raise InputError(
+            f"column {name} of X holds {str(given[i])!r} in row {i}: expected finite numbers. Fill "
+            f"gaps, and turn words into numbers, a column of 0 and 1 for each word"
+        )
+    return numbers
+
+
+def _number(x: Any) -> float:
+    try:
+        return float(x) if isinstance(x, Real | np.bool_) else math.nan
+    except OverflowError:
+        return math.inf

@@ -1,0 +1,267 @@
+"""X and y as people have them: arrays, lists, tables, labels of every kind."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import portadnn as dnn
+from portadnn.data.dataset import Dataset
+from portadnn.errors import InputError
+from portadnn.training.rows import as_dataset
+
+X = np.asarray([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [-7.0, 8.0]])
+AGES, SIZES = [30, 41, 52, 63], [1.5, 1.6, 1.7, 1.8]
+
+
+class Column:
+    """A column of a table that can do no more than tables of all libraries can."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def to_numpy(self):
+        return np.asarray(self.values)
+
+
+class Table:
+    def __init__(self, columns):
+        self._columns = columns
+        self.columns = list(columns)
+
+    def __getitem__(self, name):
+        return Column(self._columns[name])
+
+    def __len__(self):
+        return len(next(iter(self._columns.values())))
+
+
+def pandas_table(columns):
+    return pytest.importorskip("pandas").DataFrame(columns)
+
+
+def polars_table(columns):
+    return pytest.importorskip("polars").DataFrame(columns, strict=False)
+
+
+def arrow_table(columns):
+    return pytest.importorskip("pyarrow").table(columns)
+
+
+tables = pytest.mark.parametrize("table", [Table, pandas_table, polars_table, arrow_table])
+
+
+@tables
+def test_a_table_of_numbers(table):
+    x = table({"age": AGES, "size": SIZES, "left": [True, False, True, False]})
+    data, kept = as_dataset(x)
+    expected = np.asarray([AGES, SIZES, [1, 0, 1, 0]], dtype=float).T
+    np.testing.assert_array_equal(data.examples, expected)
+    assert data.examples.dtype == np.float64
+    assert kept == {"columns": ("age", "size", "left")}
+
+
+def test_small_numbers_of_a_table_are_no_pixels():
+    data, _ = as_dataset(Table({"dummy": np.asarray([0, 1], dtype=np.uint8)}))
+    assert not data.scaled
+    np.testing.assert_array_equal(data.columns("float32"), [[0, 1]])
+    data, _ = as_dataset(np.asarray([[0], [255]], dtype=np.uint8))
+    assert data.scaled
+
+
+@tables
+def test_what_is_no_number_in_a_table(table):
+    with pytest.raises(InputError, match="column sex of X holds 'f' in row 0: expected finite num"):
+        as_dataset(table({"age": AGES, "sex": ["f", "m", "f", "m"]}))
+    with pytest.raises(InputError, match="column size of X holds 'nan' in row 2"):
+        as_dataset(table({"size": [1.5, 1.6, float("nan"), 1.8]}))
+    with pytest.raises(InputError, match="column seen of X holds '2020-01-01"):
+        as_dataset(table({"seen": np.asarray(["2020-01-01"] * 4, dtype="datetime64[ns]")}))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([[1, "a"], [2, "b"]], "column 1 of X holds 'a' in row 0"),
+        (np.asarray([["1", "2"]]), "column 0 of X holds '1' in row 0"),
+        ([[1, None]], "column 1 of X holds 'None' in row 0"),
+        ([[10**400, 1.0]], "column 0 of X holds '1000"),
+        ([[1, 2], [3]], "X has rows of different lengths"),
+        ([1.0, 2.0], "examples have shape .2,.: expected .m, ...., one row per example"),
+        ([[np.nan, 1.0]], "example 0 holds nan"),
+        (Table({"a": [1.0], 1: [2.0], "1": [3.0]}), "X has two columns 1"),
+        (dnn.load_digits()[0], "X is a Dataset, which has its labels: leave y out"),
+        (3, "expected .m, ...., one row per example"),
+    ],
+)
+def test_rows_that_cannot_be_used(rows, message):
+    with pytest.raises(InputError, match=message):
+        as_dataset(rows, [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("y", "values", "classes"),
+    [
+        (["b", "a", "b", "c"], ("a", "b", "c"), ("a", "b", "c")),
+        ([np.int64(2), 1, 1, 1], (1, 2), ("1", "2")),
+        (
+            [1234567.0, 1234568.0, 0.0, 0.0],
+            (0.0, 1234567.0, 1234568.0),
+            ("0", "1234567", "1234568"),
+        ),
+        (np.asarray(["b", "a", "b", "c"], dtype=object), ("a", "b", "c"), ("a", "b", "c")),
+        ([7, 3, 7, 3], (3, 7), ("3", "7")),
+        (np.asarray([-1.0, 1.0, 1.0, -1.0]), (-1.0, 1.0), ("-1", "1")),
+        ([True, False, True, True], (False, True), ("False", "True")),
+        (["1", "0", "10", "1"], ("0", "1", "10"), ("0", "1", "10")),
+        ([[3], [5], [3], [4]], (3, 4, 5), ("3", "4", "5")),
+        (Column(["ä", "z", "z", "z"]), ("z", "ä"), ("z", "ä")),
+        (np.asarray([2**53 + 1, 2**53, 0, 0]), (0, 2**53, 2**53 + 1), None),
+    ],
+)
+def test_labels_are_classes_and_come_back(y, values, classes, tmp_path):
+    data, kept = as_dataset(X, y)
+    assert kept == {"columns": (), "values": values}
+    assert [type(v) for v in kept["values"]] == [type(v) for v in values]
+    assert data.classes == (classes or tuple(map(str, values)))
+    rows = np.eye(4)
+    model = dnn.train(rows, y, layers=[16], learning_rate=0.5, epochs=500, backend="numpy")
+    wanted = np.asarray(getattr(y, "values", y)).reshape(-1)
+    dnn.save_model(model, tmp_path / "m.h5")
+    for found in (model.predict(rows), dnn.load_model(tmp_path / "m.h5").predict(rows)):
+        assert found.dtype.kind == ("U" if wanted.dtype.kind == "O" else wanted.dtype.kind)
+        assert (found == wanted).all()
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([0, 1, 0], "y has shape .3,. for 4 rows of X: expected .4,., a label for each row"),
+        ([[0, 1]] * 4, "y has shape .4, 2. for 4 rows of X.* need a Dataset"),
+        (3, "y has shape .. for 4 rows"),
+        (
+            [0.0, 0.5, 1.0, 1.0],
+            "y holds 0.5 in row 1.*write train.Dataset.X, y, .., head=",
+        ),
+        ([0.0, 1.0, np.nan, 1.0], "y holds nan in row 2"),
+        ([0.0, 1.0, np.inf, 1.0], "y holds inf in row 2"),
+        (np.asarray([0, 1, None, 1]), "y holds None in row 2"),
+        (np.asarray(["a", "b", None, "a"]), "y holds None in row 2: expected texts alone or whole"),
+        (["a", "b", 3, "a"], "y holds 3 in row 2: expected texts alone or whole numbers alone"),
+        ([3, "a", "b", "a"], "y holds 'a' in row 1"),
+        ([b"a", b"b", b"a", b"a"], "y holds b'a' in row 0"),
+        (np.asarray([b"a", b"b", b"a", b"a"]), "in row 0: expected texts alone or whole"),
+        ([1j, 2, 3, 4], "y holds 1j in row 0"),
+        (np.asarray(["2020-01-01"] * 4, dtype="datetime64[ns]"), "y holds .*2020-01-01.* in row 0"),
+        ([[1], [2, 3], [1], [1]], "y holds .1. in row 0"),
+        (["a", "a", "a", "a"], "1 class: expected two or more"),
+    ],
+)
+def test_labels_that_cannot_be_used(y, message):
+    with pytest.raises(InputError, match=message):
+        dnn.train(X, y, layers=[4], epochs=1, backend="numpy")
+
+
+def test_the_values_of_the_advice_are_learnt():
+    y = [0.0, 0.5, 1.0, 1.0]
+    model = dnn.train(dnn.Dataset(X, y, (), head="identity"), layers=[4], epochs=2, backend="numpy")
+    assert model.network.head == "identity"
+    assert model.predict(X).shape == (4,)
+    with pytest.raises(InputError, match="the identity head has values, not probabilities"):
+        model.predict_proba(X)
+
+
+@pytest.mark.parametrize("rows", [X, X.tolist()])
+def test_y_is_missing(rows):
+    with pytest.raises(InputError, match=r"y is missing: expected train\(X, y\), or a Dataset"):
+        dnn.train(rows)
+    with pytest.raises(TypeError, match="expected a Dataset or the path of an HDF5 file"):
+        dnn.train(3)
+
+
+def test_it_trains_as_a_dataset_does(backend):
+    y = np.asarray(["b", "a", "b", "b"])
+    options = {"layers": [4], "epochs": 20, "rng": 3, "backend": backend}
+    model = dnn.train(backend.asarray(X), y, **options)
+    same = dnn.train(dnn.Dataset(X, np.asarray([1, 0, 1, 1]), ("a", "b")), **options)
+    assert dnn.fingerprint(model) == dnn.fingerprint(same)
+    assert model.history == same.history
+    assert (model.predict(backend.asarray(X)) == np.asarray(["a", "b"])[same.predict(X)]).all()
+    expected = dnn.predict(same, dnn.Dataset(X, None, ())).probabilities
+    np.testing.assert_array_equal(model.predict_proba(X), expected)
+
+
+@tables
+def test_the_columns_of_a_table_are_kept(table, tmp_path):
+    columns = {"age": AGES, "size": SIZES}
+    model = dnn.train(table(columns), list("abab"), layers=[4], epochs=2, backend="numpy")
+    model.save(tmp_path / "m.h5")
+    again = dnn.load_model(tmp_path / "m.h5")
+    assert model.columns == again.columns == ("age", "size")
+    expected = np.stack([AGES, SIZES], axis=1)
+    np.testing.assert_array_equal(
+        again.predict_proba(table(columns)), model.predict_proba(expected)
+    )
+    message = "X has the columns size, age: expected those of the training, age, size, in their"
+    with pytest.raises(InputError, match=message):
+        again.predict(table({"size": SIZES, "age": AGES}))
+    with pytest.raises(InputError, match=message):
+        dnn.train(
+            table(columns), list("abab"), epochs=1, backend="numpy",
+            validation=(table({"size": SIZES, "age": AGES}), list("abab")),
+        )  # fmt: skip
+
+
+def test_validation_as_a_pair():
+    y, options = list("abcb"), {"layers": [4], "epochs": 200, "backend": "numpy"}
+    model = dnn.train(X, y, validation=(X[:2], y[:2]), **options)  # one class less
+    assert model.history[-1].validation_score in (0.0, 0.5, 1.0)
+    with pytest.raises(InputError, match="y holds 'bird', which is no label to train on: .'a', 'b"):
+        dnn.train(X, y, validation=(X[:1], ["bird"]), **options)
+
+
+def test_dtype():
+    model = dnn.train(X, list("abab"), layers=[4], epochs=2, backend="numpy", dtype="float64")
+    assert model.dtype == "float64"
+    assert dnn.train(X, list("abab"), layers=[4], epochs=2, backend="numpy").dtype == "float32"
+    single = dnn.get_backend("numpy")
+    with pytest.raises(InputError, match="dtype is float64, but the backend given computes in"):
+        dnn.train(X, list("abab"), backend=single, dtype="float64")
+
+
+def test_what_is_left_of_a_run_that_diverges():
+    with pytest.raises(dnn.DivergenceError) as caught:
+        dnn.train(X * 10, list("abab"), layers=[], learning_rate=1e38, backend="numpy")
+    assert caught.value.model.values == ("a", "b")
+
+
+def test_a_sparse_matrix():
+    sparse = pytest.importorskip("scipy.sparse")
+    data, _ = as_dataset(sparse.csr_array(X), list("abab"))
+    np.testing.assert_array_equal(data.examples, X)
+
+
+LABELS = st.none() | st.text(max_size=2) | st.booleans() | st.integers() | st.floats() | st.binary()
+
+
+@given(st.lists(LABELS, min_size=4, max_size=4) | hnp.arrays(hnp.scalar_dtypes(), 4))
+def test_any_labels_are_classes_or_an_input_error(y):
+    try:
+        data, kept = as_dataset(X, y)
+    except InputError as error:
+        assert str(error)
+    else:
+        assert isinstance(data, Dataset)
+        again = [kept["values"][i] for i in data.labels]
+        assert all(a == b for a, b in zip(again, np.asarray(y).tolist(), strict=True))
+
+
+@given(st.lists(st.lists(LABELS, min_size=1, max_size=2), min_size=1, max_size=3))
+def test_any_rows_are_numbers_or_an_input_error(rows):
+    try:
+        data, _ = as_dataset(rows)
+    except InputError as error:
+        assert str(error)
+    else:
+        np.testing.assert_array_equal(data.examples, np.asarray(rows, dtype=float))
