@@ -130,14 +130,16 @@ def choose(kind: str, given: Any, table: Mapping[str, type], base: type | tuple[
             raise unknown_name(f"option of {kind} {name}", field_name, fields)
         if field_name in values:
             raise InputError(f"{kind} {given!r}: {field_name} is given twice")
-        values[field_name] = _number(fields[field_name], value, f"{kind} {given!r}")
+        values[field_name] = _value(fields[field_name], value, f"{kind} {given!r}")
     return chosen(**values)
 
 
 def as_text(name: str, instance: Any) -> str:
     """The text from which ``choose`` makes the same instance."""
     fields = [field for field in dataclasses.fields(instance) if field.init]
-    parts = [f"{field.name}={getattr(instance, field.name)!r}" for field in fields]
+    values = {field.name: getattr(instance, field.name) for field in fields}
+    parts = [f"{key}={value if isinstance(value, str) else repr(value)}" for key, value in
+             values.items()]  # fmt: skip
     return f"{name}:{','.join(parts)}" if parts else name
 
 
@@ -186,7 +188,9 @@ def _no_truth(value: Any) -> Any:
     return value
 
 
-def _number(field: dataclasses.Field, text: str, what: str) -> Any:
+def _value(field: dataclasses.Field, text: str, what: str) -> Any:
+    if isinstance(field.default, str):
+        return text
     whole = isinstance(field.default, int) and not isinstance(field.default, bool)
     try:
         return int(text) if whole else float(text)
@@ -199,4 +203,5 @@ def _grammar(name: str, fields: Mapping[str, Any]) -> str:
     if not fields:
         return f"{name} alone, which has no options"
     first = sorted(fields, key=lambda name: fields[name].kw_only)  # what needs no name, first
-    return f"{name}:{','.join(f'{field}=NUMBER' for field in first)}"
+    words = {f: "WORD" if isinstance(fields[f].default, str) else "NUMBER" for f in first}
+    return f"{name}:{','.join(f'{field}={word}' for field, word in words.items())}"

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from portadnn.cli.options import BackendOption, DataFile, JsonOption, ModelFile, Split
+from portadnn.cli.options import (
+    BackendOption,
+    DataFile,
+    JsonOption,
+    LabelsFile,
+    ModelFile,
+    Split,
+)
 
 
 def evaluate(
     model: ModelFile,
     data: DataFile = None,
+    labels: LabelsFile = None,
     /,
     *,
     split: Split = None,
@@ -17,7 +25,7 @@ def evaluate(
     backend: BackendOption = "numpy",
     as_json: JsonOption = False,
 ) -> None:
-    """Print the accuracy and the cost of a model on labelled data.
+    """Print the score and the cost of a model on labelled data.
 
     Parameters
     ----------
@@ -26,13 +34,13 @@ def evaluate(
     """
     from portadnn.cli.output import evaluation_json, evaluation_text, print_json
     from portadnn.cli.run_directory import FIGURES, writable_directory, write_figures
-    from portadnn.data.hdf5 import load_split
+    from portadnn.training.inference import data_for
     from portadnn.training.inference import evaluate as evaluate_model
     from portadnn.training.inference import predict as predict_model
     from portadnn.training.models import load_model
 
     loaded = load_model(model)
-    examples = load_split(data, split)
+    examples = data_for(loaded, data, split, labels=labels)
     evaluation = evaluate_model(loaded, examples, backend=backend)
     files = {}
     if plots is not None:

@@ -45,15 +45,14 @@ def gradcheck(
     """
     from portadnn.choice import check_whole
     from portadnn.cli.output import print_json, table_text
-    from portadnn.data.hdf5 import load_split
     from portadnn.diagnostics import check_gradients
-    from portadnn.training.inference import check_fits
+    from portadnn.training.inference import check_fits, data_for, prepared
     from portadnn.training.models import load_model
 
     check_whole("--examples", examples, 1)
     check_whole("--entries", entries, 1)
     loaded = load_model(model)
-    given = load_split(data, split)
+    given = prepared(loaded, data_for(loaded, data, split))
     check_fits(loaded, given, labelled=True)
     found = check_gradients(
         given.columns("float64")[:, :examples],

@@ -171,13 +171,13 @@ def _examples(
     """X and Y on the host, and what they are."""
     import numpy as np
 
-    from portadnn.data.hdf5 import load_split
-    from portadnn.training.inference import check_fits
+    from portadnn.training.inference import check_fits, data_for, prepared
 
     n_x, n_y = network.layer_dims[0], network.layer_dims[-1]
     if data is not None:
-        given = load_split(data, split)
+        given = data_for(model, data, split)
         if model is not None:
+            given = prepared(model, given)
             check_fits(model, given, labelled=True)
         else:
             _check_widths(network, given)

@@ -18,8 +18,11 @@ ModelFile = Annotated[Path, Parameter(help="A model.h5 of `portadnn train`.")]
 DataFile = Annotated[
     Path | None,
     Parameter(
-        help="An HDF5 file in the layout of `portadnn train`; without it the embedded digits."
+        help="A file or folder as `portadnn train` reads it; without it the embedded digits."
     ),
+]
+LabelsFile = Annotated[
+    Path | None, Parameter(help="The file with the labels, if they have one of their own.")
 ]
 Split = Annotated[
     Literal["train", "test"] | None,

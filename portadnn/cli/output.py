@@ -19,6 +19,7 @@ from portadnn.network.names import named
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from portadnn.data.preprocess import Preprocess
     from portadnn.network.spec import Network
     from portadnn.training.inference import Evaluation
 
@@ -145,7 +146,27 @@ def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
 
 def evaluation_text(name: str, evaluation: Evaluation) -> str:
     """An evaluation as a line."""
-    return (
-        f"{name} accuracy {evaluation.accuracy:.2%} "
-        f"({evaluation.correct} of {evaluation.examples}), cost {evaluation.cost:.6f}"
-    )
+    measures, cost = evaluation.measures, f"cost {evaluation.cost:.6f}"
+    if "accuracy" in measures:
+        right = f"{evaluation.correct} of {evaluation.examples}"
+        return f"{name} accuracy {evaluation.accuracy:.2%} ({right}), {cost}"
+    values = ", ".join(f"{what} {value:.6g}" for what, value in measures.items())
+    return f"{name} {values} ({evaluation.examples} examples), {cost}"
+
+
+def preprocess_table(preprocess: Preprocess) -> Table:
+    """A row per column of the data: what is done to it."""
+    table = new_table(("column", "becomes"))
+    for c in preprocess.columns:
+        if c.categories is not None:
+            what = f"{c.width} of 0 and 1: {', '.join(n or '(missing)' for n in c.categories[:10])}"
+            what += ", ..." if c.width > 10 else ""
+        elif preprocess.pixels:
+            what = "uint8 / 255"
+        elif (c.mean, c.scale) == (0.0, 1.0):
+            what = "itself"
+        else:
+            what = f"(itself - {c.mean:g}) / {c.scale:g}"
+        fill = "" if c.fill is None else f"; {c.fill:g} if missing"
+        table.add_row(c.name, what + fill)
+    return table

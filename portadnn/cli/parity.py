@@ -142,13 +142,13 @@ def record(
     from portadnn.errors import InputError
     from portadnn.parity.bundles import record_bundle
 
-    check_hdf5_name(out)
     kept_steps = None if keep is None else _parse_steps(keep)
     declared = declared_run({"data": data, **vars(options)}, config)
     backend, _ = chosen_backend(declared)
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists: choose another --out, or add --overwrite")
     _check_writable(out, files_read(declared, config))
+    check_hdf5_name(out)
     run = _run_of(declared, steps)
     bundle = record_bundle(run, backend, out, keep=kept_steps, matmul=matmul)
     kept = ", ".join(str(record.step) for record in bundle.records)

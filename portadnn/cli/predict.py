@@ -29,17 +29,17 @@ def predict(
     Parameters
     ----------
     data
-        One HDF5 file (labels are not needed), or PNG and JPEG pictures, which are resized to what
-        the model takes; without any the embedded digits.
+        One file or folder as `portadnn train` reads it (labels are not needed), or PNG and JPEG
+        pictures, which are resized to what the model takes; without any the embedded digits.
     format
         One line per example, or one JSON object (as --json).
     ground
         The colour behind the transparent parts of pictures, for example black or #ffffff.
     """
     from portadnn.cli.output import print_json
-    from portadnn.data.hdf5 import load_split
     from portadnn.data.images import IMAGE_SUFFIXES, load_images
     from portadnn.errors import InputError
+    from portadnn.training.inference import data_for
     from portadnn.training.inference import predict as predict_model
     from portadnn.training.models import load_model
 
@@ -49,11 +49,11 @@ def predict(
         examples = load_images(pictures, loaded.input_shape, ground=ground)
         names = [str(path) for path in pictures]
     elif len(data) <= 1:
-        examples = load_split(data[0] if data else None, split, labelled=False)
+        examples = data_for(loaded, data[0] if data else None, split, labelled=False)
         names = [str(i) for i in range(len(examples))]
     else:
         raise InputError(
-            f"{len(data)} files were given: expected one HDF5 file, or only pictures "
+            f"{len(data)} files were given: expected one file of data, or only pictures "
             f"({', '.join(IMAGE_SUFFIXES)})"
         )
     prediction = predict_model(loaded, examples, backend=backend)

@@ -23,7 +23,13 @@ FILES = {
     "history": "history.json",
     "cost_curve": "cost.png",
 }
-FIGURES = {"confusion": "confusion.png", "mistakes": "mistakes.png", "weights": "weights.png"}
+FIGURES = {
+    "confusion": "confusion.png",
+    "roc": "roc.png",
+    "residuals": "residuals.png",
+    "mistakes": "mistakes.png",
+    "weights": "weights.png",
+}
 
 _HEADER = """\
 # All that decides what this run of portadnn {version} computed. On {where}
@@ -122,20 +128,35 @@ def write_run(
 def write_figures(
     directory: Path, model: Model, examples: Dataset, prediction: Prediction
 ) -> dict[str, str]:
-    """Confusion matrix, and where examples are images the worst mistakes and the first weights."""
+    """What suits the head, and of images the worst mistakes and the first weights."""
     from portadnn.data.files import whole_file
-    from portadnn.plots import confusion_matrix, first_layer_weights, is_image, mistakes
+    from portadnn.plots import (
+        confusion_matrix,
+        first_layer_weights,
+        is_image,
+        mistakes,
+        residuals,
+        roc_and_calibration,
+    )
 
     assert examples.labels is not None
     title = os.path.basename(examples.source)
-    figures: dict[str, Any] = {
-        "confusion": confusion_matrix(
-            examples.labels, prediction.labels, model.classes, title=title
-        )
-    }
+    given, chances = examples.labels, prediction.probabilities
+    classified = chances is not None and prediction.labels.ndim == 1
+    figures: dict[str, Any] = {}
+    if classified:
+        found = prediction.labels
+        figures["confusion"] = confusion_matrix(given, found, model.classes, title=title)
+    if chances is None:
+        found = prediction.labels
+        figures["residuals"] = residuals(given, found, model.classes or ["y"], title=title)
+    elif model.network.head == "sigmoid":
+        of = model.classes[1:] if classified else model.classes
+        shown = chances[:, 1] if classified else chances
+        figures["roc"] = roc_and_calibration(given, shown, of, title=title)
     if is_image(model.input_shape):
         figures["weights"] = first_layer_weights(model.parameters["W1"], model.input_shape)
-        if (prediction.labels != examples.labels).any():
+        if classified and (prediction.labels != examples.labels).any():
             figures["mistakes"] = mistakes(
                 examples.examples,
                 examples.labels,

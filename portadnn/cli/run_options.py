@@ -79,6 +79,8 @@ def declared_run(given: Mapping[str, Any], file: Path | None = None) -> Declarat
     for name, value in typed.items():
         settings[name] = parse_setting(name, value, f"--{name.replace('_', '-')}")
     files = [isinstance(v, str) for v in (declared_file, settings.get("validation"))]
+    if "data" in typed:
+        settings["labels"] = typed.get("labels")  # the file's belong to other examples
     if "data" in typed or ("validation" in typed and any(files)):
         settings.pop("data_sha256", None)  # the digest in the file is that of other examples
     declared = Declaration(**settings)

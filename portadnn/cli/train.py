@@ -35,6 +35,7 @@ EXIT_CODES = {"done": 0, "diverged": EXIT_DIVERGED, "interrupted": EXIT_INTERRUP
 
 def train(
     data: str | None = None,
+    labels: str | None = None,
     /,
     *,
     options: RunOptions = NOTHING_TYPED,
@@ -46,16 +47,20 @@ def train(
     as_json: JsonOption = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Train a network on an HDF5 file of images, or on the embedded handwritten digits.
+    """Train a network on your data, or on the embedded handwritten digits.
 
-    The file holds train_set_x (m, ...), train_set_y (m,) and list_classes; test_set_x and
-    test_set_y in the same file, or in the one of --test, are scored as well. Model, configuration,
-    history and figures are written to a directory. Ctrl-C stops and keeps what was learnt.
+    It reads HDF5, CSV, Parquet, NPZ, NPY and IDX files and folders of pictures; the content tells
+    which. Test data in or beside the training data, or those of --test, are scored as well. Model,
+    configuration, history and figures are written to a directory. Ctrl-C stops and keeps what was
+    learnt.
 
     Parameters
     ----------
     data
-        The HDF5 file; without it the digits: 1,797 images of 8x8 pixels in ten classes.
+        The file, or a folder with a sub-folder of pictures for each class; without it the digits:
+        1,797 images of 8x8 pixels in ten classes.
+    labels
+        The file with the labels, if they have one of their own.
     out
         The directory for model.h5, config.toml, history.json, cost.png, confusion.png and, of
         images, mistakes.png and weights.png. Default runs/DATE-TIME.
@@ -83,7 +88,7 @@ def train(
     from portadnn.training.models import fingerprint
     from portadnn.training.problem import make_problem
 
-    run = declared_run({"data": data, **vars(options)}, config)
+    run = declared_run({"data": data, "labels": labels, **vars(options)}, config)
     check_apart([out, log, tensorboard], files_read(run, config))
     backend, backend_text = chosen_backend(run)
     problem = make_problem(run, backend=backend.name)

@@ -22,7 +22,8 @@ class Dataset:
     ----------
     examples : array of numbers, shape (m, ...)
         One row per example, for example (m, 64, 64, 3) images. uint8 is scaled to [0, 1] by 1/255
-        when it becomes ``X``; any other dtype is taken as it is.
+        when it becomes ``X``; any other dtype is taken as it is. A structured array (m,) is a
+        table, of numbers and texts: a ``Preprocess`` makes numbers of it.
     labels : array of int, shape (m,), or None
         0 .. C-1; None if they are not known. Several labels that may go together (head "sigmoid")
         are (m, K) of 0 and 1; values (the heads "identity" and "poisson") are numbers, (m,) or
@@ -50,11 +51,13 @@ class Dataset:
     def __post_init__(self) -> None:
         examples = np.asarray(self.examples)
         classes = tuple(str(name) for name in self.classes)
-        if examples.dtype.kind not in "uif":
+        if examples.dtype.names is not None and examples.ndim == 1:
+            pass
+        elif examples.dtype.kind not in "uif":
             raise InputError(
                 f"{self.source}: examples have dtype {examples.dtype}: expected numbers"
             )
-        if examples.ndim < 2:
+        elif examples.ndim < 2:
             raise InputError(
                 f"{self.source}: examples have shape {examples.shape}: expected (m, ...), "
                 f"one row per example"
@@ -113,9 +116,14 @@ class Dataset:
         return len(self.examples)
 
     @property
+    def table(self) -> tuple[str, ...] | None:
+        """The names of the columns, if the examples are the rows of a table."""
+        return self.examples.dtype.names
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one example."""
-        return self.examples.shape[1:]
+        return self.examples.shape[1:] if self.table is None else (len(self.table),)
 
     @property
     def n_x(self) -> int:
@@ -132,15 +140,23 @@ class Dataset:
         """The number of outputs of a network that learns these labels."""
         return len(self.targets("float32"))
 
-    def columns(self, dtype: str) -> np.ndarray:
-        """``X`` of shape (n_x, m): one column per example, uint8 scaled to [0, 1].
+    def columns(self, dtype: str, rows: slice = slice(None)) -> np.ndarray:
+        """``X`` of shape (n_x, m): one column per example of ``rows``, uint8 scaled to [0, 1].
 
         Its memory stays sample-major, so the transpose costs nothing.
+
+        Raises
+        ------
+        InputError
+            If the examples are a table, or a value is too large for the dtype.
         """
-        rows = self.examples.reshape(len(self), -1)
-        self.check_range(dtype)
+        if self.table is not None:
+            raise InputError(f"{self.source} is a table: preprocess it first")
+        examples = self.examples[rows]
+        self._check_range(examples, dtype)
+        flat = examples.reshape(len(examples), -1)
         with np.errstate(under="ignore"):  # a float64 may underflow, and np.seterr may raise
-            return (np.divide(rows, 255, dtype=dtype) if self.scaled else rows.astype(dtype)).T
+            return (np.divide(flat, 255, dtype=dtype) if self.scaled else flat.astype(dtype)).T
 
     def check_alike(self, other: Dataset, part: str) -> None:
         """Raise InputError unless ``other`` has examples, classes and labels of the same kind.
@@ -166,7 +182,10 @@ class Dataset:
 
     def check_range(self, dtype: str) -> None:
         """Raise InputError where a value is too large for the dtype."""
-        largest = max(abs(float(self.examples.max())), abs(float(self.examples.min())))
+        self._check_range(self.examples, dtype)
+
+    def _check_range(self, examples: np.ndarray, dtype: str) -> None:
+        largest = max(abs(float(examples.max())), abs(float(examples.min())))
         if largest > float(np.finfo(dtype).max):
             raise InputError(
                 f"{self.source} holds values up to {largest:g}, too large for {dtype}: scale them"

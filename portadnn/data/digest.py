@@ -31,6 +31,7 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
     for name in sorted(arrays):
         x = np.asarray(arrays[name])
         little = x.astype(x.dtype.newbyteorder("<"), copy=False)
-        state.update(f"{name} {little.dtype.str} {little.shape}\n".encode())
+        kind = little.dtype.str if little.dtype.names is None else little.dtype.descr
+        state.update(f"{name} {kind} {little.shape}\n".encode())
         state.update(little.tobytes())
     return state.hexdigest()

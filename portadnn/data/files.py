@@ -96,13 +96,19 @@ def open_regular(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file to read as bytes; InputError if it cannot be read or is not a regular file."""
     _check_name(path)
     try:
-        with open(path, "rb", opener=lambda p, flags: os.open(p, flags | _OLD)) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise InputError(f"{path} is a pipe or a device: expected a regular file")
-            yield file
+        file = open(path, "rb", opener=lambda p, flags: os.open(p, flags | _OLD))  # noqa: SIM115
     except OSError as error:
         what = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise InputError(f"{path}: {what}: expected an HDF5 file") from error
+        raise InputError(f"{path}: {what}: expected a file to read") from error
+    with file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise InputError(f"{path} is a pipe or a device: expected a regular file")
+        try:
+            yield file
+        except OSError as error:
+            if error.errno is None:  # a library's, about the content
+                raise
+            raise InputError(f"{path}: {error.strerror}: it cannot be read") from error
 
 
 def _check_name(path: str | os.PathLike[str]) -> None:

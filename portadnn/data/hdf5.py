@@ -100,16 +100,6 @@ def load_digits() -> tuple[Dataset, Dataset]:
     return train, test
 
 
-def load_split(
-    path: str | os.PathLike[str] | None, split: str | None, *, labelled: bool = True
-) -> Dataset:
-    """A split of an HDF5 file, or of the embedded digits; by default test if it is there."""
-    if path is None:
-        return load_digits()[split != "train"]
-    split = split or ("test" if has_split(path, "test") else "train")
-    return load_dataset(path, split, labelled=labelled)
-
-
 def write_dataset(path: str | os.PathLike[str], **splits: Dataset) -> None:
     """Write datasets in the same layout: ``write_dataset(path, train=..., test=...)``."""
     check_hdf5_name(path)

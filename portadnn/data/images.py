@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from portadnn.data.dataset import Dataset
+from portadnn.data.files import open_regular
 from portadnn.errors import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -58,28 +60,70 @@ def load_images(
     rows = []
     transparent = []
     for path in paths:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                with Image.open(path, formats=("PNG", "JPEG")) as image:
-                    upright = ImageOps.exif_transpose(_eight_bits(image))
-                    if upright.has_transparency_data:
-                        layer = upright.convert("RGBA")
-                        upright = Image.new("RGBA", layer.size, (*colour, 255))
-                        upright.alpha_composite(layer)
-                        if layer.getchannel("A").getextrema() != (255, 255):
-                            transparent.append(str(path))
-                    converted = upright.convert("L" if grey else "RGB")
-                    resized = converted.resize((input_shape[1], input_shape[0]))
-        except FileNotFoundError as error:
-            raise InputError(f"{path}: no such file") from error
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError,
-                Image.DecompressionBombWarning) as error:  # fmt: skip
-            raise InputError(f"{path} cannot be read as a PNG or JPEG picture: {error}") from error
+        with _opened(path) as image:
+            upright = ImageOps.exif_transpose(_eight_bits(image))
+            if upright.has_transparency_data:
+                layer = upright.convert("RGBA")
+                upright = Image.new("RGBA", layer.size, (*colour, 255))
+                upright.alpha_composite(layer)
+                if layer.getchannel("A").getextrema() != (255, 255):
+                    transparent.append(str(path))
+            converted = upright.convert("L" if grey else "RGB")
+            resized = converted.resize((input_shape[1], input_shape[0]))
         rows.append(np.asarray(resized, dtype=np.uint8).reshape(input_shape))
     if transparent:
         logger.warning("transparent parts are shown over %s: %s", ground, ", ".join(transparent))
     return Dataset(np.stack(rows), None, (), source="the pictures")
+
+
+def picture_shape(
+    paths: Sequence[str | os.PathLike[str]], size: tuple[int, int] | None = None
+) -> tuple[int, ...]:
+    """The shape of the examples that pictures make: grey if all are grey, else RGB.
+
+    Parameters
+    ----------
+    paths : sequence of paths
+    size : (height, width), optional
+        Default the size that all pictures have.
+
+    Raises
+    ------
+    InputError
+        If a file is no picture, or the sizes differ and none is given.
+    """
+    grey = True
+    first = None
+    for path in paths:
+        with _opened(path) as image:
+            grey &= image.mode in ("1", "L", "LA", "I", "I;16")
+            found = (image.height, image.width)
+        if size is None and first is None:
+            first = path, found
+        elif first is not None and first[1] != found:
+            raise InputError(
+                f"{path} has {found[0]}x{found[1]} pixels, but {first[0]} has "
+                f"{first[1][0]}x{first[1][1]}: expected one size. Bring all to one with --size N"
+            )
+    height, width = size or (first[1] if first else (0, 0))
+    return (height, width) if grey else (height, width, 3)
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """A picture; whatever is wrong with it is an InputError that names the file."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with open_regular(path) as file, Image.open(file, formats=("PNG", "JPEG")) as image:
+                yield image
+    except InputError:
+        raise
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError,
+            Image.DecompressionBombWarning) as error:  # fmt: skip
+        raise InputError(f"{path} cannot be read as a PNG or JPEG picture: {error}") from error
 
 
 def _eight_bits(image: Any) -> Any:

@@ -8,6 +8,7 @@ from portadnn.plots.images import first_layer_weights, is_image, mistakes
 from portadnn.plots.matrix import confusion_matrix
 from portadnn.plots.parity import ratio_map, to_svg
 from portadnn.plots.signals import layer_signals, unit_lives
+from portadnn.plots.values import residuals, roc_and_calibration
 
 __all__ = [
     "confusion_matrix",
@@ -16,6 +17,8 @@ __all__ = [
     "layer_signals",
     "mistakes",
     "ratio_map",
+    "residuals",
+    "roc_and_calibration",
     "show_costs",
     "to_svg",
     "training_curves",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from portadnn.choice import known_name
@@ -35,6 +35,9 @@ COMMAND_ONLY = {"config", "out", "overwrite", "log", "tensorboard", "json", "qui
 DIGITS_DEFAULTS = {"layers": (64, 32), "learning_rate": 0.5, "iterations": 1000}
 FILE_DEFAULTS = {"layers": (20, 7, 5), "learning_rate": 0.0075, "iterations": 3000}
 FEWEST_EPOCHS = 20  # by default, of minibatches
+MANY = 5000  # examples from which the defaults are minibatches and Adam
+TABLE_DEFAULTS = {"layers": (64, 32), "optimizer": "adam", "batch_size": 128, "iterations": 3000}
+MANY_DEFAULTS = {"layers": (256, 128), "optimizer": "adam", "batch_size": 128, "epochs": 10}
 
 
 def _by(parse: Callable[[Any, str], Any], word: str = "", group: str = "") -> dict[str, Any]:
@@ -52,16 +55,33 @@ class Declaration:
     Parameters
     ----------
     data
-        An HDF5 file, or digits; in Python also a Dataset.
+        A file or a folder, or digits; in Python also a Dataset.
+    labels
+        The file with the labels, if they have one of their own; none, the default, looks for them
+        with the data.
+    target
+        What to predict: a column of a table or several with commas between them, or the name of the
+        dataset of labels in a file that holds several.
+    task
+        classification, multilabel, regression or counts; auto, the default, sees it from the
+        labels.
+    size
+        Of pictures, such as 64 or 48x64 (height and width); auto, the default, is the one they all
+        have.
+    preprocess
+        standardise (the default for tables), with options such as
+        standardise:missing=median,unknown=ignore; pixels, for whole numbers 0..255; or none (the
+        default for all else).
     test
-        An HDF5 file with test_set_x and test_set_y, or none. Default what the data's file holds.
+        A file or folder to test on, or none. Default what lies in or beside the data.
     validation
-        The share of the training data to hold back and to score at every report, such as 0.2, an
-        HDF5 file (its test set, or its only set), or none.
+        The share of the training data to hold back and to score at every report, such as 0.2, a
+        file (its test set, or its only set), or none.
     data_sha256
         Of the examples of data and of a file for validation; auto checks nothing.
     layers
-        Widths of the hidden layers, or none. Default 20,7,5 for a file, 64,32 for the digits.
+        Widths of the hidden layers, or none. Default 64,32 for the digits and for tables, 20,7,5
+        for other data, 256,128 from 5,000 examples on.
     activation
         Of the hidden layers, one or one for each: relu, leaky_relu, sigmoid, tanh, ...
     head
@@ -74,15 +94,18 @@ class Declaration:
         those of the course. Default the seed.
     optimizer
         gradient_descent, momentum, nesterov, rmsprop, adam, adamw or lbfgs, with options such as
-        momentum:0.95 or adam:beta1=0.8,weight_decay=0.01. Default gradient_descent.
+        momentum:0.95 or adam:beta1=0.8,weight_decay=0.01. Default gradient_descent, and adam for
+        tables and from 5,000 examples on.
     learning_rate
-        Default 0.5 for the digits and 0.0075 for a file, a tenth of it with momentum and nesterov,
-        0.001 with rmsprop, adam and adamw. lbfgs does not have one.
+        Default 0.5 for the digits and 0.0075 for other data, a tenth of it with momentum and
+        nesterov, 0.001 with rmsprop, adam and adamw. lbfgs does not have one.
     epochs
-        Passes over the data. Default 1000 for the digits and 3000 for a file; with minibatches as
-        many as make that number of steps, but at least 20.
+        Passes over the data. Default 1000 for the digits, 3000 for other data, and 10 from 5,000
+        examples on; with minibatches of fewer examples as many as make that number of steps, but at
+        least 20.
     batch_size
-        Examples in a step, shuffled in every epoch, or all. Default all.
+        Examples in a step, shuffled in every epoch, or all. Default all, and 128 for tables and
+        from 5,000 examples on.
     shuffle
         Whether every epoch has an order of its own.
     schedule
@@ -124,6 +147,11 @@ class Declaration:
     """
 
     data: Any = field(default=DIGITS, metadata=_by(texts.path))
+    labels: Any = field(default=None, metadata=_by(texts.path, "none"))
+    target: Any = field(default=(), metadata=_by(texts.names, "", "Data"))
+    task: str | None = field(default=None, metadata=_by(texts.text, AUTO, "Data"))
+    size: Any = field(default=None, metadata=_by(texts.size, AUTO, "Data"))
+    preprocess: Any = field(default=None, metadata=_by(texts.text, AUTO, "Data"))
     test: str | None = field(default=AUTO, metadata=_by(texts.path, "none", "Data"))
     validation: Any = field(default=None, metadata=_by(texts.share_or_path, "none", "Data"))
     data_sha256: str | None = field(default=None, metadata=_by(texts.sha256, AUTO))
@@ -134,10 +162,10 @@ class Declaration:
     head: str | None = field(default=None, metadata=_by(texts.text, AUTO))
     init: Any = field(default="he", metadata=_by(texts.one_or_list(texts.text), "", "Network"))
     rng: Any = field(default=None, metadata=_by(texts.draw, AUTO, "Network"))
-    optimizer: Any = field(default="gradient_descent", metadata=_by(texts.text, "", "Descent"))
+    optimizer: Any = field(default=None, metadata=_by(texts.text, AUTO, "Descent"))
     learning_rate: Any = field(default=None, metadata=_by(texts.number, AUTO, "Descent"))
     epochs: Any = field(default=None, metadata=_by(texts.whole, AUTO, "Descent"))
-    batch_size: int | None = field(default=None, metadata=_by(texts.whole, "all", "Descent"))
+    batch_size: Any = field(default=AUTO, metadata=_by(texts.whole_or_auto, "all", "Descent"))
     shuffle: bool = field(default=True, metadata=_by(texts.truth))
     schedule: Any = field(default="constant", metadata=_by(texts.text, "", "Descent"))
     clip_norm: float | None = field(default=None, metadata=_by(texts.number, "none", "Descent"))
@@ -187,15 +215,17 @@ class Declaration:
         """The optimizer, or L-BFGS."""
         from portadnn.training.lbfgs import as_solver
 
-        return as_solver(self.given("optimizer"))
+        return as_solver(self.given("optimizer") or "gradient_descent")
 
-    def complete(self, m: int, **known: Any) -> Declaration:
+    def complete(self, m: int, *, table: bool = False, **known: Any) -> Declaration:
         """The same run with every default filled in, every text in full and paths absolute.
 
         Parameters
         ----------
         m : int
             The number of examples to learn from.
+        table : bool
+            Whether they are the rows of a table, which has other defaults.
         **known
             Settings that were found out since, such as the backend that "auto" took.
 
@@ -214,13 +244,22 @@ class Declaration:
             return init if isinstance(init, Part) else as_initializer(init)
 
         defaults: dict[str, Any] = DIGITS_DEFAULTS if self.data == DIGITS else FILE_DEFAULTS
+        if table or m >= MANY:
+            defaults = FILE_DEFAULTS | (MANY_DEFAULTS if m >= MANY else TABLE_DEFAULTS)
+        if self.optimizer is None:
+            solver = defaults.get("optimizer", "gradient_descent")
+            return replace(self, optimizer=solver).complete(m, table=table, **known)
         solver = self.solver
-        epochs, rate = self.epochs, self.learning_rate
+        epochs, rate, batch_size = self.epochs, self.learning_rate, self.batch_size
+        if batch_size == AUTO:
+            batch_size = None if isinstance(solver, LBFGS) else defaults.get("batch_size")
+            batch_size = None if batch_size is None else min(batch_size, m)
         if epochs is None:
             epochs = defaults["iterations"]
-            if self.batch_size is not None:
-                steps_per_epoch = -(-m // max(self.batch_size, 1))  # 0 is refused later
+            if batch_size is not None:
+                steps_per_epoch = -(-m // max(batch_size, 1))  # 0 is refused later
                 epochs = max(-(-epochs // steps_per_epoch), FEWEST_EPOCHS)
+                epochs = defaults.get("epochs", epochs)
         if not isinstance(solver, LBFGS):
             rate = solver.usual_rate(defaults["learning_rate"]) if rate is None else rate
         elif rate is not None:
@@ -230,7 +269,7 @@ class Declaration:
             )
         every = self.report_every
         if every is None:
-            every = usual_report_every(self.batch_size, solver)
+            every = usual_report_every(batch_size, solver)
         filled = {
             "test": self.data if self.test == AUTO else self.test,
             "layers": defaults["layers"] if self.layers is None else self.layers,
@@ -240,6 +279,7 @@ class Declaration:
             "head": self.head and known_name("head", self.head, HEADS),
             "optimizer": solver,
             "learning_rate": rate,
+            "batch_size": batch_size,
             "epochs": epochs,
             "schedule": as_schedule(self.given("schedule")),
             "report_every": every,
@@ -377,7 +417,7 @@ def parse_setting(name: str, value: Any, what: str, *, parts: bool = False) -> A
 
 def is_path(name: str, value: Any) -> bool:
     """Whether the value of a setting is the path of a file."""
-    words = {"data": (DIGITS,), "test": (DIGITS, AUTO), "validation": ()}
+    words = {"data": (DIGITS,), "test": (DIGITS, AUTO), "validation": (), "labels": ()}
     return isinstance(value, str) and name in words and value not in words[name]
 
 

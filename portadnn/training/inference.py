@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +12,16 @@ import numpy as np
 
 from portadnn.backends import Backend, get_backend
 from portadnn.data.dataset import Dataset
+from portadnn.data.hdf5 import load_digits
 from portadnn.data.heads import meaning_of
+from portadnn.data.labels import task_of
+from portadnn.data.load import has_test, load
 from portadnn.errors import InputError
 from portadnn.network.model import L_model_forward, compute_cost_with_logits
 from portadnn.training.models import Model
 from portadnn.training.rows import as_dataset
+
+BLOCK = 8192  # examples at once, so that memory is needed for a block and the answer
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +96,11 @@ def predict(
         )
     if not isinstance(data, Dataset):
         data, _ = as_dataset(data, columns=model.columns)
+    data = prepared(model, data)
     chosen = _backend_for(model, backend)
     with chosen.scope():
-        AL = chosen.to_numpy(_forward(model, data, chosen)[0])
+        blocks = [chosen.to_numpy(AL) for AL, _, _ in _forward(model, data, chosen)]
+    AL = np.concatenate(blocks, axis=1)
     meaning = meaning_of(model.network.head)
     return Prediction(meaning.decide(AL), meaning.probabilities and meaning.probabilities(AL))
 
@@ -111,15 +121,49 @@ def evaluate(model: Model, data: Dataset, *, backend: str | Backend | None = Non
         If the data has no labels, other classes, labels for another head, or not as many values
         per example.
     """
+    data = prepared(model, data)
     check_fits(model, data, labelled=True)
     chosen = _backend_for(model, backend)
     with chosen.scope():
         targets = data.targets(chosen.dtype_name)
-        Y = chosen.asarray(targets)
-        AL, ZL = _forward(model, data, chosen)
-        cost = compute_cost_with_logits(ZL, Y, network=model.network, xp=chosen.xp)
-        AL, cost = chosen.to_numpy(AL), float(chosen.to_numpy(cost))
+        blocks, costs = [], []
+        for AL, ZL, rows in _forward(model, data, chosen):
+            Y = chosen.asarray(targets[:, rows])
+            cost = compute_cost_with_logits(ZL, Y, network=model.network, xp=chosen.xp)
+            costs.append(float(chosen.to_numpy(cost)) * (Y.shape[1] / len(data)))
+            blocks.append(chosen.to_numpy(AL))
+    AL, cost = np.concatenate(blocks, axis=1), math.fsum(costs)
     return Evaluation(len(data), meaning_of(model.network.head).measures(AL, targets), cost)
+
+
+def data_for(
+    model: Model | None,
+    path: str | os.PathLike[str] | None,
+    part: str | None = None,
+    **options: Any,
+) -> Dataset:
+    """A part of a file as a model takes it, or of the embedded digits; by default test if there.
+
+    All else is as for ``load``; the model knows its classes, its task and the names of its targets.
+    """
+    if path is None:
+        return load_digits()[part != "train"]
+    part = part or ("test" if has_test(path) else None)
+    if model is not None:
+        options["classes"] = model.classes
+        options["task"] = task_of(model.network.head, model.network.layer_dims[-1])
+        if len(model.input_shape) in (2, 3):
+            options["size"] = model.input_shape[:2]
+        if model.preprocess is not None:
+            options.setdefault("target", model.preprocess.targets)
+    return load(path, part, **options)
+
+
+def prepared(model: Model, data: Dataset) -> Dataset:
+    """The examples as the model takes them; rows of a table are preprocessed."""
+    if model.preprocess is None or (data.table is None and data.input_shape == model.input_shape):
+        return data
+    return model.preprocess(data)
 
 
 def check_fits(model: Model, data: Dataset, *, labelled: bool = False) -> None:
@@ -155,10 +199,12 @@ def _backend_for(model: Model, backend: str | Backend | None) -> Backend:
     return get_backend(backend or "numpy", dtype=model.dtype)
 
 
-def _forward(model: Model, data: Dataset, backend: Backend) -> tuple[Any, Any]:
-    """AL and ZL of the data, on the backend."""
+def _forward(model: Model, data: Dataset, backend: Backend) -> Iterator[tuple[Any, Any, slice]]:
+    """AL and ZL of the data on the backend, a block of rows at a time, and which rows they are."""
     check_fits(model, data)
-    X = backend.asarray(data.columns(backend.dtype_name))
     parameters = {name: backend.asarray(p) for name, p in model.parameters.items()}
-    AL, caches = L_model_forward(X, parameters, network=model.network, xp=backend.xp)
-    return AL, caches[-1][1]
+    for start in range(0, len(data), BLOCK):
+        rows = slice(start, start + BLOCK)
+        X = backend.asarray(data.columns(backend.dtype_name, rows))
+        AL, caches = L_model_forward(X, parameters, network=model.network, xp=backend.xp)
+        yield AL, caches[-1][1], rows

@@ -16,11 +16,12 @@ from portadnn.data.container import Container
 from portadnn.data.digest import digest
 from portadnn.data.files import read_array
 from portadnn.data.heads import meaning_of
+from portadnn.data.preprocess import Preprocess
 from portadnn.errors import InputError
 from portadnn.network.spec import Network
 from portadnn.training.state import EpochRecord
 
-_CONTAINER = Container("portadnn model", "portadnn train", plain=1, sealed=(2,))
+_CONTAINER = Container("portadnn model", "portadnn train", plain=1, sealed=(2, 3))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,6 +47,8 @@ class Model:
         The labels of the classes as ``y`` held them; empty if they were 0 .. C-1.
     history : tuple of EpochRecord
         The reports of the training. A file does not have them.
+    preprocess : Preprocess, optional
+        What makes numbers of the rows of a table; predictions take such rows.
 
     Raises
     ------
@@ -61,6 +64,7 @@ class Model:
     columns: tuple[str, ...] = ()
     values: tuple[Any, ...] = ()
     history: tuple[EpochRecord, ...] = ()
+    preprocess: Preprocess | None = None
 
     def __post_init__(self) -> None:
         self.network.check(self.parameters)
@@ -160,6 +164,9 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
     for name in ("columns", "values"):
         if getattr(model, name):
             attributes[name] = json.dumps(getattr(model, name))
+    attributes["version"] = 2
+    if model.preprocess is not None:  # older versions of portadnn refuse the model then
+        attributes |= {"version": 3, "preprocess": json.dumps(model.preprocess.to_json())}
     arrays = {f"parameters/{name}": p for name, p in model.parameters.items()}
     _CONTAINER.write(path, attributes, arrays)
 
@@ -186,8 +193,11 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         columns, values = (
             tuple(json.loads(file.attrs.get(name, "[]"))) for name in ("columns", "values")
         )
-        scaled = bool(file.attrs["scaled"])
-        return Model(network, parameters, classes, input_shape, scaled, columns, values)
+        given = json.loads(file.attrs.get("preprocess", "null"))
+        about: dict[str, Any] = {"columns": columns, "values": values}
+        about["scaled"] = bool(file.attrs["scaled"])
+        about["preprocess"] = None if given is None else Preprocess.from_json(given)
+        return Model(network, parameters, classes, input_shape, **about)
 
 
 def _check_values(parameters: dict[str, np.ndarray]) -> None:

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 
 from portadnn.data.dataset import Dataset
-from portadnn.data.hdf5 import has_split, load_split
+from portadnn.data.hdf5 import load_digits
+from portadnn.data.labels import task_of
+from portadnn.data.load import has_test, load
+from portadnn.data.preprocess import Plain, Preprocess, as_preprocess, preprocess_text
 from portadnn.errors import InputError
 from portadnn.network.spec import Network
 from portadnn.training.declaration import AUTO, DIGITS, Declaration
@@ -37,6 +40,8 @@ class Problem:
     plan : Plan
     weights : array, shape (1, m), or None
         Of the examples, of mean 1.
+    preprocess : Preprocess or None
+        What made numbers of the examples.
     """
 
     declaration: Declaration
@@ -44,6 +49,7 @@ class Problem:
     network: Network
     plan: Plan
     weights: np.ndarray | None
+    preprocess: Preprocess | None = None
 
     @functools.cached_property  # a generator draws once
     def parameters(self) -> dict[str, np.ndarray]:
@@ -78,24 +84,23 @@ def make_problem(declared: Declaration, *, test: bool = True, **known: Any) -> P
     InputError, TypeError
         If anything cannot be used.
     """
-    examples = {"train": _dataset(declared.given("data"), "train")}
+    learnt = _dataset(declared.given("data"), "train", declared)
+    examples = {"train": learnt}
     test_file = declared.test
     if test_file == AUTO:
         data = declared.data
-        given = isinstance(data, str) and (data == DIGITS or has_split(data, "test"))
+        given = isinstance(data, str) and (data == DIGITS or has_test(data))
         test_file = data if given else None
     if test and test_file is not None:
-        examples["test"] = _dataset(test_file, "test")
+        examples["test"] = _dataset(test_file, "test", declared, learnt)
     validation = declared.given("validation")
     held_back = isinstance(validation, int | float)
     if validation is not None and not held_back:
-        examples["validation"] = _dataset(validation, None)
-    learnt = examples["train"]
+        examples["validation"] = _dataset(validation, None, declared, learnt)
     if learnt.labels is None:
         raise InputError(f"{learnt.source} has no labels")
     for name, part in examples.items():
         learnt.check_alike(part, name)
-        part.check_range(declared.dtype)
     if isinstance(declared.data, str):
         known["data_sha256"] = _check_digest(declared, examples)
     if held_back:
@@ -107,23 +112,44 @@ def make_problem(declared: Declaration, *, test: bool = True, **known: Any) -> P
         seed = check_seed(declared.seeds[1])
         learnt, examples["validation"] = split_validation(learnt, validation, seed)
         examples["train"] = learnt
+    chosen = as_preprocess(declared.preprocess or ("standardise" if learnt.table else "none"))
+    known["preprocess"] = preprocess_text(chosen)
+    preprocess = None
+    if learnt.table or not isinstance(chosen, Plain):
+        preprocess = Preprocess.fitted(learnt, chosen, declared.target)
+        examples = {name: preprocess(part) for name, part in examples.items()}
+        learnt = examples["train"]
     examples = {part: examples[part] for part in ORDER if part in examples}
+    for part in examples.values():
+        part.check_range(declared.dtype)
     m = len(learnt)
-    full = declared.complete(m, **known | ({"test": test_file} if test else {}))
+    known |= {"test": test_file} if test else {}
+    full = declared.complete(m, table=preprocess is not None, **known)
     network = full.network(learnt.n_x, learnt.outputs, str(learnt.head))
     plan = full.plan(network, m)
     weights = example_weights(
         learnt.labels, learnt.classes, full.class_weight, full.given("sample_weight")
     )
-    return Problem(full, examples, network, plan, weights)
+    return Problem(full, examples, network, plan, weights, preprocess)
 
 
-def _dataset(given: Any, split: str | None) -> Dataset:
+def _dataset(
+    given: Any, part: str | None, declared: Declaration, like: Dataset | None = None
+) -> Dataset:
     """The data themselves, or those of a path, or the embedded digits."""
     if isinstance(given, str):
-        return load_split(None if given == DIGITS and split else given, split)
+        if given == DIGITS:
+            return load_digits()[part == "test"]
+        if part is None and has_test(given):
+            part = "test"
+        if like is None:
+            known = {"labels": declared.labels, "size": declared.size, "task": declared.task}
+        else:
+            known = {"classes": like.classes, "task": task_of(str(like.head), like.outputs)}
+            known["size"] = like.input_shape[:2] if len(like.input_shape) in (2, 3) else None
+        return load(given, part, target=declared.target, **known)
     if not isinstance(given, Dataset):
-        raise TypeError(f"the data are {given!r}: expected a Dataset or the path of an HDF5 file")
+        raise TypeError(f"the data are {given!r}: expected a Dataset or the path of a file")
     return given
 
 

@@ -36,6 +36,30 @@ def path(value: Any, what: str) -> str:
     return value
 
 
+def names(value: Any, what: str) -> tuple[str, ...]:
+    """Names: a list, or a text with commas between them."""
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+        raise InputError(f"{what} is {_shown(value)}: expected names with commas between them")
+    return tuple(item.strip() for item in items if item.strip())
+
+
+def size(value: Any, what: str) -> tuple[int, int]:
+    """Height and width: "64", "48x64", or a list of two numbers."""
+    items = value.lower().split("x") if isinstance(value, str) else value
+    items = [items] if isinstance(items, int) else list(items)
+    sides = tuple(whole(item, what) for item in items) * (2 if len(items) == 1 else 1)
+    if len(sides) != 2 or not all(1 <= side <= 10_000 for side in sides):
+        raise InputError(f"{what} is {_shown(value)}: expected a size such as 64, or 48x64 for a "
+                         f"height of 48 and a width of 64")  # fmt: skip
+    return sides[0], sides[1]
+
+
+def whole_or_auto(value: Any, what: str) -> int | str:
+    """A whole number, or "auto"."""
+    return "auto" if value == "auto" else whole(value, what)
+
+
 def whole(value: Any, what: str) -> int:
     """A whole number that fits 64 bits."""
     n = value

@@ -316,6 +316,7 @@ def train_problem(
     def as_model(parameters: dict[str, Any]) -> Model:
         host = {name: np.array(backend.to_numpy(p)) for name, p in parameters.items()}
         about: dict[str, Any] = {**kept, "scaled": data.scaled, "history": tuple(history.rows)}
+        about["preprocess"] = problem.preprocess
         return Model(problem.network, host, data.classes, data.input_shape, **about)
 
     try:

@@ -339,7 +339,7 @@ def test_predict_pictures(tmp_path, capsys, pictures):
     assert shown == lime
     code, _, err = run(capsys, "predict", tmp_path / "run" / "model.h5", files[0], pictures)
     assert code == 2
-    assert "expected one HDF5 file, or only pictures" in err
+    assert "expected one file of data, or only pictures" in err
 
 
 def test_predict_without_labels(tmp_path, capsys, pictures):

@@ -22,7 +22,9 @@ from portadnn.training.problem import make_problem
 
 def test_every_setting_has_an_option_but_those_that_no_text_says():
     options = {field.name for field in dataclasses.fields(RunOptions)}
-    assert set(SETTINGS) - options == {"data", "data_sha256", "head", "shuffle", "sample_weight"}
+    assert set(SETTINGS) - options == {
+        *("data", "labels", "data_sha256", "head", "shuffle", "sample_weight")
+    }
     assert options <= set(SETTINGS)
 
 

@@ -91,7 +91,10 @@ def test_what_train_takes_is_declared():
     renamed = {"activations": "activation"}
     declared = {renamed.get(name, name) for name in taken}
     # what follows is for the program or the estimators
-    assert set(NAMES) - declared == {"test", "data_sha256", "head", "shuffle"}
+    assert set(NAMES) - declared == {
+        *("test", "data_sha256", "head", "shuffle"),
+        *("labels", "target", "task", "size", "preprocess"),
+    }
     assert declared <= set(NAMES)
 
 
@@ -139,6 +142,11 @@ SAID = {
     "batch_size": st.none() | st.integers(1, 10**9),
     "shuffle": st.booleans(),
     "schedule": rules(SCHEDULES),
+    "labels": st.none() | st.just("/tmp/labels.npy"),
+    "target": st.lists(st.sampled_from(["delay", "price (CHF)"]), max_size=2).map(tuple),
+    "task": st.sampled_from([None, "regression", "counts"]),
+    "size": st.none() | st.tuples(st.integers(1, 99), st.integers(1, 99)),
+    "preprocess": st.sampled_from([None, "none", "standardise:missing=median,unknown=ignore"]),
     "clip_norm": st.none() | numbers,
     "l2": numbers,
     "l1": numbers,
@@ -420,7 +428,7 @@ def test_a_head_that_does_not_fit_the_classes():
 
 
 def test_data_that_are_none():
-    with pytest.raises(TypeError, match="expected a Dataset or the path of an HDF5 file"):
+    with pytest.raises(TypeError, match="expected a Dataset or the path of a file"):
         train(3)
     unlabelled = Dataset(np.ones((2, 2)), None, ("a", "b"))
     with pytest.raises(InputError, match="has no labels"):

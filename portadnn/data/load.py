@@ -1,0 +1,72 @@
+"""A labelled dataset from any file or folder that a reader knows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from portadnn.data.dataset import Dataset
+from portadnn.data.labels import Labels, read_labels
+from portadnn.data.readers.formats import format_of
+from portadnn.data.readers.records import Wanted
+
+
+def load(
+    path: str | os.PathLike[str],
+    part: str | None = None,
+    *,
+    target: Sequence[str] = (),
+    labels: str | os.PathLike[str] | None = None,
+    size: Sequence[int] | None = None,
+    task: str | None = None,
+    classes: Sequence[str] = (),
+    labelled: bool = True,
+) -> Dataset:
+    """Examples, and what is to be learned of them, from a file or a folder.
+
+    Parameters
+    ----------
+    path : path
+        HDF5, CSV, Parquet, NPZ, NPY, IDX, or a folder with a sub-folder of pictures for each class;
+        the content tells which.
+    part : {"train", "test"}, optional
+        Default the only one that it has, or "train".
+    target : sequence of str
+        The columns to learn, or the name of the dataset of labels.
+    labels : path, optional
+        The file with the labels, if they have one of their own.
+    size : (height, width), optional
+        Of pictures; default the size that all of them have.
+    task : {"classification", "multilabel", "regression", "counts"}, optional
+        Default the one that the labels suggest, see ``read_labels``.
+    classes : sequence of str, optional
+        The classes, labels or values that are known from the training data.
+    labelled : bool
+        Whether labels are needed; False reads them if they are there.
+
+    Raises
+    ------
+    InputError
+        If the file or anything in it cannot be used; the message names file and place.
+    """
+    path = Path(path)
+    sides = None if size is None else (int(size[0]), int(size[1]))
+    wanted = Wanted(part, tuple(target), labels, sides, labelled)
+    records = format_of(path).read(path, wanted)
+    if records.labels is None:
+        return Dataset(records.examples, None, tuple(classes), records.source)
+    found: Labels = read_labels(
+        records.labels,
+        records.names,
+        task=task,
+        classes=records.classes or classes,
+        source=records.source,
+    )
+    return Dataset(records.examples, found.values, found.classes, records.source, found.head)
+
+
+def has_test(path: str | os.PathLike[str]) -> bool:
+    """Whether there are test data in, or beside, the training data at ``path``."""
+    path = Path(path)
+    return format_of(path).has_test(path)

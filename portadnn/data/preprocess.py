@@ -1,0 +1,320 @@
+"""Numbers from the rows of a table: fitted on the training rows alone, saved in the model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from portadnn.choice import as_text, choose
+from portadnn.data.dataset import Dataset
+from portadnn.errors import InputError
+
+MOST_CATEGORIES = 10_000
+
+
+@dataclass(frozen=True)
+class Standardise:
+    """Numbers get mean 0 and standard deviation 1, and texts a 0 or 1 for each category.
+
+    Parameters
+    ----------
+    missing : {"refuse", "median"}
+        What to do with a number that is missing: refuse it with its row and column, or put the
+        median of the training rows in its place. A text that is missing is a category of its own
+        with "median".
+    unknown : {"refuse", "ignore"}
+        What to do with a text that no training row has: refuse it, or give it no category.
+    """
+
+    missing: str = "refuse"
+    unknown: str = "refuse"
+
+    def __post_init__(self) -> None:
+        for name, known in (("missing", ("refuse", "median")), ("unknown", ("refuse", "ignore"))):
+            if getattr(self, name) not in known:
+                raise InputError(
+                    f"preprocess: {name} is {getattr(self, name)!r}: expected {' or '.join(known)}"
+                )
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Numbers stay as they are."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """All columns are whole numbers 0..255, and become uint8, which is scaled by 1/255."""
+
+
+KINDS = {"standardise": Standardise, "none": Plain, "pixels": Pixels}
+
+
+def as_preprocess(given: Any) -> Any:
+    """An instance of ``KINDS``, from itself or from a text such as "standardise:missing=median"."""
+    return choose("preprocess", given, KINDS, tuple(KINDS.values()))
+
+
+def preprocess_text(given: Any) -> str:
+    """The text from which ``as_preprocess`` makes the same."""
+    name = next(name for name, kind in KINDS.items() if type(given) is kind)
+    return as_text(name, given)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table as it was when fitted.
+
+    Attributes
+    ----------
+    name : str
+    mean, scale : float
+        Subtracted from numbers, and what they are divided by.
+    fill : float or None
+        Takes the place of a missing number.
+    categories : tuple of str or None
+        Of texts; None for numbers.
+    """
+
+    name: str
+    mean: float = 0.0
+    scale: float = 1.0
+    fill: float | None = None
+    categories: tuple[str, ...] | None = None
+
+    @property
+    def width(self) -> int:
+        """How many numbers an example has of it."""
+        return 1 if self.categories is None else len(self.categories)
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Numbers from the rows of a table.
+
+    Attributes
+    ----------
+    columns : tuple of Column
+        In the order that the rows must have.
+    unknown : {"refuse", "ignore"}
+    pixels : bool
+        Whether the numbers are 0..255 and become uint8.
+    targets : tuple of str
+        The names of the columns that were learned, for files that hold them beside the others.
+    """
+
+    columns: tuple[Column, ...]
+    unknown: str = "refuse"
+    pixels: bool = False
+    targets: tuple[str, ...] = ()
+
+    @classmethod
+    def fitted(cls, data: Dataset, given: Any, targets: Sequence[str] = ()) -> Preprocess:
+        """Fit to the examples of ``data``, a table.
+
+        Parameters
+        ----------
+        data : Dataset
+            The training rows.
+        given : Standardise, Plain or Pixels
+        targets : sequence of str
+            To keep with it.
+
+        Raises
+        ------
+        InputError
+            If a column cannot be used; the message names row and column.
+        """
+        rows = _as_table(data)
+        if not isinstance(given, Standardise):
+            columns = tuple(map(Column, rows.dtype.names or ()))
+            return cls(columns, pixels=isinstance(given, Pixels), targets=tuple(targets))
+        fit = [_column(rows[name], name, given, data.source) for name in rows.dtype.names or ()]
+        return cls(tuple(fit), given.unknown, targets=tuple(targets))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each number that comes out; "colour=red" of a category."""
+        return tuple(
+            c.name if c.categories is None else f"{c.name}={category or '(missing)'}"
+            for c in self.columns
+            for category in (c.categories if c.categories is not None else ("",))
+        )
+
+    def __call__(self, data: Dataset) -> Dataset:
+        """The same examples as numbers, (m, n): float64, or uint8 for pixels.
+
+        Raises
+        ------
+        InputError
+            If the columns have other names, another order or other types, or a value is missing or
+            unknown.
+        """
+        names = [c.name for c in self.columns]
+        if data.table is None and data.n_x == len(names):
+            rows = _as_table(data, names)
+        else:
+            rows = _as_table(data)
+            self._check_names(rows.dtype.names or (), data.source)
+        if self.pixels:
+            return replace(data, examples=self._as_pixels(rows, data.source))
+        made = np.zeros((len(rows), sum(c.width for c in self.columns)))
+        start = 0
+        for c in self.columns:
+            values = _of_kind(rows[c.name], c, data.source)
+            if c.categories is None:
+                made[:, start] = (_filled(values, c, data.source) - c.mean) / c.scale
+            else:
+                self._mark(made[:, start : start + c.width], values, c, data.source)
+            start += c.width
+        return replace(data, examples=made)
+
+    def _check_names(self, found: tuple[str, ...], source: str) -> None:
+        """Raise InputError unless the columns are those that were fitted, in their order."""
+        names = [c.name for c in self.columns]
+        missing = [name for name in names if name not in found]
+        more = [name for name in found if name not in names]
+        if missing or more:
+            what = f"lacks the column {missing[0]!r}" if missing else f"has a column {more[0]!r}"
+            raise InputError(f"{source} {what}: expected the columns {_listed(names)}")
+        if list(found) != names:
+            raise InputError(
+                f"{source} has the columns {_listed(found)}: expected the order {_listed(names)}"
+            )
+
+    def _as_pixels(self, rows: np.ndarray, source: str) -> np.ndarray:
+        made = np.empty((len(rows), len(self.columns)), dtype=np.uint8)
+        for i, c in enumerate(self.columns):
+            values = _of_kind(rows[c.name], c, source)
+            wrong = ~((values >= 0) & (values <= 255) & (values == np.floor(values)))
+            if wrong.any():
+                row = int(np.argmax(wrong))
+                raise InputError(
+                    f"{source}: row {row + 1}, column {c.name!r} is {values[row]:g}: expected "
+                    f"whole numbers 0..255 for --preprocess pixels"
+                )
+            made[:, i] = values
+        return made
+
+    def _mark(self, made: np.ndarray, values: np.ndarray, c: Column, source: str) -> None:
+        index = {category: i for i, category in enumerate(c.categories or ())}
+        found, places = np.unique(values, return_inverse=True)
+        at = np.asarray([index.get(str(text), -1) for text in found])[places]
+        unknown = at < 0
+        if unknown.any() and self.unknown == "refuse":
+            row = int(np.argmax(unknown))
+            what = repr(str(values[row])) if values[row] else "missing"
+            raise InputError(
+                f"{source}: row {row + 1}, column {c.name!r} is {what}: expected "
+                f"{_listed([n for n in index if n])}. To give unknown texts no category, train "
+                f"with --preprocess standardise:unknown=ignore"
+            )
+        known = np.flatnonzero(~unknown)
+        made[known, at[known]] = 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """As values that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, text: Mapping[str, Any]) -> Preprocess:
+        """From what ``to_json`` gave."""
+        columns = []
+        for c in text["columns"]:
+            categories = c["categories"]
+            given = c | {"categories": None if categories is None else tuple(map(str, categories))}
+            columns.append(Column(**given))
+        targets = tuple(map(str, text["targets"]))
+        made = cls(tuple(columns), str(text["unknown"]), bool(text["pixels"]), targets)
+        numbers = [x for c in columns for x in (c.mean, c.scale, c.fill) if x is not None]
+        if not all(isinstance(x, int | float) and math.isfinite(x) for x in numbers):
+            raise InputError("the preprocessing holds numbers that are not finite")
+        return made
+
+
+def _as_table(data: Dataset, names: Sequence[str] | None = None) -> np.ndarray:
+    """The examples as a structured array; arrays of numbers have the columns x1, x2, ..."""
+    if data.table is not None:
+        return data.examples
+    rows = data.examples.reshape(len(data), -1)
+    names = names or [f"x{i}" for i in range(1, data.n_x + 1)]
+    table = np.empty(len(rows), [(name, rows.dtype) for name in names])
+    for name, column in zip(names, rows.T, strict=True):
+        table[name] = column
+    return table
+
+
+def _column(values: np.ndarray, name: str, given: Standardise, source: str) -> Column:
+    if values.dtype.kind == "U":
+        found = tuple(map(str, np.unique(values)))
+        if found[0] == "" and given.missing == "refuse":
+            raise _missing(values == "", name, source)
+        if len(found) > MOST_CATEGORIES:
+            raise InputError(
+                f"{source}: column {name!r} holds {len(found)} different texts: expected at most "
+                f"{MOST_CATEGORIES} categories. Leave the column out"
+            )
+        return Column(name, categories=found)
+    numbers = values.astype(np.float64)
+    if np.isinf(numbers).any():
+        raise _infinite(numbers, name, source)
+    known = numbers[~np.isnan(numbers)]
+    fill = None
+    if given.missing == "median":
+        fill = float(np.median(known)) if len(known) else 0.0
+        numbers = np.where(np.isnan(numbers), fill, numbers)
+    elif len(known) < len(numbers):
+        raise _missing(np.isnan(numbers), name, source)
+    # exactly rounded sums: the same on every machine, whatever order NumPy adds in
+    mean = math.fsum(numbers) / len(numbers)
+    deviation = math.sqrt(math.fsum(np.square(numbers - mean)) / len(numbers))
+    # a constant column, up to rounding, has nothing to divide by
+    constant = deviation <= 10 * np.finfo(np.float64).eps * abs(mean)
+    return Column(name, mean, 1.0 if constant else deviation, fill)
+
+
+def _missing(where: np.ndarray, name: str, source: str) -> InputError:
+    return InputError(
+        f"{source}: row {int(np.argmax(where)) + 1}, column {name!r} is missing "
+        f"({int(np.sum(where))} rows in all): fill it, or use --preprocess "
+        f"standardise:missing=median"
+    )
+
+
+def _infinite(numbers: np.ndarray, name: str, source: str) -> InputError:
+    row = int(np.argmax(np.isinf(numbers)))
+    return InputError(
+        f"{source}: row {row + 1}, column {name!r} is {numbers[row]}: expected a finite number"
+    )
+
+
+def _of_kind(values: np.ndarray, c: Column, source: str) -> np.ndarray:
+    """The values of a column, if they are texts where texts were fitted and numbers otherwise."""
+    if (values.dtype.kind == "U") == (c.categories is not None):
+        return values
+    if c.categories is not None and values.dtype.kind == "f" and np.isnan(values).all():
+        return np.full(len(values), "")  # a column without a value has no type
+    kinds = ("numbers", "texts") if c.categories is not None else ("texts", "numbers")
+    raise InputError(f"{source}: column {c.name!r} holds {kinds[0]}: expected {kinds[1]}, as in "
+                     f"training, or as --preprocess none and pixels need")  # fmt: skip
+
+
+def _filled(values: np.ndarray, c: Column, source: str) -> np.ndarray:
+    numbers = values.astype(np.float64)
+    if c.fill is not None:
+        numbers = np.where(np.isnan(numbers), c.fill, numbers)
+    wrong = ~np.isfinite(numbers)
+    if wrong.any():
+        if np.isnan(numbers[wrong]).all():
+            raise _missing(wrong, c.name, source)
+        raise _infinite(numbers, c.name, source)
+    return numbers
+
+
+def _listed(names: Any) -> str:
+    names = list(names)
+    return ", ".join(map(str, names[:10])) + (", ..." if len(names) > 10 else "")

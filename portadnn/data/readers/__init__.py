@@ -1,0 +1,1 @@
+"""Data as people have them: one file a format, and the table of formats."""

@@ -1,0 +1,139 @@
+"""What a reader finds in a file, before it is said what is to be learned of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from portadnn.errors import InputError
+
+PARTS = ("train", "test")
+# the usual names of examples and labels; "train" and "test" may stand beside them
+EXAMPLES = ("x", "X", "images", "data", "examples", "features")
+LABELS = ("y", "Y", "labels", "label", "targets", "target")
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """What a file holds of one part of the data.
+
+    Attributes
+    ----------
+    examples : array, shape (m, ...)
+        Numbers, or a structured array: a table, with a field of float64 or of text for each column.
+        A number that is missing is NaN, a text that is missing "".
+    labels : array, shape (m,) or (m, K), or None
+        In any form that ``read_labels`` takes.
+    names : tuple of str
+        Of the columns of the labels.
+    classes : tuple of str
+        In their order, if the file says it.
+    source : str
+        For messages.
+    """
+
+    examples: np.ndarray
+    labels: np.ndarray | None = None
+    names: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    source: str = "the data"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a reader is asked for.
+
+    Attributes
+    ----------
+    part : {"train", "test"}, optional
+        None is the only part that the file has, or the training part.
+    target : tuple of str
+        The names of what is to be learned: columns, or one dataset.
+    labels : path, optional
+        The file with the labels, if they have a file of their own.
+    size : tuple of int, optional
+        Height and width of pictures.
+    labelled : bool
+        Whether labels must be there.
+    """
+
+    part: str | None = None
+    target: tuple[str, ...] = ()
+    labels: Any = None
+    size: tuple[int, int] | None = None
+    labelled: bool = True
+
+
+def pick(
+    arrays: Mapping[str, tuple[int, ...]], wanted: Wanted, path: Any
+) -> tuple[str, str | None]:
+    """The names of the examples and of the labels among named arrays of one file.
+
+    Parameters
+    ----------
+    arrays : dict of str to tuple of int
+        Shapes by names.
+    wanted : Wanted
+    path : path
+        For messages.
+
+    Raises
+    ------
+    InputError
+        If it is not clear which is which.
+    """
+    parts = {part: [n for n in arrays if part in n.lower()] for part in PARTS}
+    named = [part for part in PARTS if parts[part]]
+    part = wanted.part or (named[0] if named else None)
+    if part in named:
+        here = parts[part]
+    elif wanted.part == "test" or (named and part is not None):
+        raise InputError(f"{path} has no {part} data: it holds {', '.join(arrays)}")
+    else:
+        here = list(arrays)
+    labels = [n for n in here if n in wanted.target]
+    if wanted.target and not labels:
+        raise InputError(f"{path} does not hold {wanted.target[0]!r}: it holds {', '.join(arrays)}")
+    rest = [n for n in here if n not in labels]
+    examples = rest
+    if len(rest) > 1:  # by the usual names, or by the number of values
+        examples = [n for n in rest if _plain(n) in EXAMPLES]
+        labels = labels or [n for n in rest if _plain(n) in LABELS]
+        if not examples and len(rest) == 2 and not labels:
+            sizes = {n: int(np.prod(arrays[n][1:], dtype=object)) for n in rest}
+            small, large = sorted(rest, key=sizes.__getitem__)
+            if sizes[small] < sizes[large]:
+                examples, labels = [large], [small]
+    if len(examples) != 1 or len(labels) > 1:
+        shapes = ", ".join(f"{n} {shape}" for n, shape in arrays.items()) or "nothing"
+        raise InputError(
+            f"{path}: it is not clear which array holds the examples and which the labels; it "
+            f"holds {shapes}: expected the names X and y, or two arrays. Say the labels' name with "
+            f"--target NAME"
+        )
+    return examples[0], labels[0] if labels else None
+
+
+def _plain(name: str) -> str:
+    """The name without the part: "x_train" is "x"."""
+    for part in PARTS:
+        for affix in (f"_{part}", f"{part}_set_", f"{part}_"):
+            if name.lower().endswith(affix) and affix[0] == "_":
+                return name[: -len(affix)]
+            if name.lower().startswith(affix) and affix[-1] == "_":
+                return name[len(affix) :]
+    return name
+
+
+def check_lengths(records: Records) -> Records:
+    """The records, or an InputError if there are not as many labels as examples."""
+    m, labels = len(records.examples), records.labels
+    if labels is not None and len(labels) != m and labels.shape != (1, m):
+        raise InputError(
+            f"{records.source} has {m} examples but labels of shape {labels.shape}: "
+            f"expected as many"
+        )
+    return records

@@ -1,0 +1,244 @@
+"""Every format gives the same data, and whatever is broken is named."""
+
+import gzip
+import struct
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from portadnn.data.load import has_test, load
+from portadnn.data.readers import idx
+from portadnn.errors import InputError
+
+RNG = np.random.default_rng(0)
+X = RNG.integers(0, 256, (12, 5, 4), dtype=np.uint8)
+Y = np.arange(12) % 3
+
+
+def write_idx(path, array, opened=open):
+    code = {np.dtype(t): c for c, t in idx.TYPES.items()}[array.dtype.newbyteorder(">")
+                                                         if array.dtype.itemsize > 1
+                                                         else array.dtype]  # fmt: skip
+    with opened(path, "wb") as file:
+        file.write(bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape))
+        file.write(array.astype(array.dtype.newbyteorder(">")).tobytes())
+
+
+def as_idx(folder):
+    write_idx(folder / "train-images-idx3-ubyte", X)
+    write_idx(folder / "train-labels-idx1-ubyte", Y.astype(np.uint8))
+    return load(folder / "train-images-idx3-ubyte")
+
+
+def as_idx_gz(folder):
+    write_idx(folder / "images.gz", X, gzip.open)
+    write_idx(folder / "classes.gz", Y.astype(np.uint8), gzip.open)
+    return load(folder / "images.gz", labels=folder / "classes.gz")
+
+
+def as_npz(folder):
+    np.savez(folder / "data.npz", images=X, labels=Y)
+    return load(folder / "data.npz")
+
+
+def as_compressed_npz(folder):
+    np.savez_compressed(folder / "d.npz", x_train=X, y_train=Y, x_test=X[:2], y_test=Y[:2])
+    assert has_test(folder / "d.npz")
+    assert load(folder / "d.npz", "test").examples.shape == (2, 5, 4)
+    return load(folder / "d.npz", "train")
+
+
+def as_npy(folder):
+    np.save(folder / "x.npy", X)
+    np.save(folder / "y.npy", Y)
+    return load(folder / "x.npy", labels=folder / "y.npy")
+
+
+def as_hdf5(folder):
+    with h5py.File(folder / "d.h5", "w") as file:
+        file["pictures"], file["kinds"] = X, Y
+    return load(folder / "d.h5", target=["kinds"])
+
+
+def as_course(folder):
+    with h5py.File(folder / "c.h5", "w") as file:
+        file["train_set_x"], file["train_set_y"] = X, Y
+        file["list_classes"] = [b"0", b"1", b"2"]
+    return load(folder / "c.h5")
+
+
+def as_folder(folder):
+    for i, (x, y) in enumerate(zip(X, Y, strict=True)):
+        (folder / "p" / str(y)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(x).save(folder / "p" / str(y) / f"{i:03}.png")
+    return load(folder / "p")
+
+
+FORMATS = [as_idx, as_idx_gz, as_npz, as_compressed_npz, as_npy, as_hdf5, as_course, as_folder]
+
+
+@pytest.mark.parametrize("read", FORMATS, ids=lambda f: f.__name__)
+def test_every_format_gives_the_same_data(read, tmp_path):
+    data = read(tmp_path)
+    assert data.examples.dtype == np.uint8
+    np.testing.assert_array_equal(data.examples, X)
+    np.testing.assert_array_equal(data.labels, Y)
+    assert (data.classes, data.head) == (("0", "1", "2"), "softmax")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_tables(suffix, tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    columns = {"age": [1.5, None, 3.0], "town": ["Bern", "Basel", None], "ill": [True, False, True]}
+    table = arrow.table(columns)
+    path = tmp_path / f"d.{suffix}"
+    if suffix == "csv":
+        path.write_text("age,town,ill\n1.5,Bern,true\nNA,Basel,false\n3,,true\n")
+    else:
+        pytest.importorskip("pyarrow.parquet").write_table(table, path)
+    data = load(path, target=["ill"])
+    assert data.table == ("age", "town")
+    np.testing.assert_array_equal(data.examples["age"], [1.5, np.nan, 3.0])
+    assert data.examples["town"].tolist() == ["Bern", "Basel", ""]
+    assert (data.classes, data.head) == (("False", "True"), "sigmoid")
+    assert data.labels.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        (b"a;b;y\n1;2;0\n3;4;1\n", [(1, 2), (3, 4)]),
+        (b"a\tb\ty\r\n1\t2\t0\r\n3\t4\t1\r\n", [(1, 2), (3, 4)]),
+        (b"\xef\xbb\xbfa,b,y\n1,2,0\n3,4,1\n", [(1, 2), (3, 4)]),
+        ("a,b,y\n1,2,0\n3,4,1\n".encode("utf-16"), [(1, 2), (3, 4)]),
+        (b'a,b,y\n"1",2,0\n3,"4",1', [(1, 2), (3, 4)]),
+    ],
+    ids=["semicolons", "tabs and CRLF", "a BOM", "UTF-16", "quotes"],
+)
+def test_forms_of_csv(content, rows, tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "d.csv").write_bytes(content)
+    data = load(tmp_path / "d.csv", target=["y"])
+    assert data.examples.tolist() == rows
+    assert data.labels.tolist() == [0, 1]
+
+
+def test_a_csv_file_without_a_heading(tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "d.csv").write_text("1,2,0\n3,4,1\n")
+    data = load(tmp_path / "d.csv", target=["f2"])
+    assert data.table == ("f0", "f1")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty: expected an HDF5 file, a CSV file"),
+        (b"\n\n", "is empty"),
+        (b"a,b,y\n1,2,0\n3,4\n", "Expected 3 columns, got 2"),
+        (b"a,a,y\n1,2,0\n", "two columns named 'a'"),
+        (b"a,b\n1,2\n", "has no column 'y'"),
+        (b"y\n1\n2\n", "has no columns but the target"),
+        (b"a,b,y\n", "has no rows"),
+        (b"a,y\n1,0\n2,\n", "row 2 has a label that is no finite number"),
+        (b"a,y\n2020-01-01,0\n2021-01-01,1\n", "column 'a' holds date32"),
+    ],
+)
+def test_csv_that_cannot_be_used(content, message, tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "d.csv").write_bytes(content)
+    with pytest.raises(InputError) as error:
+        load(tmp_path / "d.csv", target=["y"])
+    assert message in str(error.value)
+    assert "d.csv" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_table_needs_a_target(tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "d.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="columns a, b: say which to predict with --target"):
+        load(tmp_path / "d.csv")
+
+
+@pytest.mark.parametrize("cut", [0, 3, 8, 15, 16, 60, -1])
+def test_idx_that_is_cut_short(cut, tmp_path):
+    as_idx(tmp_path)
+    path = tmp_path / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(InputError, match="train-images-idx3-ubyte"):
+        load(path)
+
+
+def test_idx_with_huge_dimensions_takes_no_memory(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**32 - 1, 2**32 - 1, 2**32 - 1))
+    with pytest.raises(InputError, match="more than this machine's"):
+        idx.read_array(path)
+    path.write_bytes(bytes([0, 0, 8, 1]) + struct.pack(">I", 2**30))
+    with pytest.raises(InputError, match="ends 1073741824 bytes too early"):
+        idx.read_array(path)
+
+
+def test_idx_with_more_than_it_says(tmp_path):
+    as_idx(tmp_path)
+    path = tmp_path / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes() + b"1")
+    with pytest.raises(InputError, match="more bytes than its shape"):
+        load(path)
+
+
+@pytest.mark.parametrize("name", ["x.npy", "d.npz"])
+def test_numpy_files_that_hold_objects_are_refused(name, tmp_path):
+    objects = np.asarray([{}, []], dtype=object)
+    if name == "x.npy":
+        np.save(tmp_path / name, objects, allow_pickle=True)
+        np.save(tmp_path / "y.npy", Y)
+    else:
+        np.savez(tmp_path / name, x=objects, y=Y)
+    with pytest.raises(InputError, match="expected numbers or texts"):
+        load(tmp_path / name, labels=None if name == "d.npz" else tmp_path / "y.npy")
+
+
+def test_it_is_said_if_the_arrays_cannot_be_told_apart(tmp_path):
+    np.savez(tmp_path / "d.npz", a=X, b=X)
+    with pytest.raises(InputError, match=r"holds a \(12, 5, 4\), b \(12, 5, 4\).*--target NAME"):
+        load(tmp_path / "d.npz")
+
+
+def test_pictures_of_different_sizes(tmp_path):
+    for kind, size in (("a", (4, 4)), ("b", (6, 4))):
+        (tmp_path / kind).mkdir()
+        Image.new("RGB", size).save(tmp_path / kind / "1.png")
+    with pytest.raises(InputError, match="4x6 pixels.*4x4: expected one size.*--size"):
+        load(tmp_path)
+    assert load(tmp_path, size=(3, 2)).examples.shape == (2, 3, 2, 3)
+
+
+def test_the_content_decides_and_not_the_name(tmp_path):
+    with open(tmp_path / "d.csv", "wb") as file:
+        np.savez(file, images=X, labels=Y)
+    np.testing.assert_array_equal(load(tmp_path / "d.csv").examples, X)
+    (tmp_path / "d.h5").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="not an HDF5 file, although its name says so"):
+        load(tmp_path / "d.h5")
+    (tmp_path / "d.bin").write_bytes(b"\x00\x01\x02\x03" * 9)
+    with pytest.raises(InputError, match="begins with the bytes 00 01 02 03 .*: expected an HDF5"):
+        load(tmp_path / "d.bin")
+
+
+@pytest.mark.parametrize("place", range(0, 400, 7))
+def test_a_damaged_npz_is_refused_or_read(place, tmp_path):
+    path = tmp_path / "d.npz"
+    np.savez_compressed(path, images=X, labels=Y)
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] ^= 0x41
+    path.write_bytes(content)
+    try:
+        data = load(path)
+    except InputError as error:
+        assert "\n" not in str(error)
+    else:
+        np.testing.assert_array_equal(data.examples, X)
