@@ -93,6 +93,7 @@ def test_a_value_without_a_name_is_that_of_the_first_field():
         (as_schedule, "constant:1", "expected constant alone, which has no options"),
         (as_schedule, "cosin", "unknown schedule 'cosin': did you mean 'cosine'"),
         (as_solver, "lbfgs:0", "memory of lbfgs is 0: expected 1 or more"),
+        (as_solver, "lbfgs:evaluations=-1", "evaluations of lbfgs is -1: expected 0 or more"),
         (as_solver, "lbfg", "unknown optimizer 'lbfg': did you mean 'lbfgs'"),
     ],
 )

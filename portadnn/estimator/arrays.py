@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
+from scipy.sparse import issparse
 from sklearn import get_config
 from sklearn.utils.validation import _check_sample_weight
 
 from portadnn.backends import backend_of, to_host
 from portadnn.backends.registry import library_of
+from portadnn.data.files import check_size
 from portadnn.network.names import named
 
 
 def columns(rows: Any) -> Any:
     """The one place that turns rows, (m, n), into columns, (n, m)."""
     return rows.T
+
+
+def dense(x: Any, name: str) -> Any:
+    """A sparse matrix with its zeros written out, as a NumPy array; anything else as it is.
+
+    Raises
+    ------
+    InputError
+        If the array would be larger than the machine's memory.
+    """
+    if not issparse(x):
+        return x
+    check_size(
+        f"{name} is sparse, and as a dense array of shape {x.shape} it has",
+        math.prod(x.shape) * x.dtype.itemsize,
+        "fewer columns, for example by OneHotEncoder(min_frequency=...) or by TruncatedSVD",
+    )
+    return x.toarray()
 
 
 def as_parameters(coefs: Sequence[Any], intercepts: Sequence[Any]) -> dict[str, Any]:

@@ -18,7 +18,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from portadnn.backends import Backend, backend_of, get_backend, to_host
 from portadnn.backends.registry import library_of
 from portadnn.errors import InputError
-from portadnn.estimator.arrays import as_parameters, checked_weights, columns, float_dtypes, take
+from portadnn.estimator.arrays import (
+    as_parameters,
+    checked_weights,
+    columns,
+    dense,
+    float_dtypes,
+    take,
+)
 from portadnn.estimator.monitor import Monitor
 from portadnn.estimator.settings import (
     CONSTRAINTS,
@@ -35,7 +42,7 @@ from portadnn.network.optimizers import Optimizer
 from portadnn.network.spec import Network
 from portadnn.training.declaration import Declaration
 from portadnn.training.fit import make_loop
-from portadnn.training.lbfgs import LBFGS
+from portadnn.training.lbfgs import EVALUATIONS_SPENT, LBFGS
 from portadnn.training.recipe import Plan
 from portadnn.training.state import RunState
 from portadnn.training.stops import TrainingInterrupted
@@ -84,6 +91,7 @@ class BasePortaDNN(_Fitted, BaseEstimator):
     beta_2: Any = 0.999
     epsilon: Any = 1e-8
     n_iter_no_change: Any = 10
+    max_fun: Any = 15000
     l1: Any = 0.0
     clip_norm: Any = None
     dropout: Any = 0.0
@@ -100,7 +108,8 @@ class BasePortaDNN(_Fitted, BaseEstimator):
 
         Parameters
         ----------
-        X : array, shape (m, n_x)
+        X : array or sparse matrix, shape (m, n_x)
+            A sparse matrix is computed with as a dense array.
         y : array, shape (m,), or (m, K)
             Labels, or 0 and 1 for K labels that may go together; of a regressor the values of one
             output, or of K.
@@ -148,12 +157,14 @@ class BasePortaDNN(_Fitted, BaseEstimator):
         X, y = validate_data(
             self,
             X,
-            to_host(y),
+            to_host(dense(y, "y")),
+            accept_sparse="csr",
             dtype=float_dtypes(X),
             multi_output=True,
             y_numeric=is_regressor(self),
             reset=first,
         )
+        X = dense(X, "X")
         home = backend_of(X)
         home = get_backend(home.name, dtype=self.dtype or home.dtype_name)
         Y = self._targets(y, first and not partial, partial)
@@ -202,10 +213,13 @@ class BasePortaDNN(_Fitted, BaseEstimator):
                 state = error.state
                 warnings.warn("Training interrupted by user.", stacklevel=4)
             else:
-                if monitor.stopped is None and not partial:
+                limits = {
+                    None: f"{self.max_iter} iterations, all that max_iter allows, were made",
+                    EVALUATIONS_SPENT: f"{EVALUATIONS_SPENT} (max_fun is {self.max_fun})",
+                }
+                if monitor.stopped in limits and not partial:
                     warnings.warn(
-                        f"{self.max_iter} iterations, all that max_iter allows, were made, and the "
-                        f"optimization has not converged yet",
+                        f"{limits[monitor.stopped]}, and the optimization has not converged yet",
                         ConvergenceWarning,
                         stacklevel=4,
                     )
@@ -295,19 +309,27 @@ class BasePortaDNN(_Fitted, BaseEstimator):
 
     def _split(self, y: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """The indices of the samples to train on, and of those to score."""
-        training, held_back = train_test_split(
-            np.arange(len(y)),
-            random_state=seed,
-            test_size=self.validation_fraction,
-            stratify=self._strata(y),
-        )
         strata = self._strata(y)
-        left_out: Any = () if strata is None else np.setdiff1d(strata, strata[held_back])
-        if len(left_out):
-            raise InputError(
-                f"validation_fraction {self.validation_fraction:g} leaves no sample of class "
-                f"{left_out[0]!r} for validation. Take a larger share, or more samples"
+
+        def split(strata: Any) -> Any:
+            return train_test_split(
+                np.arange(len(y)),
+                random_state=seed,
+                test_size=self.validation_fraction,
+                stratify=strata,
             )
+
+        try:
+            training, held_back = split(strata)
+        except ValueError as error:
+            # as in MLPClassifier, more than two classes need no share each
+            if strata is None or len(np.unique(strata)) < 3:
+                raise InputError(
+                    f"early_stopping cannot hold back validation_fraction="
+                    f"{self.validation_fraction:g} of {len(y)} samples ({error}). Take another "
+                    f"share, more samples, or early_stopping=False"
+                ) from error
+            training, held_back = split(None)
         if len(held_back) < 2:
             raise InputError(
                 f"validation_fraction {self.validation_fraction:g} of {len(y)} samples is "
@@ -319,7 +341,8 @@ class BasePortaDNN(_Fitted, BaseEstimator):
         """AL and ZL, (n_L, m), the backend that computed them, and the one where X lives."""
         check_is_fitted(self)
         self._check_same_place(X, method)
-        X = validate_data(self, X, dtype=float_dtypes(X), reset=False)
+        X = validate_data(self, X, accept_sparse="csr", dtype=float_dtypes(X), reset=False)
+        X = dense(X, "X")
         home = get_backend(backend_of(X).name, dtype=backend_of(self.coefs_[0]).dtype_name)
         backend = self._backend(home)
         parameters = as_parameters(self.coefs_, self.intercepts_)
@@ -351,5 +374,6 @@ class BasePortaDNN(_Fitted, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
+        tags.input_tags.sparse = True
         tags.target_tags.multi_output = True
         return tags

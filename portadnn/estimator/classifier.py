@@ -63,6 +63,8 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
     tol, n_iter_no_change : float, int
         Training ends where more than ``n_iter_no_change`` passes in a row were not better by
         ``tol``; of lbfgs ``tol`` is the largest entry of the gradient at its end.
+    max_fun : int
+        Evaluations of "lbfgs", which end its training if there were as many.
     verbose : bool
         Print the loss of every pass.
     warm_start : bool

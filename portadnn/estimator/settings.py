@@ -55,6 +55,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
         Interval(Integral, 1, None, closed="left"),
         Options(Real, {math.inf}),
     ],
+    "max_fun": [Interval(Integral, 1, None, closed="left")],
     "l1": [Interval(Real, 0, None, closed="left")],
     "clip_norm": [None, Interval(Real, 0, None, closed="neither")],
     "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
@@ -93,7 +94,7 @@ def solver_of(estimator: Any) -> Optimizer | LBFGS:
     if estimator.solver == "adam":
         return Adam(estimator.beta_1, estimator.beta_2, estimator.epsilon)
     if estimator.solver == "lbfgs":
-        return LBFGS(tolerance=estimator.tol)
+        return LBFGS(tolerance=estimator.tol, evaluations=estimator.max_fun)
     if estimator.solver != "sgd":
         return as_solver(estimator.solver)
     if estimator.momentum == 0:

@@ -19,6 +19,8 @@ from portadnn.training.state import RunState, TrainingState
 from portadnn.training.step import final_gradients, gradients, make_step
 from portadnn.training.stops import DivergenceError
 
+EVALUATIONS_SPENT = "lbfgs made all evaluations that it may make"  # why a run stopped
+
 
 @dataclass(frozen=True)
 class LBFGS:
@@ -30,6 +32,8 @@ class LBFGS:
         How many corrections its approximation of the Hessian keeps.
     tolerance : float
         Training ends when the largest entry of the gradient is at most this.
+    evaluations : int
+        Training ends after the iteration that makes this many of cost and gradient; 0 is no limit.
 
     References
     ----------
@@ -38,11 +42,15 @@ class LBFGS:
 
     memory: int = 10
     tolerance: float = 1e-5
+    evaluations: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "memory", check_whole("memory of lbfgs", self.memory, 1))
         object.__setattr__(
             self, "tolerance", check_number("tolerance of lbfgs", self.tolerance, 0.0)
+        )
+        object.__setattr__(
+            self, "evaluations", check_whole("evaluations of lbfgs", self.evaluations, 0)
         )
 
     def __str__(self) -> str:
@@ -131,6 +139,7 @@ class LBFGSLoop(Loop):
             if after(np.asarray([progress.cost])):
                 raise StopIteration
 
+        most = 20 * remaining  # SciPy's line search makes no more
         result = minimize(
             evaluate,
             self._pack(now.parameters),
@@ -139,7 +148,7 @@ class LBFGSLoop(Loop):
             callback=iterated,
             options={
                 "maxiter": remaining,
-                "maxfun": 20 * remaining,
+                "maxfun": min(most, self.solver.evaluations or most),
                 "maxcor": self.solver.memory,
                 "gtol": self.solver.tolerance,
                 "ftol": 64 * float(np.finfo(self.backend.dtype_name).eps),
@@ -147,7 +156,8 @@ class LBFGSLoop(Loop):
         )
         early = progress.steps_done < self.plan.epochs
         if not progress.stopped and (early or result.status == 0):
-            progress.stop(str(result.message))
+            spent = early and result.status == 1  # a limit was met, and not that of iterations
+            progress.stop(EVALUATIONS_SPENT if spent else str(result.message))
         now.parameters = self._unpack(result.x)
         reported = progress.record.epoch if progress.record else begun
         if reported < progress.steps_done:  # stopped between two reports

@@ -1,12 +1,14 @@
 """Fits that go on from what an earlier one has become."""
 
+import math
+
 import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 
-from portadnn import PortaDNNClassifier, PortaDNNRegressor
+from portadnn import InputError, PortaDNNClassifier, PortaDNNRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 SOLVERS = {
@@ -47,6 +49,24 @@ def test_batch_by_batch_it_is_scikit_learns(parameters):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)  # 400 steps add up roundings
     np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=0, atol=1e-9)
     assert ours.t_ == theirs.t_ == 400 * 64
+
+
+@pytest.mark.parametrize("labels", [[0] * 30 + [1] * 29 + [2], [*range(10)] * 2 + [0] * 6])
+def test_early_stopping_holds_back_without_shares_if_a_class_is_too_rare_for_one(labels):
+    X = np.random.default_rng(0).standard_normal((len(labels), 3))
+    fitted = PortaDNNClassifier((4,), early_stopping=True, max_iter=3, random_state=0)
+    fitted.fit(X, labels)
+    np.testing.assert_array_equal(fitted.classes_, np.unique(labels))
+    training, held_back = fitted._split(np.asarray(labels), fitted._seed)
+    assert sorted([*training, *held_back]) == list(range(len(labels)))
+    assert len(held_back) == math.ceil(0.1 * len(labels))
+
+
+def test_early_stopping_of_two_classes_needs_two_samples_of_each():
+    X, labels = np.zeros((30, 2)), ["a"] * 29 + ["b"]
+    network = PortaDNNClassifier(early_stopping=True)
+    with pytest.raises(InputError, match=r"only 1 member.*'b'.*or early_stopping=False"):
+        network.fit(X, labels)
 
 
 def wide(m=12):

@@ -520,7 +520,7 @@ def test_the_answer_lives_where_X_lives(make, solver, backend, wine):
         ({"dtype": "float16"}, "'dtype' parameter"),
         ({"class_weight": "even"}, "'class_weight' parameter"),
         ({"class_weight": [{0: 1.0}]}, "expected 'balanced' or a dict"),
-        ({"early_stopping": True, "validation_fraction": 0.001}, "test_size = 1 should be greater"),
+        ({"early_stopping": True, "validation_fraction": 0.001}, "0.001 of 178 samples is 1"),
     ],
     ids=str,
 )
@@ -567,6 +567,18 @@ def test_a_run_that_has_not_converged_says_so(wine, solver):
     with pytest.warns(ConvergenceWarning, match="3 iterations") as caught:
         classifier(solver=solver, max_iter=3).fit(*wine)
     assert caught[0].filename == __file__
+
+
+@pytest.mark.filterwarnings("default::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("make", [classifier, regressor])
+def test_lbfgs_makes_no_more_evaluations_than_max_fun(make, wine):
+    options = {"solver": "lbfgs", "max_iter": 150, "tol": 0.0}
+    with pytest.warns(ConvergenceWarning, match="max_fun is 10.*not converged yet"):
+        few = make(**options, max_fun=10).fit(*wine)
+    assert 5 < few.n_iter_ <= 10  # an iteration makes one or more
+    many = make(**options).fit(*wine)
+    assert many.loss_curve_[: few.n_iter_] == few.loss_curve_
+    assert many.n_iter_ > 10
 
 
 def test_a_batch_larger_than_the_data_is_clipped(wine):

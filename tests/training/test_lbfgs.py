@@ -15,7 +15,7 @@ from portadnn.network.spec import Network
 from portadnn.training.callbacks import EarlyStopping, History
 from portadnn.training.fit import make_loop
 from portadnn.training.inference import evaluate
-from portadnn.training.lbfgs import LBFGS
+from portadnn.training.lbfgs import EVALUATIONS_SPENT, LBFGS
 from portadnn.training.recipe import Plan, Recipe
 from portadnn.training.stops import DivergenceError, TrainingInterrupted
 from portadnn.training.streams import Batches
@@ -37,10 +37,11 @@ class End:
         self.stopped, self.epoch = state.stopped, state.epoch
 
 
-def minimise(network, backend, *, epochs=200, tolerance=1e-9, **options):
+def minimise(network, backend, *, epochs=200, tolerance=1e-9, evaluations=0, **options):
     parameters = initialize_parameters_deep(network.layer_dims, rng=0)
     found = fit(
-        parameters, X, Y, network=network, backend=backend, solver=LBFGS(tolerance=tolerance),
+        parameters, X, Y, network=network, backend=backend,
+        solver=LBFGS(tolerance=tolerance, evaluations=evaluations),
         plan=Plan(0.3, epochs, Batches(M), Recipe(l2=L2)), **options,
     )  # fmt: skip
     return found
@@ -159,6 +160,18 @@ def test_its_last_iteration_has_a_report_wherever_it_ends():
     assert history.rows[1].validation_cost < history.rows[0].validation_cost
     last = minimise(Network((4, 3), head="softmax"), get_backend("numpy"))
     np.testing.assert_array_equal(found["W1"], last["W1"])
+
+
+def test_it_stops_after_so_many_evaluations():
+    network, ends, rows = Network((4, 5, 3), head="softmax"), [], []
+    for evaluations in (10, 0):
+        ends.append(End())
+        rows.append(History())
+        minimise(network, get_backend("numpy"), evaluations=evaluations, tolerance=0.0,
+                 callbacks=[ends[-1], rows[-1]])  # fmt: skip
+    assert ends[0].stopped == EVALUATIONS_SPENT != ends[1].stopped
+    assert 5 < ends[0].epoch <= 10 < ends[1].epoch  # an iteration makes one or more
+    assert [row.cost for row in rows[0].rows] == [row.cost for row in rows[1].rows[: ends[0].epoch]]
 
 
 def test_it_stops_where_the_gradient_is_small():
