@@ -143,8 +143,9 @@ def _eight_bits(image: Any) -> Any:
         made.getexif().update(image.getexif())
         return made
     samples: Any = image.tile[0][-1] if image.tile else ""  # Pillow leaves the colour in these
-    if isinstance(key, int) and samples in ("L;2", "L;4"):
-        image.info["transparency"] = key * (85 if samples == "L;2" else 17)
+    white = {"1": 1, "L;2": 3, "L;4": 15}.get(samples)
+    if isinstance(key, int) and white:
+        image.info["transparency"] = min(255 // white * key, 255)  # new Pillows scale it for "1"
     if isinstance(key, tuple) and samples == "RGB;16B":
         image.info["transparency"] = tuple(sample >> 8 for sample in key)
     return image
