@@ -10,72 +10,44 @@ from typing import Any
 
 from portadnn.errors import InputError, unknown_name
 
-# What other libraries say, after our name for the same thing or what to write in its place.
+_BCE = "logistic bce bceloss bcewithlogitsloss binary_cross_entropy binary_crossentropy"
+_CATEGORICAL = "categorical_crossentropy sparse_categorical_crossentropy crossentropyloss"
+_EITHER = "write softmax for classes that exclude each other, else sigmoid"
+_HALF = "write identity, whose cost is half the mean squared error"
+# Our names, or what to write, with the words of other libraries for it.
 _WORDS: dict[str, dict[str, str]] = {
     "optimizer": {"gradient_descent": "sgd gd", "nesterov": "nag", "lbfgs": "l_bfgs"},
-    "initialiser": {
-        "he": "kaiming msra",
-        "xavier": "glorot",
-        "zeros": "zero",
-        "write normal_uniform:0.05 for a standard deviation of 0.05": "uniform",
-    },
-    "activation": {
-        "sigmoid": "logistic",
-        "identity": "linear none",
-        "leaky_relu": "leakyrelu lrelu",
-    },
-    "head": {
-        "sigmoid": "logistic bce bceloss bcewithlogitsloss binary_cross_entropy "
-        "binary_crossentropy",
-        "softmax": "categorical_crossentropy sparse_categorical_crossentropy crossentropyloss",
-        "identity": "linear squared_error",
-        "poisson": "poisson_nll poissonnllloss poisson_deviance",
-        "write softmax for classes that exclude each other, else sigmoid": "cross_entropy log_loss "
-        "crossentropy nll nll_loss nllloss",
-        "write identity, whose cost is half the mean squared error": "mse mse_loss mseloss l2 "
-        "mean_squared_error regression",
-    },
-    "schedule": {
-        "constant": "none fixed",
-        "step": "steplr step_decay",
-        "exponential": "exponentiallr exponential_decay",
-        "cosine": "cosineannealinglr cosine_annealing cosine_decay",
-        "plateau": "reducelronplateau reduce_on_plateau",
-        "write plateau:patience=10,factor=0.2": "adaptive",
-    },
-    "monitor": {
-        "cost": "loss",
-        "validation_cost": "val_loss validation_loss",
-        "validation_score": "val_accuracy val_acc validation_accuracy",
-    },
-    "backend": {
-        "torch": "pytorch",
-        "numpy": "np",
-        "jax": "jnp",
-        "strict": "array_api_strict",
-        "write cupy, torch:cuda or jax:gpu, or auto for a GPU that works": "cuda gpu",
-        "write numpy, torch, jax:cpu or dask": "cpu",
-        "write torch:mps": "mps",
-        "write jax:tpu": "tpu",
-    },
-    "dtype": {
-        "float32": "single fp32 f4",
-        "float64": "double fp64 f8",
-        "write float32, or float64 for a float of Python": "float",
-    },
-}
+    "initialiser": {"he": "kaiming msra", "xavier": "glorot", "zeros": "zero",
+                    "write normal_uniform:0.05 for a standard deviation of 0.05": "uniform"},
+    "activation": {"sigmoid": "logistic", "identity": "linear none",
+                   "leaky_relu": "leakyrelu lrelu"},
+    "head": {"sigmoid": _BCE, "softmax": _CATEGORICAL, "identity": "linear squared_error",
+             "poisson": "poisson_nll poissonnllloss poisson_deviance",
+             _EITHER: "cross_entropy crossentropy log_loss nll nll_loss nllloss",
+             _HALF: "mse mse_loss mseloss l2 mean_squared_error regression"},
+    "schedule": {"constant": "none fixed", "step": "steplr step_decay",
+                 "exponential": "exponentiallr exponential_decay",
+                 "cosine": "cosineannealinglr cosine_annealing cosine_decay",
+                 "plateau": "reducelronplateau reduce_on_plateau",
+                 "write plateau:patience=10,factor=0.2": "adaptive"},
+    "monitor": {"cost": "loss", "validation_cost": "val_loss validation_loss",
+                "validation_score": "val_accuracy val_acc validation_accuracy"},
+    "backend": {"torch": "pytorch", "numpy": "np", "jax": "jnp", "strict": "array_api_strict",
+                "write cupy, torch:cuda or jax:gpu, or auto for a GPU that works": "cuda gpu",
+                "write numpy, torch, jax:cpu or dask": "cpu",
+                "write torch:mps": "mps", "write jax:tpu": "tpu"},
+    "dtype": {"float32": "single fp32 f4", "float64": "double fp64 f8",
+              "write float32, or float64 for a float of Python": "float"},
+}  # fmt: skip
 
 
 def known_name(kind: str, given: Any, known: Collection[str]) -> str:
     """The name in ``known`` that is given, maybe in another library's word.
 
+    If it is none, an InputError says what to write, or which name is meant or is nearest.
+
     >>> known_name("optimizer", "sgd", ["gradient_descent", "adam"])
     'gradient_descent'
-
-    Raises
-    ------
-    InputError
-        If it is none: with what to write, or with the name that is meant or is nearest.
     """
     if given in known:
         return given

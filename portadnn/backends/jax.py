@@ -19,6 +19,7 @@ from portadnn.backends.base import (
     importing,
     leading_length,
 )
+from portadnn.network.course import Trained
 
 _SMALLEST_LOOP = 128
 _PADDED_BYTES = 2**26  # of inputs, dropout masks above all; a loop of large ones is shorter
@@ -32,6 +33,7 @@ class JaxBackend(Backend):
     @classmethod
     def connect(cls, name: str, device: str, dtype: str) -> Backend:
         jax = _import(name)
+        _register()
         kind, _, index = device.partition(":")
         try:
             devices = jax.devices(kind or None)
@@ -162,6 +164,18 @@ def _finite() -> Callable[..., Any]:
     import jax.numpy as jnp
 
     return jax.jit(lambda arrays: jnp.stack([jnp.isfinite(x).all() for x in arrays]).all())
+
+
+@functools.cache
+def _register() -> None:
+    """Let JAX take what ``L_layer_model`` returns for the dict that it is."""
+    import jax
+
+    jax.tree_util.register_pytree_node(
+        Trained,
+        lambda trained: (tuple(trained.values()), tuple(trained.keys())),
+        lambda names, values: dict(zip(names, values, strict=True)),
+    )
 
 
 def _import(name: str) -> Any:

@@ -22,17 +22,10 @@ _OLD = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 
 
 _SUFFIXES = {
-    "HDF5": ".h5 .hdf5",
-    "ONNX": ".onnx",
-    "PyTorch": ".pt .pth .ckpt .bin",
-    "safetensors": ".safetensors",
-    "pickle": ".pkl .pickle .joblib",
-    "Keras": ".keras",
-    "TensorFlow": ".pb .tflite",
-    "NumPy": ".npz .npy",
-    "MATLAB": ".mat",
-    "text": ".json .toml .yaml .csv .txt",
-}
+    "HDF5": ".h5 .hdf5", "ONNX": ".onnx", "PyTorch": ".pt .pth .ckpt .bin", "Keras": ".keras",
+    "safetensors": ".safetensors", "pickle": ".pkl .pickle .joblib", "NumPy": ".npz .npy",
+    "TensorFlow": ".pb .tflite", "MATLAB": ".mat", "text": ".json .toml .yaml .csv .txt",
+}  # fmt: skip
 
 
 def format_of(path: str | os.PathLike[str]) -> str | None:

@@ -90,9 +90,8 @@ def predict(
     """
     if parameters is not None:
         raise InputError(
-            "predict takes a model and data. In place of the course's predict(X, y, parameters) "
-            "write: AL, caches = L_model_forward(X, parameters); p = AL > 0.5; "
-            "print('Accuracy:', (p == y).mean())"
+            "predict takes a model and data. For the course's predict(X, y, parameters) write: AL, "
+            "_ = L_model_forward(X, parameters); p = AL > 0.5; print('Accuracy:', (p == y).mean())"
         )
     if not isinstance(data, Dataset):
         data, _ = as_dataset(data, columns=model.columns)

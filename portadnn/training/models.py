@@ -77,11 +77,6 @@ class Model:
                 f"{len(self.classes)} classes, but the network has {n_y} outputs with the "
                 f"{self.network.head} head: expected {' or '.join(map(str, counts))} names"
             )
-        if len(self.columns) not in (0, n_x) or len(self.values) not in (0, len(self.classes)):
-            raise InputError(
-                f"{len(self.columns)} columns and {len(self.values)} values: expected {n_x} and "
-                f"{len(self.classes)}, or none"
-            )
 
     @property
     def dtype(self) -> str:
@@ -89,16 +84,9 @@ class Model:
         return self.parameters["W1"].dtype.name
 
     def predict(self, X: Any) -> np.ndarray:
-        """What ``portadnn.predict`` decides of every row of X, in the labels of the training.
+        """What ``portadnn.predict`` decides of every row, (m,) or (m, n_L), as y was in ``train``.
 
-        Parameters
-        ----------
-        X : array, shape (m, ...), table with the columns of the training, or Dataset
-
-        Returns
-        -------
-        labels : array, shape (m,), or (m, n_L)
-            After ``train(X, y)`` as they are in y, after a Dataset as there.
+        X is an array (m, ...), a table with the columns of the training, or a Dataset.
         """
         labels = self._predicted(X).labels
         return np.asarray(self.values)[labels] if self.values else labels

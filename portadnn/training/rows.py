@@ -26,7 +26,7 @@ def as_dataset(
     y : array, shape (m,), optional
         A label for each row: texts, whole numbers or truth values.
     columns, values : tuple
-        The columns and the labels of the training; values are found in y if there are none.
+        Those of the training, if it was before.
 
     Returns
     -------
@@ -43,10 +43,8 @@ def as_dataset(
         raise InputError("X is a Dataset, which has its labels: leave y out")
     rows, found = _as_rows(X)
     if found and columns and found != columns:
-        raise InputError(
-            f"X has the columns {', '.join(found)}: expected those of the training, "
-            f"{', '.join(columns)}, in their order"
-        )
+        wanted = ", ".join(columns)
+        raise InputError(f"X has the columns {', '.join(found)}: expected {wanted}, in this order")
     data = Dataset(rows, None, ())
     if y is None:
         return data, {"columns": found}
@@ -81,9 +79,8 @@ def _as_rows(X: Any) -> tuple[Any, tuple[str, ...]]:
     labels = getattr(X, "column_names", getattr(X, "columns", None))
     if labels is not None:
         names = tuple(map(str, labels))
-        twice = [name for name in names if names.count(name) > 1]
-        if twice:
-            raise InputError(f"X has two columns {twice[0]}: expected a name for each")
+        if len(set(names)) < len(names):
+            raise InputError(f"X has two columns of one name: {', '.join(names)}")
         numbers = [_numbers(X[label], name) for label, name in zip(labels, names, strict=True)]
         return np.stack(numbers, axis=1), names
     try:

@@ -10,12 +10,12 @@ import numpy as np
 from portadnn.backends import DTYPES, Backend, backend_of, get_backend
 from portadnn.data.dataset import Dataset
 from portadnn.errors import InputError
+from portadnn.network.course import Trained
 from portadnn.network.initializers import Initializer, Rng
 from portadnn.network.optimizers import Optimizer
 from portadnn.network.spec import Network
 from portadnn.training import texts
 from portadnn.training.callbacks import EarlyStopping, History
-from portadnn.training.course import Trained
 from portadnn.training.declaration import Declaration
 from portadnn.training.fit import REPORT_EVERY, fit
 from portadnn.training.lbfgs import LBFGS
@@ -274,9 +274,8 @@ def train(
     >>> digits, _ = load_digits()
     >>> train(digits, layers=[32], learning_rate=0.5, epochs=5, backend="numpy").network
     Network(layer_dims=(64, 32, 10), activations=('relu',), head='softmax')
-    >>> X, y = [[0.1, 1.0], [0.2, 0.0], [0.9, 1.0]], ["small", "small", "large"]
-    >>> train(X, y, layers=[4], learning_rate=0.5, epochs=100, backend="numpy").predict([[0.8, 0]])
-    array(['large'], dtype='<U5')
+    >>> train([[0.1], [0.9]], ["small", "large"], layers=[4], epochs=1, backend="numpy").classes
+    ('large', 'small')
     """
     settings = {name: x for name, x in locals().items() if name not in ("callbacks", "y")}
     chosen = get_backend(backend, dtype=dtype, arithmetic=arithmetic)

@@ -91,13 +91,6 @@ def test_a_model_shows_itself_in_a_notebook():
     assert page.count("<tr>") == page.count("</tr>") == 3
 
 
-@pytest.mark.parametrize("kept", [{"columns": ("a",)}, {"values": (1, 2)}])
-def test_columns_and_values_fit_the_network(kept):
-    model = make_model()
-    with pytest.raises(InputError, match="columns and . values: expected 12 and 3, or none"):
-        Model(model.network, model.parameters, model.classes, model.input_shape, **kept)
-
-
 def test_a_model_without_columns_is_the_file_that_it_was(tmp_path):
     save_model(make_model(), tmp_path / "model.h5")
     with h5py.File(tmp_path / "model.h5") as file:

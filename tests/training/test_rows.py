@@ -90,7 +90,7 @@ def test_what_is_no_number_in_a_table(table):
         ([[1, 2], [3]], "X has rows of different lengths"),
         ([1.0, 2.0], "examples have shape .2,.: expected .m, ...., one row per example"),
         ([[np.nan, 1.0]], "example 0 holds nan"),
-        (Table({"a": [1.0], 1: [2.0], "1": [3.0]}), "X has two columns 1"),
+        (Table({"a": [1.0], 1: [2.0], "1": [3.0]}), "X has two columns of one name: a, 1, 1"),
         (dnn.load_digits()[0], "X is a Dataset, which has its labels: leave y out"),
         (3, "expected .m, ...., one row per example"),
     ],
@@ -203,7 +203,7 @@ def test_the_columns_of_a_table_are_kept(table, tmp_path):
     np.testing.assert_array_equal(
         again.predict_proba(table(columns)), model.predict_proba(expected)
     )
-    message = "X has the columns size, age: expected those of the training, age, size, in their"
+    message = "X has the columns size, age: expected age, size, in this order"
     with pytest.raises(InputError, match=message):
         again.predict(table({"size": SIZES, "age": AGES}))
     with pytest.raises(InputError, match=message):

@@ -14,11 +14,6 @@ class Trained(dict):
     """The parameters by name: a dict, but ``parameters, costs = trained`` also gives the costs.
 
     The course's function once returned the parameters alone, and today both.
-
-    Parameters
-    ----------
-    parameters : dict
-    costs : list of float
     """
 
     def __init__(self, parameters: Mapping[str, Any], costs: list[float]) -> None:
@@ -32,3 +27,6 @@ class Trained(dict):
         if frame.f_code.co_code[frame.f_lasti : frame.f_lasti + 2] == _INTO_TWO:
             return iter((dict(self), self.costs))
         return super().__iter__()
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)  # what is saved or copied is a plain dict

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from portadnn.errors import InputError
+from portadnn.network.course import Trained
 from portadnn.network.model import L_model_forward
-from portadnn.training.course import Trained
 from portadnn.training.inference import predict
 from portadnn.training.train import L_layer_model
 
@@ -42,11 +42,9 @@ def test_in_every_other_way_it_is_a_dict():
     assert dict(trained) == {**trained} == {"W1": W1, "b1": b1}
     first, *rest = trained
     assert (first, rest) == ("W1", ["b1"])
-    for again in (copy.deepcopy(trained), pickle.loads(pickle.dumps(trained))):
+    for again in (copy.deepcopy(trained), pickle.loads(pickle.dumps(trained)), trained | {}):
+        assert type(again) is dict
         assert list(again) == ["W1", "b1"]
-        parameters, costs = again
-        assert list(parameters) == ["W1", "b1"]
-        assert costs == [0.5]
 
 
 def test_unpacking_under_a_debugger_and_in_a_comprehension():
@@ -61,6 +59,20 @@ def test_unpacking_under_a_debugger_and_in_a_comprehension():
     finally:
         sys.settrace(before)
     assert seen == [({"W1": 1, "b1": 2}, [0.5])]
+
+
+def test_jax_goes_through_it_as_through_a_dict(require):
+    require("jax")
+    import jax
+
+    X, Y = (jax.numpy.asarray(x) for x in problem())
+    trained = L_layer_model(X, Y, [5, 3, 1], 0.1, 5)
+    found = jax.jit(lambda X, parameters: L_model_forward(X, parameters)[0])(X, trained)
+    np.testing.assert_allclose(found, L_model_forward(X, dict(trained))[0], rtol=1e-5)
+    gradient = jax.grad(lambda p: L_model_forward(X, p)[0].sum())(trained)
+    assert {name: g.shape for name, g in gradient.items()} == {
+        name: p.shape for name, p in trained.items()
+    }
 
 
 def test_predict_of_the_course_says_what_to_write(capsys):
