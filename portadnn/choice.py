@@ -58,7 +58,7 @@ def known_name(kind: str, given: Any, known: Collection[str]) -> str:
         return meant
     if " " in meant:
         raise InputError(f"unknown {kind} {given!r}: {meant}")
-    raise unknown_name(kind, given, known, spelled if meant in known else None)
+    raise unknown_name(kind, given, known, spelled if meant in known else "")
 
 
 def choose(kind: str, given: Any, table: Mapping[str, type], base: type | tuple[type, ...]) -> Any:

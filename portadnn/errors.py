@@ -22,9 +22,7 @@ def _again(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
     return kind.__new__(kind, *args)  # __init__ would make the message a second time
 
 
-def unknown_name(
-    kind: str, given: object, known: Iterable[str], meant: str | None = None
-) -> InputError:
+def unknown_name(kind: str, given: object, known: Iterable[str], meant: str = "") -> InputError:
     """The error for a name that is in no table, with the one that is meant, or the nearest.
 
     >>> str(unknown_name("activation", "relo", ["relu", "tanh"]))
