@@ -94,7 +94,9 @@ def predict(
             "_ = L_model_forward(X, parameters); p = AL > 0.5; print('Accuracy:', (p == y).mean())"
         )
     if not isinstance(data, Dataset):
-        data, _ = as_dataset(data, columns=model.columns)
+        raw = model.preprocess is not None
+        data, _ = as_dataset(data, columns=model.columns, raw=raw)
+        data = model.preprocess(data) if model.preprocess is not None else data
     data = prepared(model, data)
     chosen = _backend_for(model, backend)
     with chosen.scope():

@@ -15,7 +15,12 @@ from portadnn.errors import InputError
 
 
 def as_dataset(
-    X: Any, y: Any = None, columns: tuple[str, ...] = (), values: tuple[Any, ...] = ()
+    X: Any,
+    y: Any = None,
+    columns: tuple[str, ...] = (),
+    values: tuple[Any, ...] = (),
+    *,
+    raw: bool = False,
 ) -> tuple[Dataset, dict[str, tuple[Any, ...]]]:
     """Rows and their labels as a dataset, and what a model keeps of them.
 
@@ -27,6 +32,8 @@ def as_dataset(
         A label for each row: texts, whole numbers or truth values.
     columns, values : tuple
         Those of the training, if it was before.
+    raw : bool
+        Whether a table stays one, also with texts and gaps, for the preprocessing of a model.
 
     Returns
     -------
@@ -41,7 +48,7 @@ def as_dataset(
     """
     if isinstance(X, Dataset):
         raise InputError("X is a Dataset, which has its labels: leave y out")
-    rows, found = _as_rows(X)
+    rows, found = _as_rows(X, raw)
     if found and columns and found != columns:
         wanted = ", ".join(columns)
         raise InputError(f"X has the columns {', '.join(found)}: expected {wanted}, in this order")
@@ -74,33 +81,44 @@ def as_dataset(
     return replace(data, labels=labels, classes=names), {"columns": found, "values": values}
 
 
-def _as_rows(X: Any) -> tuple[Any, tuple[str, ...]]:
-    """X as an array of numbers, and the names of its columns if it has any."""
+def _as_rows(X: Any, raw: bool) -> tuple[Any, tuple[str, ...]]:
+    """X as an array of numbers, or a structured one, and the names of its columns if it has any."""
     labels = getattr(X, "column_names", getattr(X, "columns", None))
     if labels is not None:
         names = tuple(map(str, labels))
         if len(set(names)) < len(names):
             raise InputError(f"X has two columns of one name: {', '.join(names)}")
-        numbers = [_numbers(X[label], name) for label, name in zip(labels, names, strict=True)]
-        return np.stack(numbers, axis=1), names
+        found = {name: _column(X[x], name, raw) for x, name in zip(labels, names, strict=True)}
+        if not raw:
+            return np.stack(list(found.values()), axis=1), names
+        table = np.empty(len(found[names[0]]), [(name, x.dtype) for name, x in found.items()])
+        for name, x in found.items():
+            table[name] = x
+        return table, names
     try:
         rows = np.asarray(to_host(X.toarray() if hasattr(X, "toarray") else X))
     except ValueError as error:
         raise InputError(f"X has rows of different lengths: {error}") from error
     if rows.dtype.kind in "OUST" and rows.ndim == 2:
         columns = enumerate(np.asarray(X, dtype=object).T)
-        rows = np.stack([_numbers(x, str(j)) for j, x in columns], axis=1)
+        rows = np.stack([_column(x, str(j)) for j, x in columns], axis=1)
     return rows, ()
 
 
-def _numbers(column: Any, name: str) -> np.ndarray:
-    """A column in float64, or an InputError that shows what is no number in it."""
+def _column(column: Any, name: str, raw: bool = False) -> np.ndarray:
+    """A column in float64, or an InputError that shows what is no number in it.
+
+    A raw one may be of texts; what is missing is then "" or NaN, as in the data of ``load``.
+    """
     given = np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else column)
+    texts = raw and given.dtype.kind in "OUT" and any(isinstance(x, str) for x in given)
+    if texts and all(math.isnan(_number(x)) for x in given):
+        return np.asarray([x if isinstance(x, str) else "" for x in given])
     if given.dtype.kind in "buif":
         numbers = given.astype(np.float64)
     else:
         numbers = np.asarray([_number(x) if given.dtype.kind == "O" else math.nan for x in given])
-    wrong = ~np.isfinite(numbers)
+    wrong = ~np.isfinite(numbers) & ~(raw & np.isnan(numbers))
     if wrong.any():
         i = int(np.argmax(wrong))
         raise InputError(

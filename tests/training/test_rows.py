@@ -176,7 +176,7 @@ def test_the_values_of_the_advice_are_learnt():
 def test_y_is_missing(rows):
     with pytest.raises(InputError, match=r"y is missing: expected train\(X, y\), or a Dataset"):
         dnn.train(rows)
-    with pytest.raises(TypeError, match="expected a Dataset or the path of an HDF5 file"):
+    with pytest.raises(TypeError, match="expected a Dataset or the path of a file"):
         dnn.train(3)
 
 
@@ -240,6 +240,41 @@ def test_a_sparse_matrix():
     sparse = pytest.importorskip("scipy.sparse")
     data, _ = as_dataset(sparse.csr_array(X), list("abab"))
     np.testing.assert_array_equal(data.examples, X)
+
+
+@pytest.fixture(scope="module")
+def of_a_file():
+    """A model of a table as ``load`` reads it: a structured array, preprocessed."""
+    rows = np.empty(4, [("age", "f8"), ("sex", "U1")])
+    rows["age"], rows["sex"] = AGES, list("fmfm")
+    data = Dataset(rows, np.asarray([0, 1, 0, 1]), ("a", "b"))
+    options = {"layers": [4], "learning_rate": 0.5, "epochs": 300, "backend": "numpy"}
+    return data, dnn.train(data, **options)
+
+
+@tables
+def test_a_table_for_a_model_that_preprocesses(table, of_a_file):
+    data, model = of_a_file
+    found = table({"age": AGES, "sex": list("fmfm")})
+    np.testing.assert_array_equal(model.predict_proba(found), model.predict_proba(data))
+    assert model.predict(found).tolist() == [0, 1, 0, 1]
+    with pytest.raises(InputError, match="has the columns sex, age: expected the order age, sex"):
+        model.predict(table({"sex": list("fmfm"), "age": AGES}))
+    with pytest.raises(InputError, match="row 2, column 'age' is missing"):
+        model.predict(table({"age": [30.0, float("nan")], "sex": ["f", "m"]}))
+    with pytest.raises(InputError, match="row 1, column 'sex' is 'x'"):
+        model.predict(table({"age": [30.0], "sex": ["x"]}))
+
+
+def test_numbers_for_a_model_that_preprocesses():
+    rows = np.empty(4, [("age", "f8"), ("size", "f8")])
+    rows["age"], rows["size"] = AGES, SIZES
+    data = Dataset(rows, np.asarray([0, 1, 0, 1]), ("a", "b"))
+    model = dnn.train(data, layers=[4], epochs=20, backend="numpy")
+    expected = model.predict_proba(data)
+    plain = np.stack([AGES, SIZES], axis=1)
+    for X in (plain, plain.tolist(), Table({"age": AGES, "size": SIZES})):
+        np.testing.assert_array_equal(model.predict_proba(X), expected)
 
 
 LABELS = st.none() | st.text(max_size=2) | st.booleans() | st.integers() | st.floats() | st.binary()
