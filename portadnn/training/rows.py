@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -11,15 +10,16 @@ import numpy as np
 
 from portadnn.backends import to_host
 from portadnn.data.dataset import Dataset
+from portadnn.data.labels import read_labels, task_of
 from portadnn.errors import InputError
 
 
 def as_dataset(
     X: Any,
     y: Any = None,
-    columns: tuple[str, ...] = (),
-    values: tuple[Any, ...] = (),
     *,
+    columns: tuple[str, ...] = (),
+    like: Dataset | None = None,
     raw: bool = False,
 ) -> tuple[Dataset, dict[str, tuple[Any, ...]]]:
     """Rows and their labels as a dataset, and what a model keeps of them.
@@ -28,10 +28,10 @@ def as_dataset(
     ----------
     X : array of numbers, shape (m, ...), or table of numbers
         A table, such as a DataFrame, has named columns; uint8 in it is not scaled.
-    y : array, shape (m,), optional
-        A label for each row: texts, whole numbers or truth values.
-    columns, values : tuple
-        Those of the training, if it was before.
+    y : array, shape (m,) or (m, K), optional
+        As for ``read_labels``, which sees what is to be learned.
+    columns, like
+        The columns and the data of the training, if it was before.
     raw : bool
         Whether a table stays one, also with texts and gaps, for the preprocessing of a model.
 
@@ -52,33 +52,25 @@ def as_dataset(
     if found and columns and found != columns:
         wanted = ", ".join(columns)
         raise InputError(f"X has the columns {', '.join(found)}: expected {wanted}, in this order")
-    data = Dataset(rows, None, ())
     if y is None:
-        return data, {"columns": found}
+        return Dataset(rows, None, ()), {"columns": found}
     y = y.to_numpy() if hasattr(y, "to_numpy") else to_host(y)
     y = np.asarray(y, dtype=object if isinstance(y, list | tuple) else None)
-    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    if y.ndim != 1 or len(y) != len(rows):
-        raise InputError(
-            f"y has shape {y.shape} for {len(rows)} rows of X: expected ({len(rows)},), a label "
-            f"for each row. Labels that may go together need a Dataset"
-        )
-    listed = [x.item() if isinstance(x, np.number | np.bool_ | np.str_) else x for x in y]
-    texts = isinstance(listed[0], str)
-    for i, label in enumerate(listed):
-        if not (isinstance(label, str) if texts else _number(label).is_integer()):
-            raise InputError(
-                f"y holds {label!r} in row {i}: expected texts alone or whole numbers alone, which "
-                f"name classes. For values write train(Dataset(X, y, (), head='identity'))"
-            )
-    values = values or tuple(sorted(set(listed)))
-    index = {value: i for i, value in enumerate(values)}
-    unknown = [label for label in listed if label not in index]
-    if unknown:
-        raise InputError(f"y holds {unknown[0]!r}, which is no label to train on: {values}")
-    names = tuple(str(int(v) if isinstance(v, float) else v) for v in values)
-    labels = np.asarray([index[label] for label in listed])
-    return replace(data, labels=labels, classes=names), {"columns": found, "values": values}
+    if y.dtype.kind == "O":
+        texts = isinstance(y.flat[0], str) if y.size else False
+        for i, label in enumerate(y.flat):
+            if not (isinstance(label, str) if texts else isinstance(label, Real | np.bool_)):
+                raise InputError(
+                    f"y holds {label!r} at {i}: expected texts alone, or numbers alone"
+                )
+        y = np.asarray(y.tolist())
+    known: dict[str, Any] = {}
+    if like is not None:
+        known = {"classes": like.classes, "task": task_of(str(like.head), like.outputs)}
+    labels = read_labels(y, source="y", **known)
+    values = tuple(np.unique(y).tolist()) if labels.values.dtype.kind == "i" else ()
+    data = Dataset(rows, labels.values, labels.classes, head=labels.head)
+    return data, {"columns": found, "values": values if len(values) == len(data.classes) else ()}
 
 
 def _as_rows(X: Any, raw: bool) -> tuple[Any, tuple[str, ...]]:

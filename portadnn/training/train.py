@@ -196,8 +196,9 @@ def train(
         Labelled, from ``load_dataset``, ``load_digits`` or your own arrays. With ``y`` it is X: a
         row for each example, as in scikit-learn. uint8 is scaled to [0, 1], but not in a table,
         such as a DataFrame, whose columns are one number each.
-    y : array, shape (m,), optional
-        The labels of X, texts or whole numbers; ``model.predict`` gives them back.
+    y : array, shape (m,) or (m, K), optional
+        The labels of X: texts or few whole numbers name classes, which ``model.predict`` gives
+        back, and other numbers are values; see ``portadnn.data.labels.read_labels``.
     layers : sequence of int
         Widths of the hidden layers; the input's and the output's follow from the data.
     activations : str or sequence of str
@@ -285,7 +286,9 @@ def train(
     elif hasattr(data, "__len__") and not isinstance(data, str | Dataset):
         raise InputError("y is missing: expected train(X, y), or a Dataset that has its labels")
     if isinstance(validation, tuple):
-        settings["validation"], _ = as_dataset(*validation, **kept)
+        like = settings["data"] if isinstance(settings["data"], Dataset) else None
+        names = kept.get("columns", ())
+        settings["validation"], _ = as_dataset(*validation, columns=names, like=like)
     if isinstance(validation, str):  # the path of a file is for the program
         settings["validation"] = texts.number(validation, "validation")
     settings |= _settings_of(chosen) | {"rng": COURSE if rng is None else rng, "test": None}

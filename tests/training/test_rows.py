@@ -137,25 +137,22 @@ def test_labels_are_classes_and_come_back(y, values, classes, tmp_path):
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        ([0, 1, 0], "y has shape .3,. for 4 rows of X: expected .4,., a label for each row"),
-        ([[0, 1]] * 4, "y has shape .4, 2. for 4 rows of X.* need a Dataset"),
-        (3, "y has shape .. for 4 rows"),
-        (
-            [0.0, 0.5, 1.0, 1.0],
-            "y holds 0.5 in row 1.*write train.Dataset.X, y, .., head=",
-        ),
-        ([0.0, 1.0, np.nan, 1.0], "y holds nan in row 2"),
-        ([0.0, 1.0, np.inf, 1.0], "y holds inf in row 2"),
-        (np.asarray([0, 1, None, 1]), "y holds None in row 2"),
-        (np.asarray(["a", "b", None, "a"]), "y holds None in row 2: expected texts alone or whole"),
-        (["a", "b", 3, "a"], "y holds 3 in row 2: expected texts alone or whole numbers alone"),
-        ([3, "a", "b", "a"], "y holds 'a' in row 1"),
-        ([b"a", b"b", b"a", b"a"], "y holds b'a' in row 0"),
-        (np.asarray([b"a", b"b", b"a", b"a"]), "in row 0: expected texts alone or whole"),
-        ([1j, 2, 3, 4], "y holds 1j in row 0"),
-        (np.asarray(["2020-01-01"] * 4, dtype="datetime64[ns]"), "y holds .*2020-01-01.* in row 0"),
-        ([[1], [2, 3], [1], [1]], "y holds .1. in row 0"),
-        (["a", "a", "a", "a"], "1 class: expected two or more"),
+        ([0, 1, 0], "labels have shape .3,. for 4 examples: expected .4,."),
+        ([[0, 1], [1, 1]], "labels have shape .2, 2. for 4 examples"),
+        (3, "y: labels have shape .."),
+        ([], "y: labels have shape .0,."),
+        ([0.0, 1.0, np.nan, 1.0], "y: row 3 has a label that is no finite number"),
+        ([0.0, 1.0, np.inf, 1.0], "y: row 3 has a label that is no finite number"),
+        (np.asarray([0, 1, None, 1]), "y holds None at 2: expected texts alone, or numbers alone"),
+        (np.asarray(["a", "b", None, "a"]), "y holds None at 2: expected texts alone"),
+        (["a", "b", 3, "a"], "y holds 3 at 2: expected texts alone, or numbers alone"),
+        ([3, "a", "b", "a"], "y holds 'a' at 1"),
+        ([b"a", b"b", b"a", b"a"], "y holds b'a' at 0"),
+        (np.asarray([b"a", b"b", b"a", b"a"]), "y: labels have dtype .S1: expected texts or"),
+        ([1j, 2, 3, 4], "y holds 1j at 0"),
+        (np.asarray(["2020-01-01"] * 4, dtype="datetime64[ns]"), "y: labels have dtype datetime64"),
+        ([[1], [2, 3], [1], [1]], "y holds .1. at 0"),
+        (["a", "a", "a", "a"], "y has 1 class: expected two or more"),
     ],
 )
 def test_labels_that_cannot_be_used(y, message):
@@ -163,13 +160,21 @@ def test_labels_that_cannot_be_used(y, message):
         dnn.train(X, y, layers=[4], epochs=1, backend="numpy")
 
 
-def test_the_values_of_the_advice_are_learnt():
-    y = [0.0, 0.5, 1.0, 1.0]
-    model = dnn.train(dnn.Dataset(X, y, (), head="identity"), layers=[4], epochs=2, backend="numpy")
-    assert model.network.head == "identity"
-    assert model.predict(X).shape == (4,)
+def test_values_are_learnt():
+    y, options = [0.0, 0.5, 1.0, 2.5], {"layers": [4], "epochs": 2, "backend": "numpy"}
+    model = dnn.train(X, y, validation=(X[:2], [1, 2]), **options)
+    same = dnn.train(dnn.Dataset(X, y, ("y1",), head="identity"), **options)
+    assert dnn.fingerprint(model) == dnn.fingerprint(same)
+    np.testing.assert_array_equal(model.predict(X), same.predict(X))
     with pytest.raises(InputError, match="the identity head has values, not probabilities"):
         model.predict_proba(X)
+
+
+def test_labels_that_may_go_together():
+    y = [[0, 1], [1, 1], [0, 0], [1, 0]]
+    model = dnn.train(np.eye(4), y, layers=[16], learning_rate=0.5, epochs=500, backend="numpy")
+    assert model.network.head == "sigmoid"
+    assert model.predict(np.eye(4)).tolist() == y
 
 
 @pytest.mark.parametrize("rows", [X, X.tolist()])
@@ -217,7 +222,7 @@ def test_validation_as_a_pair():
     y, options = list("abcb"), {"layers": [4], "epochs": 200, "backend": "numpy"}
     model = dnn.train(X, y, validation=(X[:2], y[:2]), **options)  # one class less
     assert model.history[-1].validation_score in (0.0, 0.5, 1.0)
-    with pytest.raises(InputError, match="y holds 'bird', which is no label to train on: .'a', 'b"):
+    with pytest.raises(InputError, match="y: the label 'bird' is no known class: expected a, b, c"):
         dnn.train(X, y, validation=(X[:1], ["bird"]), **options)
 
 
@@ -281,15 +286,14 @@ LABELS = st.none() | st.text(max_size=2) | st.booleans() | st.integers() | st.fl
 
 
 @given(st.lists(LABELS, min_size=4, max_size=4) | hnp.arrays(hnp.scalar_dtypes(), 4))
-def test_any_labels_are_classes_or_an_input_error(y):
+def test_any_labels_are_learnt_or_an_input_error(y):
     try:
         data, kept = as_dataset(X, y)
     except InputError as error:
         assert str(error)
     else:
-        assert isinstance(data, Dataset)
-        again = [kept["values"][i] for i in data.labels]
-        assert all(a == b for a, b in zip(again, np.asarray(y).tolist(), strict=True))
+        again = [kept["values"][i] for i in data.labels] if kept["values"] else data.labels.tolist()
+        assert np.array_equal(again, np.asarray(y).tolist())
 
 
 @given(st.lists(st.lists(LABELS, min_size=1, max_size=2), min_size=1, max_size=3))
