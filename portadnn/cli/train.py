@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -128,10 +128,11 @@ def train(
         }
         record["fingerprint"] = fingerprint(model)
         files = write_run(directory, model, run, record, reports.rows)
+        bare = replace(model, preprocess=None)  # these examples are preprocessed already
         judge = get_backend("numpy", dtype=run.dtype, arithmetic=run.arithmetic)
-        scores = {name: evaluate(model, part, backend=judge) for name, part in examples.items()}
+        scores = {name: evaluate(bare, part, backend=judge) for name, part in examples.items()}
         shown = examples.get("test", examples["train"])
-        files |= write_figures(directory, model, shown, predict(model, shown, backend=judge))
+        files |= write_figures(directory, bare, shown, predict(bare, shown, backend=judge))
         for name, score in scores.items():
             say(evaluation_text(name, score))
         if state.stopped is not None:

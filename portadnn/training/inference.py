@@ -94,9 +94,7 @@ def predict(
             "_ = L_model_forward(X, parameters); p = AL > 0.5; print('Accuracy:', (p == y).mean())"
         )
     if not isinstance(data, Dataset):
-        raw = model.preprocess is not None
-        data, _ = as_dataset(data, columns=model.columns, raw=raw)
-        data = model.preprocess(data) if model.preprocess is not None else data
+        data, _ = as_dataset(data, columns=model.columns, raw=model.preprocess is not None)
     data = prepared(model, data)
     chosen = _backend_for(model, backend)
     with chosen.scope():
@@ -161,10 +159,8 @@ def data_for(
 
 
 def prepared(model: Model, data: Dataset) -> Dataset:
-    """The examples as the model takes them; rows of a table are preprocessed."""
-    if model.preprocess is None or (data.table is None and data.input_shape == model.input_shape):
-        return data
-    return model.preprocess(data)
+    """The examples as the network takes them: preprocessed, if the model preprocesses."""
+    return data if model.preprocess is None else model.preprocess(data)
 
 
 def check_fits(model: Model, data: Dataset, *, labelled: bool = False) -> None:

@@ -1,5 +1,7 @@
 """Every head from labels to a score: training, a model file, prediction and evaluation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,9 +15,10 @@ from portadnn.training.declaration import Declaration
 from portadnn.training.fit import make_loop
 from portadnn.training.inference import Evaluation, evaluate, predict
 from portadnn.training.models import Model, load_model, save_model
+from portadnn.training.problem import make_problem
 from portadnn.training.recipe import Plan, Recipe
 from portadnn.training.streams import Batches
-from portadnn.training.train import train
+from portadnn.training.train import train, train_problem
 
 M = 60
 CASES = {
@@ -167,3 +170,22 @@ def test_no_smoothing_is_no_other_run():
     X, Y = data.columns("float32"), data.targets("float32")
     loop, _ = make_loop(parameters, X, Y, plan=plan, **options)
     np.testing.assert_array_equal(loop.shared.Y, Y)
+
+
+def test_plain_numbers_are_preprocessed_too(tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "d.csv").write_text("a,b,y\n" + "1,2,0\n3,5,1\n2,9,0\n4,1,1\n" * 3)
+    model = train_problem(
+        make_problem(Declaration(data=str(tmp_path / "d.csv"), target=("y",), epochs=3,
+                                 backend="numpy")),
+        get_backend("numpy"),
+    )  # fmt: skip
+    rows = np.asarray([[1.0, 2.0], [3.0, 5.0]])
+    raw = Dataset(rows, np.asarray([0, 1]), ("0", "1"))
+    expected = predict(replace(model, preprocess=None), model.preprocess(raw)).probabilities
+    np.testing.assert_array_equal(predict(model, raw).probabilities, expected)
+    np.testing.assert_array_equal(model.predict_proba(rows), expected)
+    assert (
+        evaluate(model, raw).cost
+        == evaluate(replace(model, preprocess=None), model.preprocess(raw)).cost
+    )
