@@ -45,13 +45,19 @@ def test_passes_over_sparse_data_keep_its_dtype(network, dtype):
     classes = {"classes": [0, 1, 2]} if network is CLASSIFIER else {}
     for _ in range(2):
         expected.partial_fit(X, y, **classes)
-        with config_context(array_api_dispatch=True):
-            fitted.partial_fit(scipy.sparse.csr_array(X), y, **classes)
+        fitted.partial_fit(scipy.sparse.csr_array(X), y, **classes)
     assert fitted.coefs_[0].dtype == dtype
     np.testing.assert_array_equal(fitted.coefs_[0], expected.coefs_[0])
+    np.testing.assert_array_equal(fitted.predict(scipy.sparse.csr_array(X)), expected.predict(X))
+
+
+def test_dispatch_takes_sparse_data_for_numpys():
+    pytest.importorskip("sklearn", minversion="1.9")
+    X, y = data()
+    sparse, expected = scipy.sparse.csr_array(X), clone(CLASSIFIER).fit(X, y).predict_proba(X)
     with config_context(array_api_dispatch=True):
-        predicted = fitted.predict(scipy.sparse.csr_array(X))
-    np.testing.assert_array_equal(predicted, expected.predict(X))
+        found = clone(CLASSIFIER).fit(sparse, y).predict_proba(sparse)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_an_encoder_of_categories_stands_before_it_as_it_is():

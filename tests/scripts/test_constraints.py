@@ -1,5 +1,6 @@
 """The versions that a fresh environment gets are those that were tested together."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -36,3 +37,10 @@ def test_scripts_install_under_the_constraints():
     text = (ROOT / "scripts" / "environment.sh").read_text()
     assert "constraints=scripts/constraints.txt" in text
     assert '--constraint "$constraints" --editable .' in text
+
+
+def test_the_lowest_versions_of_every_extra_are_tried():
+    text = (ROOT / "scripts" / "test_lowest").read_text()
+    (given,) = re.findall(r"--editable '\.\[(.*?)\]'", text)
+    left_out = {"torch", "cuda12", "cuda13"}  # gigabytes, and no GPU
+    assert {*given.split(","), *left_out} == set(PROJECT["project"]["optional-dependencies"])
