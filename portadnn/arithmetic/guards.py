@@ -35,11 +35,11 @@ class Guarded:
 
     raw: Any
 
-    def multiply(self, x, y, /):
+    def multiply(self, x: Any, y: Any, /) -> Any:
         """``x * y``, rounded once."""
         return self._kept(self.raw.multiply(x, y))
 
-    def divide(self, x, y, /):
+    def divide(self, x: Any, y: Any, /) -> Any:
         """``x / y``, rounded once; ``y`` is an array, and not one that is made of a literal."""
         if isinstance(y, int | float):
             raise InputError(
@@ -52,7 +52,7 @@ class Guarded:
             y = self.raw.where(x == x, y, float("nan"))
         return self._kept(self.raw.divide(x, y))
 
-    def sqrt(self, x, /):
+    def sqrt(self, x: Any, /) -> Any:
         """The root, rounded once."""
         return self._kept(self.raw.sqrt(x))
 

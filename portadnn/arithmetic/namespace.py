@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from array_api_compat import is_jax_namespace
 
@@ -21,46 +21,15 @@ from portadnn.arithmetic.guards import guarded
 from portadnn.arithmetic.splitting import Slices, count, cut, without_zeros
 from portadnn.errors import InputError
 
+Axes: TypeAlias = int | tuple[int, ...] | None
+
 # not reproducible across libraries, and unused by the package
-REFUSED = frozenset(
-    {
-        "pow",
-        "remainder",
-        "floor_divide",
-        "reciprocal",
-        "rsqrt",
-        "hypot",
-        "logaddexp",
-        "log2",
-        "log10",
-        "exp2",
-        "sin",
-        "cos",
-        "tan",
-        "asin",
-        "acos",
-        "atan",
-        "atan2",
-        "sinh",
-        "cosh",
-        "asinh",
-        "acosh",
-        "atanh",
-        "std",
-        "var",
-        "prod",
-        "vecdot",
-        "tensordot",
-        "cumulative_sum",
-        "cumulative_prod",
-        "linalg",
-        "fft",
-        "einsum",
-        "dot",
-        "inner",
-        "vdot",
-    }
-)
+REFUSED = frozenset({
+    "pow", "remainder", "floor_divide", "reciprocal", "rsqrt", "hypot", "logaddexp", "log2",
+    "log10", "exp2", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh",
+    "asinh", "acosh", "atanh", "std", "var", "prod", "vecdot", "tensordot", "cumulative_sum",
+    "cumulative_prod", "linalg", "fft", "einsum", "dot", "inner", "vdot",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -102,12 +71,12 @@ class Reproducible:
             )
         return getattr(self.raw, name)
 
-    def matmul(self, x1, x2, /):
+    def matmul(self, x1: Any, x2: Any, /) -> Any:
         """``x1 @ x2`` of 1 or 2 axes each, see ``products.py`` for the bounds."""
         self._needs_float64()
         return products.matmul(x1, x2, xp=self.guards, cut=self._cut)
 
-    def sum(self, x, /, *, axis=None, keepdims=False):
+    def sum(self, x: Any, /, *, axis: Axes = None, keepdims: bool = False) -> Any:
         """The sum over an axis or over all, by exact sums of slices; of integers the library's."""
         if self.raw.isdtype(x.dtype, ("bool", "integral")):
             return self.raw.sum(x, axis=axis, keepdims=keepdims)
@@ -122,18 +91,18 @@ class Reproducible:
             return S
         return S[tuple(0 if a in axes else slice(None) for a in (0, 1))]
 
-    def mean(self, x, /, *, axis=None, keepdims=False):
+    def mean(self, x: Any, /, *, axis: Axes = None, keepdims: bool = False) -> Any:
         """The sum times the reciprocal of the number of terms."""
         n = 1
         for a in _axes(axis, x):
             n *= x.shape[a]
         return self.divide(self.sum(x, axis=axis, keepdims=keepdims), n)
 
-    def multiply(self, x1, x2, /):
+    def multiply(self, x1: Any, x2: Any, /) -> Any:
         """``x1 * x2``, rounded once."""
         return self.guards.multiply(x1, x2)
 
-    def divide(self, x1, x2, /):
+    def divide(self, x1: Any, x2: Any, /) -> Any:
         """``x1 / x2``, rounded once; by a number, the product with its reciprocal.
 
         So do compilers and some libraries on GPUs, and every library can do that.
@@ -143,40 +112,40 @@ class Reproducible:
             return self.guards.multiply(x1, reciprocal)
         return self.guards.divide(x1, x2)
 
-    def sqrt(self, x, /):
+    def sqrt(self, x: Any, /) -> Any:
         """The root, rounded once, see ``roots.py``."""
         self._needs_float64()
         count(x.dtype, self.raw)  # or an error
         return roots.sqrt(x, xp=self.guards)
 
-    def square(self, x, /):
+    def square(self, x: Any, /) -> Any:
         """``x * x``, rounded once."""
         return self.guards.multiply(x, x)
 
-    def exp(self, x, /):
+    def exp(self, x: Any, /) -> Any:
         """See ``elementary.py``, also for the four below; float32 is rounded once, at the end.
 
         Results below the smallest normal number are 0, in float32 as in float64.
         """
         return self._elementary(elementary.exp, x, vanishes=True)
 
-    def expm1(self, x, /):
+    def expm1(self, x: Any, /) -> Any:
         """``exp(x) - 1``."""
         return self._elementary(elementary.expm1, x)
 
-    def log(self, x, /):
+    def log(self, x: Any, /) -> Any:
         """The natural logarithm."""
         return self._elementary(elementary.log, x)
 
-    def log1p(self, x, /):
+    def log1p(self, x: Any, /) -> Any:
         """``log(1 + x)``."""
         return self._elementary(elementary.log1p, x)
 
-    def tanh(self, x, /):
+    def tanh(self, x: Any, /) -> Any:
         """The hyperbolic tangent."""
         return self._elementary(elementary.tanh, x)
 
-    def slices_of(self, x, /, *, axis) -> Slices | tuple[()]:
+    def slices_of(self, x: Any, /, *, axis: int) -> Slices | tuple[()]:
         """What ``remembering`` takes: the slices of an operand that is to be summed over ``axis``.
 
         It looks at values, to leave out slices that are all zero: not for use in a compiled step.

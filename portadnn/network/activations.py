@@ -12,7 +12,7 @@ Goodfellow, Bengio and Courville, Deep Learning (2016), section 6.3.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from portadnn.choice import known_name
 from portadnn.network.namespace import Array, resolve
@@ -20,7 +20,7 @@ from portadnn.network.namespace import Array, resolve
 NEGATIVE_SLOPE = 0.01  # of leaky_relu; Maas, Hannun and Ng (2013)
 
 
-def sigmoid(Z, *, xp=None):
+def sigmoid(Z: Array, *, xp: Any = None) -> Array:
     """``1 / (1 + exp(-Z))``, by ``exp(-abs(Z))`` so that no exponential can overflow.
 
     >>> import numpy as np
@@ -32,14 +32,14 @@ def sigmoid(Z, *, xp=None):
     return xp.divide(xp.where(Z >= 0, 1.0, t), 1.0 + t)
 
 
-def sigmoid_backward(dA, Z, *, A=None, xp=None):
+def sigmoid_backward(dA: Array, Z: Array, *, A: Array = None, xp: Any = None) -> Array:
     """``dA * A * (1 - A)``."""
     xp = resolve(xp, dA, Z)
     A = sigmoid(Z, xp=xp) if A is None else A
     return xp.multiply(dA, xp.multiply(A, 1.0 - A))
 
 
-def relu(Z, *, xp=None):
+def relu(Z: Array, *, xp: Any = None) -> Array:
     """``max(0, Z)``.
 
     References
@@ -50,48 +50,48 @@ def relu(Z, *, xp=None):
     return xp.maximum(Z, 0.0)
 
 
-def relu_backward(dA, Z, *, A=None, xp=None):
+def relu_backward(dA: Array, Z: Array, *, A: Array = None, xp: Any = None) -> Array:
     """``dA`` where Z > 0, else 0: the gradient at Z = 0 is taken as 0."""
     xp = resolve(xp, dA, Z)
     return xp.where(Z > 0, dA, 0.0)
 
 
-def leaky_relu(Z, *, xp=None):
+def leaky_relu(Z: Array, *, xp: Any = None) -> Array:
     """``Z`` where Z > 0, else ``0.01 Z``."""
     xp = resolve(xp, Z)
     return xp.where(Z > 0, Z, xp.multiply(Z, NEGATIVE_SLOPE))
 
 
-def leaky_relu_backward(dA, Z, *, A=None, xp=None):
+def leaky_relu_backward(dA: Array, Z: Array, *, A: Array = None, xp: Any = None) -> Array:
     """``dA`` where Z > 0, else ``0.01 dA``."""
     xp = resolve(xp, dA, Z)
     return xp.where(Z > 0, dA, xp.multiply(dA, NEGATIVE_SLOPE))
 
 
-def tanh(Z, *, xp=None):
+def tanh(Z: Array, *, xp: Any = None) -> Array:
     """The hyperbolic tangent."""
     xp = resolve(xp, Z)
     return xp.tanh(Z)
 
 
-def tanh_backward(dA, Z, *, A=None, xp=None):
+def tanh_backward(dA: Array, Z: Array, *, A: Array = None, xp: Any = None) -> Array:
     """``dA * (1 - A**2)``, as ``(1 - A)(1 + A)``, which keeps its digits near saturation."""
     xp = resolve(xp, dA, Z)
     A = tanh(Z, xp=xp) if A is None else A
     return xp.multiply(dA, xp.multiply(1.0 - A, 1.0 + A))
 
 
-def identity(Z, *, xp=None):
+def identity(Z: Array, *, xp: Any = None) -> Array:
     """``Z`` itself: a linear layer."""
     return Z
 
 
-def identity_backward(dA, Z, *, A=None, xp=None):
+def identity_backward(dA: Array, Z: Array, *, A: Array = None, xp: Any = None) -> Array:
     """``dA`` itself."""
     return dA
 
 
-def softmax(Z, *, xp=None):
+def softmax(Z: Array, *, xp: Any = None) -> Array:
     """``exp(Z) / sum(exp(Z))`` over the units of each example, shifted so that no exp overflows.
 
     >>> import numpy as np
@@ -104,7 +104,7 @@ def softmax(Z, *, xp=None):
     return xp.divide(t, xp.sum(t, axis=0, keepdims=True))
 
 
-def softmax_backward(dA, Z, *, A=None, xp=None):
+def softmax_backward(dA: Array, Z: Array, *, A: Array = None, xp: Any = None) -> Array:
     """``A * (dA - sum(dA * A))``, the sum over the units of each example."""
     xp = resolve(xp, dA, Z)
     A = softmax(Z, xp=xp) if A is None else A

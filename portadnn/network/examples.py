@@ -6,13 +6,17 @@ their ``number``. Any other namespace has all examples, and is used itself.
 
 from __future__ import annotations
 
+from typing import Any
 
-def over_examples(xp):
+from portadnn.network.namespace import Array
+
+
+def over_examples(xp: Any) -> Any:
     """``matmul`` and ``sum`` over the axis of the examples, of all processes together."""
     return getattr(xp, "examples", xp)
 
 
-def number_of(A, xp):
+def number_of(A: Array, xp: Any) -> int:
     """How many examples there are, one for each column of ``A``, on all processes together."""
     seam = over_examples(xp)
     return A.shape[1] if seam is xp else seam.number

@@ -6,13 +6,19 @@ Gradients of weights are averaged over the m examples; ``dA`` and ``dZ`` are per
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 from portadnn.errors import InputError
 from portadnn.network.activations import get_activation
 from portadnn.network.examples import number_of, over_examples
-from portadnn.network.namespace import resolve
+from portadnn.network.namespace import Array, resolve
+
+LinearCache: TypeAlias = tuple[Array, Array, Array]  # A_prev, W, b
+Cache: TypeAlias = tuple[Any, ...]  # LinearCache, Z, and A before dropout if there is a mask
+Gradients: TypeAlias = tuple[Array, Array, Array]  # dA_prev, dW, db
 
 
-def linear_forward(A, W, b, *, xp=None):
+def linear_forward(A: Array, W: Array, b: Array, *, xp: Any = None) -> tuple[Array, LinearCache]:
     """The linear part of a layer, ``Z = W A + b``.
 
     Parameters
@@ -54,7 +60,9 @@ def linear_forward(A, W, b, *, xp=None):
     return Z, (A, W, b)
 
 
-def linear_activation_forward(A_prev, W, b, activation, *, xp=None):
+def linear_activation_forward(
+    A_prev: Array, W: Array, b: Array, activation: str, *, xp: Any = None
+) -> tuple[Array, Cache]:
     """One whole layer, ``A = g(W A_prev + b)``.
 
     Parameters
@@ -81,7 +89,14 @@ def linear_activation_forward(A_prev, W, b, activation, *, xp=None):
     return g.forward(Z, xp=xp), (linear_cache, Z)
 
 
-def linear_backward(dZ, cache, *, input_gradient=True, weight_gradient=True, xp=None):
+def linear_backward(
+    dZ: Array,
+    cache: LinearCache,
+    *,
+    input_gradient: bool = True,
+    weight_gradient: bool = True,
+    xp: Any = None,
+) -> Gradients:
     """Gradients of ``Z = W A_prev + b``, averaged over the batch.
 
     Parameters
@@ -131,7 +146,9 @@ def linear_backward(dZ, cache, *, input_gradient=True, weight_gradient=True, xp=
     return dA_prev, dW, db
 
 
-def linear_activation_backward(dA, cache, activation, *, xp=None):
+def linear_activation_backward(
+    dA: Array, cache: Cache, activation: str, *, xp: Any = None
+) -> Gradients:
     """Gradients of ``A = g(W A_prev + b)``, averaged over the batch.
 
     Parameters
@@ -163,7 +180,7 @@ def linear_activation_backward(dA, cache, activation, *, xp=None):
     return linear_backward(g.backward(dA, Z, xp=xp), linear_cache, xp=xp)
 
 
-def dropout_forward(A, D, rate, *, xp=None):
+def dropout_forward(A: Array, D: Array, rate: float, *, xp: Any = None) -> Array:
     """Inverted dropout: ``A / (1 - rate)`` where the mask holds, else 0.
 
     Parameters
@@ -203,7 +220,7 @@ def dropout_forward(A, D, rate, *, xp=None):
     return xp.where(D, xp.multiply(A, 1.0 / (1.0 - rate)), 0.0)
 
 
-def dropout_backward(dA, D, rate, *, xp=None):
+def dropout_backward(dA: Array, D: Array, rate: float, *, xp: Any = None) -> Array:
     """The gradient with respect to A before dropout: ``dA / (1 - rate)`` where D, else 0."""
     return dropout_forward(dA, D, rate, xp=xp)
 

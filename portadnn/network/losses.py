@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from portadnn.choice import known_name
 from portadnn.network.activations import identity, sigmoid, softmax
@@ -36,14 +36,16 @@ from portadnn.network.examples import number_of, over_examples
 from portadnn.network.namespace import Array, resolve
 
 
-def sigmoid_cross_entropy_with_logits(Z, Y, S=None, *, xp=None):
+def sigmoid_cross_entropy_with_logits(
+    Z: Array, Y: Array, S: Array = None, *, xp: Any = None
+) -> Array:
     """``mean(max(Z, 0) - Y Z + log(1 + exp(-abs(Z))))``: softplus(Z) - Y Z without overflow."""
     xp = resolve(xp, Z, Y)
     softplus = xp.maximum(Z, 0.0) + xp.log1p(xp.exp(-xp.abs(Z)))
     return xp.divide(_total(softplus - xp.multiply(Y, Z), S, xp), number_of(Z, xp))
 
 
-def sigmoid_cross_entropy(AL, Y, *, xp=None):
+def sigmoid_cross_entropy(AL: Array, Y: Array, *, xp: Any = None) -> Array:
     """``-mean(Y log AL + (1 - Y) log(1 - AL))``, where 0 log 0 is 0.
 
     A label contradicted with certainty costs ``inf``, without a warning.
@@ -52,7 +54,9 @@ def sigmoid_cross_entropy(AL, Y, *, xp=None):
     return xp.divide(_plogq(Y, AL, xp) + _plogq(1.0 - Y, 1.0 - AL, xp), AL.shape[1])
 
 
-def softmax_cross_entropy_with_logits(Z, Y, S=None, *, xp=None):
+def softmax_cross_entropy_with_logits(
+    Z: Array, Y: Array, S: Array = None, *, xp: Any = None
+) -> Array:
     """``mean(log(sum(exp(Z))) - sum(Y Z))``, shifted by the largest logit of each example."""
     xp = resolve(xp, Z, Y)
     Z = Z - xp.max(Z, axis=0, keepdims=True)
@@ -61,26 +65,26 @@ def softmax_cross_entropy_with_logits(Z, Y, S=None, *, xp=None):
     return xp.divide(_total(terms, S, xp), number_of(Z, xp))
 
 
-def softmax_cross_entropy(AL, Y, *, xp=None):
+def softmax_cross_entropy(AL: Array, Y: Array, *, xp: Any = None) -> Array:
     """``-mean(sum(Y log AL))``, where 0 log 0 is 0 and a contradicted label costs ``inf``."""
     xp = resolve(xp, AL, Y)
     return xp.divide(_plogq(Y, AL, xp), AL.shape[1])
 
 
-def squared_error(AL, Y, S=None, *, xp=None):
+def squared_error(AL: Array, Y: Array, S: Array = None, *, xp: Any = None) -> Array:
     """``mean(sum((AL - Y)**2)) / 2``; AL and the logits are the same here."""
     xp = resolve(xp, AL, Y)
     E = AL - Y
     return xp.divide(_total(xp.multiply(E, E), S, xp), 2 * number_of(AL, xp))
 
 
-def exp(Z, *, xp=None):
+def exp(Z: Array, *, xp: Any = None) -> Array:
     """``exp(Z)``: the mean of a count, whose logarithm the last layer computes."""
     xp = resolve(xp, Z)
     return xp.exp(Z)
 
 
-def poisson_deviance_with_logits(Z, Y, S=None, *, xp=None):
+def poisson_deviance_with_logits(Z: Array, Y: Array, S: Array = None, *, xp: Any = None) -> Array:
     """``mean(exp(Z) - Y (Z + 1 - log Y))``, where 0 log 0 is 0."""
     xp = resolve(xp, Z, Y)
     log_Y = xp.log(xp.where(Y > 0, Y, 1.0))
@@ -88,7 +92,7 @@ def poisson_deviance_with_logits(Z, Y, S=None, *, xp=None):
     return xp.divide(_total(terms, S, xp), number_of(Z, xp))
 
 
-def poisson_deviance(AL, Y, *, xp=None):
+def poisson_deviance(AL: Array, Y: Array, *, xp: Any = None) -> Array:
     """``mean(AL - Y + Y log(Y / AL))``, where 0 log 0 is 0; ``inf`` if AL is 0 and Y is not."""
     xp = resolve(xp, AL, Y)
     return xp.divide(xp.sum(AL - Y) + _plogq(Y, AL, xp) - _plogq(Y, Y, xp), AL.shape[1])

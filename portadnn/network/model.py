@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from portadnn.errors import InputError
 from portadnn.network.activations import get_activation
 from portadnn.network.layers import (
+    Cache,
     dropout_backward,
     dropout_forward,
     linear_activation_forward,
@@ -13,11 +17,19 @@ from portadnn.network.layers import (
 )
 from portadnn.network.losses import get_head
 from portadnn.network.names import named
-from portadnn.network.namespace import resolve
-from portadnn.network.spec import infer_network
+from portadnn.network.namespace import Array, resolve
+from portadnn.network.spec import Network, infer_network
 
 
-def L_model_forward(X, parameters, *, network=None, masks=None, dropout=(), xp=None):
+def L_model_forward(
+    X: Array,
+    parameters: Mapping[str, Array],
+    *,
+    network: Network | None = None,
+    masks: Mapping[str, Array] | None = None,
+    dropout: Sequence[float] = (),
+    xp: Any = None,
+) -> tuple[Array, list[Cache]]:
     """``[LINEAR -> RELU] * (L-1) -> LINEAR -> SIGMOID``, or what ``network`` says.
 
     Parameters
@@ -80,7 +92,7 @@ def L_model_forward(X, parameters, *, network=None, masks=None, dropout=(), xp=N
     return get_head(network.head).activation(Z, xp=xp), [*caches, (linear_cache, Z)]
 
 
-def compute_cost(AL, Y, *, network=None, xp=None):
+def compute_cost(AL: Array, Y: Array, *, network: Network | None = None, xp: Any = None) -> Array:
     """The cost of the output ``AL`` against the labels ``Y``, averaged over the examples.
 
     It sees only ``AL``; training computes the same cost from the logits, where nothing is lost.
@@ -108,7 +120,9 @@ def compute_cost(AL, Y, *, network=None, xp=None):
     return _head(network).cost(AL, _labels(Y, AL, xp), xp=xp)
 
 
-def compute_cost_with_logits(ZL, Y, *, network=None, weights=None, xp=None):
+def compute_cost_with_logits(
+    ZL: Array, Y: Array, *, network: Network | None = None, weights: Array = None, xp: Any = None
+) -> Array:
     """The same cost from the logits ``ZL``, finite wherever they are: what training reports.
 
     ``weights`` of the examples, (1, m), of mean 1, multiply each one's cost.
@@ -118,18 +132,18 @@ def compute_cost_with_logits(ZL, Y, *, network=None, weights=None, xp=None):
 
 
 def L_model_backward(
-    AL,
-    Y,
-    caches,
+    AL: Array,
+    Y: Array,
+    caches: Sequence[Cache],
     *,
-    network=None,
-    weights=None,
-    masks=None,
-    dropout=(),
-    input_gradient=True,
-    first_weight_gradient=True,
-    xp=None,
-):
+    network: Network | None = None,
+    weights: Array = None,
+    masks: Mapping[str, Array] | None = None,
+    dropout: Sequence[float] = (),
+    input_gradient: bool = True,
+    first_weight_gradient: bool = True,
+    xp: Any = None,
+) -> dict[str, Array]:
     """Gradients of the cost with respect to every parameter, by backpropagation.
 
     Parameters
@@ -172,7 +186,7 @@ def L_model_backward(
     if len(caches) != L or L == 0:
         raise InputError(f"{len(caches)} caches were given: expected one for each of {L} layers")
     activations = network.activations if network else ("relu",) * (L - 1)
-    grads: dict = {}
+    grads: dict[str, Array] = {}
     masks = masks or {}
     dZ = _head(network).gradient(AL, Y)  # (n_L, m)
     if weights is not None:

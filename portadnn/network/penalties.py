@@ -10,11 +10,21 @@ On the difficulty of training recurrent neural networks (2013), algorithm 1.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from portadnn.network.names import is_weight
-from portadnn.network.namespace import resolve
+from portadnn.network.namespace import Array, resolve
 
 
-def penalty(parameters, *, l2=0.0, l1=0.0, gram=None, xp=None):
+def penalty(
+    parameters: Mapping[str, Array],
+    *,
+    l2: float = 0.0,
+    l1: float = 0.0,
+    gram: Array = None,
+    xp: Any = None,
+) -> Array:
     """``l2 / 2 sum(W^2) + l1 sum(abs(W))`` over all layers, a 0-d array.
 
     In sample space, W1 is K B and ``gram`` is ``B B^T``: its squares sum to ``sum((K gram) K)``.
@@ -37,7 +47,9 @@ def penalty(parameters, *, l2=0.0, l1=0.0, gram=None, xp=None):
     return xp.zeros_like(xp.sum(W)) if total is None else total
 
 
-def penalized_gradient(W, dW, *, l2=0.0, l1=0.0, xp=None):
+def penalized_gradient(
+    W: Array, dW: Array, *, l2: float = 0.0, l1: float = 0.0, xp: Any = None
+) -> Array:
     """``dW + l2 W + l1 sign(W)``: the gradient of the cost with its penalty."""
     xp = resolve(xp, W, dW)
     if l2:
@@ -49,7 +61,7 @@ def penalized_gradient(W, dW, *, l2=0.0, l1=0.0, xp=None):
     return dW
 
 
-def global_norm(gradients, *, xp=None):
+def global_norm(gradients: Sequence[Array], *, xp: Any = None) -> Array:
     """The Euclidean norm of all ``gradients``, a list of arrays, as one vector; shape (1, 1)."""
     xp = resolve(xp, *gradients)
     total = None
@@ -59,7 +71,7 @@ def global_norm(gradients, *, xp=None):
     return xp.sqrt(total)
 
 
-def clipped(g, norm, clip_norm, *, xp=None):
+def clipped(g: Array, norm: Array, clip_norm: float, *, xp: Any = None) -> Array:
     """``g``, scaled by ``clip_norm / norm`` where the global norm is above ``clip_norm``.
 
     >>> import numpy as np

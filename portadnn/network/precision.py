@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 _FULL = {"highest", "ieee", "none"}
 _lock = threading.Lock()
@@ -11,13 +13,13 @@ _inside = 0
 _ambient: tuple = ()
 
 
-def is_full(torch, device_type):
+def is_full(torch: Any, device_type: str) -> bool:
     """Whether PyTorch now multiplies float32 in float32 on devices of that type."""
     return not torch.is_autocast_enabled(device_type) and _FULL.issuperset(_modes(torch))
 
 
 @contextlib.contextmanager
-def full_precision(torch, device_type):
+def full_precision(torch: Any, device_type: str) -> Iterator[None]:
     """A scope without autocast, TF32 and bfloat16 products; the settings come back after it.
 
     The precision of products belongs to the whole process. Of several threads the first one sets

@@ -1,0 +1,52 @@
+"""The public names for type checkers and editors; ``__init__.py`` loads each when it is used."""
+
+from portadnn.arithmetic.namespace import reproducible as reproducible
+from portadnn.backends import Backend as Backend
+from portadnn.backends import BackendUnavailableError as BackendUnavailableError
+from portadnn.backends import get_backend as get_backend
+from portadnn.backends import list_backends as list_backends
+from portadnn.data.dataset import Dataset as Dataset
+from portadnn.data.hdf5 import load_dataset as load_dataset
+from portadnn.data.hdf5 import load_digits as load_digits
+from portadnn.data.images import load_images as load_images
+from portadnn.data.models import Model as Model
+from portadnn.data.models import fingerprint as fingerprint
+from portadnn.data.models import load_model as load_model
+from portadnn.data.models import save_model as save_model
+from portadnn.diagnostics.gradients import check_gradients as check_gradients
+from portadnn.diagnostics.lives import UnitLives as UnitLives
+from portadnn.errors import InputError as InputError
+from portadnn.estimator import PortaDNNClassifier as PortaDNNClassifier
+from portadnn.estimator import PortaDNNRegressor as PortaDNNRegressor
+from portadnn.network.initializers import Initializer as Initializer
+from portadnn.network.initializers import initialize_parameters_deep as initialize_parameters_deep
+from portadnn.network.layers import linear_activation_backward as linear_activation_backward
+from portadnn.network.layers import linear_activation_forward as linear_activation_forward
+from portadnn.network.layers import linear_backward as linear_backward
+from portadnn.network.layers import linear_forward as linear_forward
+from portadnn.network.model import L_model_backward as L_model_backward
+from portadnn.network.model import L_model_forward as L_model_forward
+from portadnn.network.model import compute_cost as compute_cost
+from portadnn.network.optimizers import Adam as Adam
+from portadnn.network.optimizers import AdamW as AdamW
+from portadnn.network.optimizers import GradientDescent as GradientDescent
+from portadnn.network.optimizers import Momentum as Momentum
+from portadnn.network.optimizers import Nesterov as Nesterov
+from portadnn.network.optimizers import RMSProp as RMSProp
+from portadnn.network.optimizers import update_parameters as update_parameters
+from portadnn.network.spec import Network as Network
+from portadnn.training.callbacks import BestModel as BestModel
+from portadnn.training.callbacks import CSVLog as CSVLog
+from portadnn.training.callbacks import EarlyStopping as EarlyStopping
+from portadnn.training.callbacks import History as History
+from portadnn.training.callbacks import ProgressBar as ProgressBar
+from portadnn.training.callbacks import TensorBoard as TensorBoard
+from portadnn.training.inference import evaluate as evaluate
+from portadnn.training.inference import predict as predict
+from portadnn.training.lbfgs import LBFGS as LBFGS
+from portadnn.training.stops import DivergenceError as DivergenceError
+from portadnn.training.stops import TrainingInterrupted as TrainingInterrupted
+from portadnn.training.train import L_layer_model as L_layer_model
+from portadnn.training.train import train as train
+
+__version__: str
