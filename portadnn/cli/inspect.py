@@ -135,7 +135,7 @@ def _network(text: str, activation: str | None) -> tuple[Network, Model | None]:
     if len(dims) < 2:
         raise InputError(f"layers {text}: expected two widths or more, from input to output")
     head = head_for(2) if dims[-1] == 1 else "softmax"
-    return Network(dims, activation or "relu", head), None  # type: ignore[arg-type]
+    return Network(dims, activation or "relu", head), None
 
 
 def _weights(

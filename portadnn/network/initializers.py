@@ -205,7 +205,7 @@ def initialize_parameters_deep(
     >>> {name: p.shape for name, p in parameters.items()}
     {'W1': (3, 4), 'b1': (3, 1), 'W2': (1, 3), 'b2': (1, 1)}
     """
-    shapes = Network(layer_dims).shapes  # type: ignore[arg-type]
+    shapes = Network(layer_dims).shapes
     initializers = as_initializers(init, len(shapes) // 2)
     generator = as_rng(rng)
     parameters = {

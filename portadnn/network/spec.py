@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from portadnn.choice import known_name
 from portadnn.errors import InputError
@@ -43,6 +43,15 @@ class Network:
     layer_dims: tuple[int, ...]
     activations: tuple[str, ...] = "relu"  # type: ignore[assignment]  # one name for all
     head: str = "sigmoid"
+
+    if TYPE_CHECKING:  # for what it is given is not yet what it holds
+
+        def __init__(
+            self,
+            layer_dims: Sequence[int],
+            activations: str | Sequence[str] = "relu",
+            head: str = "sigmoid",
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         dims = _check_layer_dims(self.layer_dims)

@@ -108,7 +108,7 @@ def L_layer_model(
     ----------
     Goodfellow, Bengio and Courville, Deep Learning (2016), section 6.5.
     """
-    declared = Network(layers_dims)  # type: ignore[arg-type]  # any sequence
+    declared = Network(layers_dims)
     network = network or declared
     if declared.layer_dims != network.layer_dims:
         raise InputError(
