@@ -210,10 +210,11 @@ def _table(signals: Sequence[LayerSignal], units: Sequence[LayerUnits]) -> Any:
     from portadnn.cli.output import new_table
 
     headings = (
-        "layer", "units", "Var(Z)", "E[Z²]", "theory", "ratio", "Var(A)", "E[A²]", "theory",
-        "zeros", "dead", "cut off", "E[dZ²]", "theory", "|dW|", "inf", "satur.",
+        "layer", "units", "Var(Z)", "E[Z²]", "theory E[Z²]", "ratio", "Var(A)", "E[A²]",
+        "theory E[A²]", "zeros", "dead", "cut off", "E[dZ²]", "theory E[dZ²]", "|dW|", "inf",
+        "satur.",
     )  # fmt: skip
-    table = new_table((), headings, padding=(0, 1, 0, 0))
+    table = new_table((), headings)
     for row, unit in zip(_rows(signals, units), [*units, None], strict=True):
         dead = ("", "") if unit is None else (str(row["dead"]), str(row["cut_off"]))
         numbers = (

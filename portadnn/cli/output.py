@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from portadnn.network.names import named
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from portadnn.data.preprocess import Preprocess
     from portadnn.network.spec import Network
@@ -85,26 +85,74 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def new_table(words: Sequence[str] = (), numbers: Sequence[str] = (), **options: Any) -> Table:
+def new_table(words: Sequence[str] = (), numbers: Sequence[str] = ()) -> Table:
     """A table without rows: columns of words, then columns of numbers, which end at the right."""
-    from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE, **options)
-    for heading in words:
-        table.add_column(heading, overflow="fold")
+    table = Table(*words)
     for heading in numbers:
-        table.add_column(heading, overflow="fold", justify="right")
+        table.add_column(heading, justify="right")
     return table
 
 
 def table_text(table: Table) -> str:
-    """A table as text, as wide as the terminal."""
-    from rich.console import Console
+    """A table as text, no wider than the terminal, in which no number and no word is cut.
 
-    console = Console(file=io.StringIO(), markup=False, highlight=False, width=_width())
-    console.print(table)
+    If it is too wide it comes in parts, each of which begins with the first column.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    width = _width()
+    console = Console(file=io.StringIO(), markup=False, highlight=False, width=width)
+    least, full = map(list, zip(*map(_widths, table.columns), strict=True))
+    gap = 3 if sum(least) + 3 * len(least) < width else 2
+    least[1:] = [min(n, width - 1 - least[0] - 2 * gap) for n in least[1:]]
+    parts = _parts(least, gap, width)
+    for narrower in range(width - 1, 0, -1):  # so that the last part is not a single column
+        even = _parts(least, gap, narrower)
+        if len(even) > len(parts):
+            break
+        parts = even
+    for part in parts:
+        shown = Table(box=box.SIMPLE, padding=(0, 1, 0, gap - 2))
+        spare = width - 1 - sum(least[i] + gap for i in part)
+        widths = {}
+        for i in sorted(part, key=lambda i: full[i] - least[i]):
+            widths[i] = min(full[i], least[i] + spare)
+            spare -= widths[i] - least[i]
+        for i in part:
+            column, look = table.columns[i], {"overflow": "fold", "width": widths[i]}
+            shown.add_column(column.header, justify=column.justify, **look)
+        cells = zip(*(table.columns[i].cells for i in part), strict=True)
+        for row, texts in zip(table.rows, cells, strict=True):
+            shown.add_row(*texts, end_section=row.end_section)
+        console.print(shown)
+    if table.caption:
+        console.print(table.caption)
     return console.file.getvalue().rstrip("\n")  # type: ignore[attr-defined]
+
+
+def _parts(least: Sequence[int], gap: int, width: int) -> list[list[int]]:
+    """The columns of each part: the first one, and as many others as fit."""
+    parts = [[0]]
+    for i in range(1, len(least)):
+        if len(parts[-1]) > 1 and sum(least[j] + gap for j in (*parts[-1], i)) >= width:
+            parts.append([0])
+        parts[-1].append(i)
+    return parts
+
+
+def _widths(column: Column) -> tuple[int, int]:
+    """The least width of a column, which cuts nothing, and the one that breaks no line."""
+    from rich.cells import cell_len
+
+    cells = list(map(str, column.cells))
+    pieces = cells if column.justify == "right" else " ".join(cells).split()
+    heading = str(column.header)
+    least = max(map(cell_len, [*heading.split(), *pieces]), default=0)
+    return least, max(map(cell_len, [heading, *cells]))
 
 
 def _width() -> int:

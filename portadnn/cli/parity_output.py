@@ -66,10 +66,8 @@ def show(result: Comparison, html: Path | None, as_json: bool) -> int:
 def _certificate_table(result: Comparison) -> Any:
     from portadnn.cli.output import new_table
 
-    noise = (
-        {"repeat": "repeat", "threads": "threads", "batch split": "split"} if result.noise else {}
-    )
-    numbers = ("steps", "operations", "largest ratio", "bits", *noise.values())
+    noise = ("repeat", "threads", "batch split") if result.noise else ()
+    numbers = ("steps", "operations", "largest ratio", "bits", *(f"noise, {key}" for key in noise))
     table = new_table(("backend", "verdict"), numbers)
     for certificate in result.certificates:
         largest = certificate.largest
@@ -84,7 +82,7 @@ def _certificate_table(result: Comparison) -> Any:
             f"{len(certificate.checks):,}",
             f"{largest.ratio:.3f} {largest.tensor}" if largest else "",
             f"{bits:.1f}" if bits is not None else "",
-            *("" if (value := floor.get(key)) is None else f"{value:.1e}" for key in noise),
+            *("" if (value := floor.get(key)) is None else f"{value:.2g}" for key in noise),
         )
     return table
 

@@ -147,10 +147,12 @@ def detection_table(rows: Iterable[Detection]) -> Table:
     table = Table(
         box=box.SIMPLE, caption="\n".join((*totals(rows), LEGEND)), caption_justify="left"
     )
-    for heading in _HEADINGS:
+    for heading in ("planted, dtype", *_HEADINGS[2:]):
         table.add_column(heading, justify="right" if heading == "ratio" else "left")
     for row in rows:
-        table.add_row(*_cells(row), style=None if row.passed else "bold red")
+        planted, dtype, *cells = _cells(row)
+        style = None if row.passed else "bold red"
+        table.add_row(f"{planted}, {dtype}", *cells, style=style)
     return table
 
 
