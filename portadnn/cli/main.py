@@ -33,6 +33,7 @@ app.command(parity)
 # each imports what it needs inside
 for _command in (train, evaluate, predict, summary, inspect, gradcheck, fingerprint, backends):
     app.command(_command)
+app.register_install_completion_command(help="Teach your shell the commands, options and names.")
 
 
 @any_encoding()

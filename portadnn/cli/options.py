@@ -29,8 +29,18 @@ Split = Annotated[
     Parameter(help="Which part of the data; default test if the file has it, else train."),
 ]
 
+
+def _text(_type: object, tokens: Sequence[Token]) -> str:
+    return tokens[0].value
+
+
+# keeps the text, which may say more: momentum:0.95, 0.3,0.1, auto. The type is for the help and for
+# the shell, which completes its names
+AsTyped = Parameter(converter=_text, show_choices=False)
+Library = Literal["numpy", "cupy", "torch", "jax", "dask", "strict", "auto"]
 BackendOption = Annotated[
-    str,
+    Library,
+    AsTyped,
     Parameter(
         name="--backend",
         help="numpy, cupy, torch, jax, dask or strict, with a device after a colon if need be "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from portadnn.cli.options import BackendOption, JsonOption, WholeNumber
+from portadnn.cli.options import AsTyped, BackendOption, JsonOption, Library, WholeNumber
 from portadnn.cli.parity_output import show, show_self_test
 from portadnn.cli.run_options import (
     NOTHING_TYPED,
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from portadnn.parity.run import Run
     from portadnn.training.declaration import Declaration
 
-DataOption = Annotated[str | None, Parameter(help="HDF5 file; without it the digits.")]
+DataOption = Annotated[
+    Path | None, AsTyped, Parameter(help="An HDF5 file; without it the embedded digits.")
+]
 StepsOption = Annotated[
     WholeNumber | None,
     Parameter(help="How many of the run's steps to make. Default 50, or all if it has fewer."),
@@ -43,7 +45,7 @@ parity = App(name="parity", help="Prove that backends computed the same training
 
 @parity.default
 def compare(
-    *backends: str,
+    *backends: Annotated[Library, AsTyped],
     data: DataOption = None,
     options: RunOptions = NOTHING_TYPED,
     config: ConfigOption = None,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 from cyclopts import Group, Parameter
 
+from portadnn.cli.options import AsTyped, Dtype, Library
 from portadnn.errors import InputError
+from portadnn.training import texts
 from portadnn.training.declaration import (
     ALIASES,
     SETTINGS,
@@ -29,6 +32,29 @@ ConfigOption = Annotated[
     ),
 ]
 
+# Help and shell are told the names of a setting, or what its reader makes of the text. A test holds
+# the names equal to those of the library, whose import needs NumPy
+_NAMES: dict[str, Any] = {
+    "activation": Literal["sigmoid", "relu", "leaky_relu", "tanh", "identity", "softmax"],
+    "init": Literal["zeros", "normal", "lecun", "xavier", "he"],
+    "optimizer": Literal[
+        "gradient_descent", "momentum", "nesterov", "rmsprop", "adam", "adamw", "lbfgs"
+    ],
+    "schedule": Literal["constant", "step", "exponential", "cosine", "plateau"],
+    "first_layer": Literal["auto", "sample", "feature"],
+    "backend": Library,
+    "dtype": Dtype,
+    "arithmetic": Literal["fast", "reproducible"],
+}
+_KINDS: dict[Any, Any] = {
+    texts.number: float,
+    texts.whole: int,
+    texts.layers: int,
+    texts.draw: int | str,
+    texts.path: Path,
+    texts.share_or_path: float | Path,
+}
+
 
 def _options() -> type:
     """A dataclass with a text for each setting that has a group; None if nothing was typed."""
@@ -41,7 +67,9 @@ def _options() -> type:
             names = [name, *(alias for alias, of in ALIASES.items() if of == name)]
             options = [f"--{option.replace('_', '-')}" for option in names]
             parameter = Parameter(name=options, group=groups[group], show_default=False)
-            fields.append((name, Annotated[str | None, parameter], dataclasses.field(default=None)))
+            kind = _NAMES.get(name) or _KINDS.get(inspect.unwrap(setting.metadata["parse"]), str)
+            hint: Any = Annotated[Optional[kind], AsTyped, parameter]  # noqa: UP045
+            fields.append((name, hint, dataclasses.field(default=None)))
     made = dataclasses.make_dataclass("RunOptions", fields, frozen=True, kw_only=True)
     made.__doc__ = Declaration.__doc__  # the help of each
     made.__module__ = __name__

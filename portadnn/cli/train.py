@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from portadnn.cli.options import EXIT_DIVERGED, EXIT_INTERRUPTED, JsonOption
+from portadnn.cli.options import EXIT_DIVERGED, EXIT_INTERRUPTED, AsTyped, JsonOption
 from portadnn.cli.run_directory import run_directory, write_figures, write_run
 from portadnn.cli.run_options import (
     NOTHING_TYPED,
@@ -34,8 +34,8 @@ EXIT_CODES = {"done": 0, "diverged": EXIT_DIVERGED, "interrupted": EXIT_INTERRUP
 
 
 def train(
-    data: str | None = None,
-    labels: str | None = None,
+    data: Annotated[Path | None, AsTyped] = None,
+    labels: Annotated[Path | None, AsTyped] = None,
     /,
     *,
     options: RunOptions = NOTHING_TYPED,

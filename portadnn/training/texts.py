@@ -8,6 +8,7 @@ names and limits.
 from __future__ import annotations
 
 import contextlib
+import functools
 import reprlib
 from collections.abc import Callable
 from typing import Any
@@ -82,6 +83,7 @@ def number(value: Any, what: str) -> float:
 def one_or_list(read: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
     """A reader of one value, or of several: a list, or a text with commas."""
 
+    @functools.wraps(read)  # whose kind of value is that of each
     def read_several(value: Any, what: str) -> Any:
         if isinstance(value, str) and "," in value:
             value = value.split(",")
