@@ -33,34 +33,48 @@ def show(result: Comparison, html: Path | None, as_json: bool) -> int:
             print_line(f"MODE MISMATCH {certificate.backend}: watching the run changed its numbers")
     if result.first_divergence:
         backend, check = result.first_divergence
-        whole = len(result.coverage.full) == result.run.steps
+        failed = next(c for c in result.certificates if c.backend == backend)
+        whole = failed.full == result.run.steps
         earlier = "certified" if whole else "that was checked passed"
         print_line(f"{backend}: {check}; every earlier operation {earlier}")
-        cause = next(c.cause for c in result.certificates if c.backend == backend)
-        if cause:
-            print_line(f"{backend}: {cause}")
+        if failed.cause:
+            print_line(f"{backend}: {failed.cause}")
     for certificate in result.certificates:
         if certificate.unsaid:
             print_line(
                 f"{certificate.backend}: nothing can be said of {certificate.unsaid:,} operations: "
                 f"their numbers or bounds are not finite"
             )
-    # what nothing explains first
-    for kink in sorted(result.kinks, key=lambda kink: kink.undecidable)[:MOST_KINKS]:
+    unexplained = [kink for kink in result.kinks if not kink.undecidable]
+    for kink in unexplained[:MOST_KINKS]:
         print_line(str(kink))
-    if len(result.kinks) > MOST_KINKS:
-        print_line(f"... {len(result.kinks):,} mask disagreements in all (--json has every one)")
+    if len(unexplained) > MOST_KINKS:
+        print_line(f"... {len(unexplained):,} unexplained masks in all (--json has every one)")
+    if lawful := [kink for kink in result.kinks if kink.undecidable]:
+        print_line(
+            f"{len(lawful):,} mask entries differ, the first at step {lawful[0].step}, where "
+            f"rounding errors alone decide: that is lawful (--json has every one)"
+        )
     steps = result.run.steps
-    full, looked_at = len(result.coverage.full), len(result.coverage.steps(steps))
-    note = ""
-    if full < steps:
-        note = f", of which {full} were checked in full"
-        note += f", {looked_at - full} with their products by projections" * (looked_at > full)
-        note += f", {steps - looked_at} not at all" * (looked_at < steps)
-    print_line(f"{result.outcome.value} over {steps} steps{note}")
+    words = [_checked(certificate, steps) for certificate in result.certificates]
+    if len(set(words)) > 1:
+        words = [f"{w} on {c.backend}" for w, c in zip(words, result.certificates, strict=True)]
+    said = "; ".join(dict.fromkeys(words))
+    print_line(f"{result.outcome.value} over {steps} steps, checked: {said}")
     if html is not None:
         print_line(f"report: {html}")
     return result.outcome.exit_code
+
+
+def _checked(certificate: Certificate, steps: int) -> str:
+    """How many steps were checked, and how, in words."""
+    full, projected = certificate.full, certificate.projected
+    if full == steps:
+        return "every operation of all of them"
+    words = f"every operation of {full}"
+    words += f", the products of {projected} by projections" * bool(projected)
+    left = steps - full - projected
+    return words + f", nothing of {left}" * bool(left)
 
 
 def _certificate_table(result: Comparison) -> Any:

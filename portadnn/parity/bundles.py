@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,12 +21,14 @@ from portadnn.errors import InputError
 from portadnn.network.spec import Network
 from portadnn.parity.bounds import declared_format
 from portadnn.parity.compare import Comparison, judge
-from portadnn.parity.coverage import Coverage, sampled_coverage
+from portadnn.parity.coverage import Coverage, full_coverage, sampled_coverage
 from portadnn.parity.run import Run, StepRecord, dtype_of, watch
 from portadnn.parity.step.operations import step_order
 from portadnn.training.declaration import Declaration
 from portadnn.training.parts import Part
 from portadnn.training.recipe import Recipe
+
+SECONDS = 30.0  # for checking steps that a bundle does not keep
 
 _CONTAINER = Container("portadnn parity bundle", "portadnn parity record", 2, (3,), packed=True)
 
@@ -212,51 +216,55 @@ def _declaration(header: dict[str, Any]) -> Declaration:
 def replay(bundle: Bundle, backend: Backend, *, matmul: str | None = None) -> Comparison:
     """Check what a bundle holds, make its run again on a backend, and compare the two.
 
-    The first certificate is the bundle's, with the environment that it came from. Of the steps that
-    the bundle does not keep, only the digests are compared, which differ lawfully between two
-    environments: a note says up to which step the two runs are the same bits.
+    The first certificate is the bundle's, with the environment that it came from, over the steps
+    that the bundle keeps. The second one is the backend's, over these steps and as many of the
+    others as ``SECONDS`` allow. Of the others the recorded digests are compared, which differ
+    lawfully between two environments: a note says which steps are the same bits.
     """
-    run = bundle.run
-    kept = frozenset(record.step for record in bundle.records)
+    run, kept = bundle.run, {record.step: record for record in bundle.records}
     same: list[bool] = []
+    checked: set[int] = set()
 
     def repeated() -> Iterator[StepRecord]:
+        spent = 0.0
         for record in watch(run, backend, range(run.steps)):
             same.append(step_digest(record) == bundle.digests[record.step])
-            if record.step in kept:
-                yield record
+            if record.step in kept or spent < SECONDS:
+                checked.add(record.step)
+                started = time.perf_counter()
+                yield record  # to be checked
+                spent += (time.perf_counter() - started) * (record.step not in kept)
 
     here = environment(backend)
+    steps, records = itertools.tee(repeated())
     result = judge(
         run,
         [f"{bundle.backend} (recorded)", backend.name],
         [bundle.environment, here],
-        [bundle.records, _exhausted(repeated())],
-        coverage=Coverage(kept),
+        [(kept.get(record.step) for record in steps), records],
+        coverage=full_coverage(run.steps),
         modes=[bundle.matmul, matmul],
     )
+    result.coverage = Coverage(frozenset(checked))
     if all(same):
-        result.notes.append(f"all {run.steps} steps are the same bits as the recorded ones")
+        note = f"all {run.steps} steps are the same bits as the recorded ones"
+        note += ", so what is said of the one holds for the other" * (len(checked) == run.steps)
     else:
-        note = f"the same bits as recorded up to step {same.index(False)}, exclusive"
+        first = same.index(False)
+        note = f"the steps before step {first} are the same bits as the recorded ones, it is not"
+        if first == 0:
+            note = "step 0 is not the same bits as the recorded one"
         if here == bundle.environment:
             note += ", though the environment is the same: a step that was not kept may be at fault"
+    result.notes.append(note)
+    if len(kept) < run.steps:
+        note = (
+            f"the file holds {len(kept)} of {run.steps} steps; of the others it has digests alone"
+        )
         result.notes.append(note)
-    unkept = run.steps - len(kept)
-    if unkept:
-        result.notes.append(f"{unkept} steps were not kept: the states after them are as recorded")
+    if left := run.steps - len(checked):
+        result.notes.append(f"{left} of the others were not checked: {SECONDS:g} seconds were over")
     return result
-
-
-def _exhausted(records: Iterator[StepRecord]) -> Iterator[StepRecord]:
-    """The records, and then what is left to do behind the last of them."""
-    last = None
-    for record in records:
-        if last is not None:
-            yield last
-        last = record
-    if last is not None:
-        yield last
 
 
 def _check_kept(kept: Sequence[int], steps: int) -> None:

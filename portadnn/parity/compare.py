@@ -212,7 +212,7 @@ def judge(
     run: Run,
     names: Sequence[str],
     environments: Sequence[dict[str, str]],
-    streams: Sequence[Iterable[StepRecord]],
+    streams: Sequence[Iterable[StepRecord | None]],
     *,
     coverage: Coverage,
     modes: Sequence[str | None],
@@ -221,31 +221,38 @@ def judge(
 ) -> Comparison:
     """Certify and compare streams of records, wherever they come from: backends, or a file.
 
-    ``modes`` are the declared modes of each one's products; None is plain.
+    ``modes`` are the declared modes of each one's products; None is plain. A stream has None for a
+    step that it alone lacks.
     """
-    certificates: list[Certificate] = []
-    result = Comparison(run, coverage, certificates)
+    found: dict[int, Certificate] = {}
+    result = Comparison(run, coverage, [])
     before: Sequence[StepRecord | None] = [None] * len(names)
     for records in zip(*streams, strict=True):
-        step = records[0].step
-        if any(record.step != step for record in records):
-            raise InputError(f"the records are of steps {[record.step for record in records]}")
-        if before[0] is not None and before[0].step != step - 1:  # it was not looked at
-            before = [None] * len(names)
-        for i, record in enumerate(records):
-            if len(certificates) <= i:
+        steps = [record.step for record in records if record is not None]
+        step = steps[0]
+        if set(steps) != {step}:
+            raise InputError(f"the records are of steps {steps}")
+        for i, (record, last) in enumerate(zip(records, before, strict=True)):
+            if record is None:
+                continue
+            if i not in found:
                 mode = modes[i] or record.dtype
-                certificates.append(Certificate(names[i], record.dtype, mode, environments[i]))
-            _certify(run, record, before[i], coverage, modes[i], certificates[i])
+                found[i] = Certificate(names[i], record.dtype, mode, environments[i])
+            previous = last if last is not None and last.step == step - 1 else None
+            _certify(run, record, previous, coverage, modes[i], found[i])
+        first = records[0]
         for other, record in enumerate(records[1:], start=1):
+            if first is None or record is None:
+                continue
             pair = names[0], names[other]
-            result.kinks += find_kinks(run, records[0], record, pair, (modes[0], modes[other]))
+            result.kinks += find_kinks(run, first, record, pair, (modes[0], modes[other]))
             if step in coverage.full:
-                result.deviations += deviations(records[0], record, pair)
+                result.deviations += deviations(first, record, pair)
         before = records
         if on_step:
             on_step(step + 1)
-    for certificate, last, reference in zip(certificates, before, references, strict=False):
+    result.certificates = [found[i] for i in sorted(found)]
+    for certificate, last, reference in zip(result.certificates, before, references, strict=False):
         if reference is not None and last is not None and last.step == run.steps - 1:
             unwatched, watched = reference(), last.after(run.network)
             certificate.mode_mismatch = any(

@@ -5,7 +5,13 @@ import json
 import numpy as np
 import pytest
 from cli.test_cli import run
+from parity.test_compare import make_run
 from support import resealed
+
+from portadnn.backends import get_backend
+from portadnn.cli.parity_output import show
+from portadnn.parity.compare import compare
+from portadnn.parity.step.kinks import Kink
 
 QUICK = ["--steps", 3, "--layers", "5", "--no-noise"]
 
@@ -90,7 +96,38 @@ def test_divergence_is_exit_code_1_and_says_where(capsys, tmp_path):
     assert code == 1
     assert "numpy (recorded): DIVERGED step 1, layer 1, dW1[" in out
     assert "every earlier operation certified" in out
-    assert out.rstrip().endswith("DIVERGED over 3 steps")
+    assert out.rstrip().endswith("DIVERGED over 3 steps, checked: every operation of all of them")
+
+
+def test_replay_says_in_words_what_was_checked(capsys, tmp_path, monkeypatch):
+    path = tmp_path / "run.h5"
+    run(capsys, "parity", "record", "--out", path, *QUICK[:4], "--keep", "1")
+    _, out, _ = run(capsys, "parity", "replay", path, "--backend", "strict")
+    assert "the file holds 1 of 3 steps; of the others it has digests alone" in out
+    assert out.rstrip().endswith(
+        "PARITY over 3 steps, checked: every operation of 1, nothing of 2 on numpy (recorded); "
+        "every operation of all of them on strict"
+    )
+    monkeypatch.setattr("portadnn.parity.bundles.SECONDS", 0.0)
+    _, out, _ = run(capsys, "parity", "replay", path, "--backend", "strict")
+    assert "2 of the others were not checked: 0 seconds were over" in out
+    assert out.rstrip().endswith("PARITY over 3 steps, checked: every operation of 1, nothing of 2")
+
+
+def test_lawful_kinks_are_one_line_and_others_are_shown(capsys):
+    result = compare(make_run(), [get_backend("numpy")])
+    lawful = [Kink(7, 1, i, 0, 1e-7, -2e-7, 1e-6, ("numpy", "jax")) for i in range(12)]
+    result.kinks = list(lawful)
+    assert show(result, None, False) == 0
+    out = capsys.readouterr().out
+    assert "12 mask entries differ, the first at step 7, where rounding errors alone decide" in out
+    assert "KINK" not in out
+    assert "unit" not in out
+    result.kinks = [*lawful, Kink(8, 1, 3, 5, 1.0, -1.0, 1e-6, ("numpy", "jax"))]
+    assert show(result, None, False) == 1
+    out = capsys.readouterr().out
+    assert out.count("UNEXPLAINED MASK step 8, layer 1, unit 3, sample 5") == 1
+    assert "12 mask entries differ" in out
 
 
 def test_the_self_test(capsys):

@@ -16,6 +16,7 @@ from support import resealed
 from portadnn.backends import get_backend
 from portadnn.errors import InputError
 from portadnn.network.optimizers import Momentum
+from portadnn.parity import bundles
 from portadnn.parity.bundles import (
     Bundle,
     read_bundle,
@@ -148,12 +149,44 @@ def test_it_replays_in_another_process(path, backends_under_test):
 def test_a_fault_in_a_step_that_is_not_kept_shows_in_the_digests(path):
     bundle = recorded(path)
     assert replay(bundle, get_backend("numpy")).notes[0] == (
-        "all 6 steps are the same bits as the recorded ones"
+        "all 6 steps are the same bits as the recorded ones, so what is said of the one holds for "
+        "the other"
     )
     digests = [*bundle.digests[:3], "0" * 64, *bundle.digests[4:]]
     notes = replay(replace(bundle, digests=digests), get_backend("numpy")).notes
-    assert "up to step 3, exclusive, though the environment is the same" in notes[0]
-    assert "2 steps were not kept" in notes[1]
+    assert "steps before step 3 are the same bits" in notes[0]
+    assert "though the environment is the same" in notes[0]
+    assert notes[1].startswith("the file holds 4 of 6 steps")
+    digests = ["0" * 64, *bundle.digests[1:]]
+    (note, _) = replay(replace(bundle, digests=digests), get_backend("numpy")).notes
+    assert note.startswith("step 0 is not the same bits as the recorded one")
+
+
+def test_replay_checks_the_steps_that_are_not_kept_while_there_is_time(path, monkeypatch):
+    bundle = recorded(path)  # which keeps 0, 1, 2, 5
+    kept, own = replay(bundle, get_backend("numpy")).certificates
+    assert (kept.full, own.full) == (4, 6)
+    assert sorted({check.step for check in own.checks}) == [0, 1, 2, 3, 4, 5]
+    monkeypatch.setattr(bundles, "SECONDS", 0.0)
+    result = replay(bundle, get_backend("numpy"))
+    assert [certificate.full for certificate in result.certificates] == [4, 4]
+    assert result.coverage.full == {0, 1, 2, 5}
+    assert result.notes[-1] == "2 of the others were not checked: 0 seconds were over"
+
+
+def test_replay_finds_a_fault_in_a_step_that_is_not_kept(path, monkeypatch):
+    bundle, watch = recorded(path), bundles.watch
+
+    def faulty(*args, **options):
+        for record in watch(*args, **options):
+            if record.step == 3:
+                wrong = {"dW2": record.tensors["dW2"] * np.float32(1.001)}
+                record = replace(record, tensors=record.tensors | wrong)
+            yield record
+
+    monkeypatch.setattr(bundles, "watch", faulty)
+    backend, check = replay(bundle, get_backend("numpy")).first_divergence
+    assert (backend, check.step, check.tensor) == ("numpy", 3, "dW2")
 
 
 def test_digests_see_signs_and_order():
