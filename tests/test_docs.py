@@ -93,6 +93,17 @@ def test_the_reference_has_every_public_name():
         assert any(text in rooms for text in documented), name
 
 
+def test_the_start_page_says_how_to_install_and_begins_with_an_example():
+    text = (DOCS / "index.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert text.index("pip install .") < text.index(block) < text.index("{toctree}")
+    said = float(re.search(r"accuracy\)  # ([\d.]+)$", block, re.MULTILINE)[1])
+    namespace = {}
+    exec(block.replace("dnn.save_model", "None and dnn.save_model"), namespace)  # writes nothing
+    accuracy = portadnn.evaluate(namespace["model"], namespace["test"]).accuracy
+    assert round(accuracy, 3) == said
+
+
 def test_the_readme_shows_its_code_on_the_first_screen():
     lines = (ROOT / "README.md").read_text().splitlines()
     assert lines.index("```python") < 25
