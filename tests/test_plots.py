@@ -47,6 +47,9 @@ def test_curves_of_a_plain_run():
     assert axes.get_title() == "learning rate 0.5"
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "cost")
     saved(figure)
+    (axes,) = plots.training_curves(rows([0.7, 0.069]), title="cats.h5: 5-4-1\ntest 80%").axes
+    assert axes.get_title() == "cats.h5: 5-4-1\ntest 80%\nlearning rate 0.5"
+    assert axes.get_yscale() == "log"  # more than a decade
 
 
 def test_curves_of_a_validated_run_with_a_schedule():
@@ -63,7 +66,7 @@ def test_curves_of_a_validated_run_with_a_schedule():
     assert drawn(score.lines[0])[1] == [0.3, 0.8, 0.7]
     assert drawn(rate.lines[0])[1] == [0.5, 0.25, 0.125]
     assert rate.get_xlabel() == "epoch"
-    assert cost.get_title() == r"a \$b\$"
+    assert cost.get_title() == r"a \$b\$"  # the rate has a panel
     saved(figure)
 
 
@@ -86,6 +89,9 @@ def test_show_costs(monkeypatch):
     (axes,) = shown[0].axes
     assert drawn(axes.lines[0]) == ([0, 100], [0.7, 0.5])
     assert axes.get_xlabel() == "iteration"
+    assert axes.get_yscale() == "linear"
+    plots.show_costs([(0, 0.7), (100, 0.007)], 0.0075)
+    assert shown[1].axes[0].get_yscale() == "log"
     pyplot.close("all")
 
 
@@ -126,14 +132,29 @@ def test_the_surest_mistakes_come_first():
     labels = np.asarray([0, 1, 1, 0, 1])  # all but the third are wrong
     figure = plots.mistakes(images, labels, probabilities, ["cat", "dog"], most=3, title="test")
     assert captions(figure) == [
-        "predicted cat, 90.0%\ntrue dog",
-        "predicted dog, 90.0%\ntrue cat",
-        "predicted dog, 60.0%\ntrue cat",
+        "cat 90.0%\ntrue: dog",
+        "dog 90.0%\ntrue: cat",
+        "dog 60.0%\ntrue: cat",
     ]
     shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
     np.testing.assert_allclose(shown, images[[1, 3, 0]] / 255)
-    assert figure.get_suptitle() == "test: 4 mistakes, the 3 surest"
+    assert figure.get_suptitle() == "test: 4 mistakes, the 3 surest\npredicted class, probability"
     saved(figure)
+
+
+def test_headings_of_mistakes_do_not_touch_and_claim_no_certainty():
+    names = ["a very long name of a class", "WWWWWWWWWWWW"]
+    chances = np.tile([[1e-9, 1.0], [0.0004, 0.9996]], (5, 1))
+    figure = plots.mistakes(np.zeros((10, 2, 2)), np.zeros(10, int), chances, names)
+    assert all(" >99.9%\n" in caption for caption in captions(figure))
+    saved(figure)  # at 100 pixels to the inch, so that the places are known
+    boxes = [axes.title.get_window_extent() for axes in figure.axes if axes.images]
+    cells = [axes.get_window_extent() for axes in figure.axes if axes.images]
+    gap = cells[1].x0 - cells[0].x1
+    assert all(box.width < cell.width + gap for box, cell in zip(boxes, cells, strict=True))
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    below = figure._suptitle.get_window_extent().y0
+    assert max(box.y1 for box in boxes) < below
 
 
 @pytest.mark.parametrize("channels", [(), (1,), (3,), (4,)])
@@ -144,18 +165,21 @@ def test_mistakes_of_any_kind_of_image(channels):
     assert shown.shape == ((4, 5) if channels in [(), (1,)] else (4, 5, *channels))
     assert shown.min() == 0
     assert shown.max() == 1
-    assert figure.get_suptitle() == "1 mistake"
+    assert figure.get_suptitle().startswith("1 mistake\n")
     saved(figure)
 
 
 def test_first_layer_weights_of_grey_images():
     W1 = np.asarray([[0.0, 1, -2, 0, 0, 0], [0, 0, 0, 0, 0, 0], [3, 0, 0, 0, 0, 4]])
     figure = plots.first_layer_weights(W1, (2, 3))
+    assert captions(figure)[:2] == ["3: ±4", "1: ±2"]  # the strongest first
     shown = [axes.images[0] for axes in figure.axes if axes.images]
-    np.testing.assert_allclose(np.asarray(shown[0].get_array()), [[0, 0.5, -1], [0, 0, 0]])
+    np.testing.assert_allclose(np.asarray(shown[1].get_array()), [[0, 0.5, -1], [0, 0, 0]])
     assert shown[0].get_clim() == (-1, 1)  # white is 0
-    np.testing.assert_array_equal(np.asarray(shown[1].get_array()), 0)
-    assert captions(figure)[0] == "1: ±2"
+    np.testing.assert_array_equal(np.asarray(shown[2].get_array()), 0)
+    key = figure.axes[-1]
+    assert [t.get_text() for t in key.get_xticklabels()] == ["-largest", "0", "+largest"]
+    assert key.get_xlim() == (-1, 1)
     saved(figure)
     figure = plots.first_layer_weights(W1, (2, 3), most=1)
     assert captions(figure) == ["3: ±4"]
@@ -167,7 +191,24 @@ def test_first_layer_weights_of_colour_images():
     figure = plots.first_layer_weights(W1, (1, 2, 3))
     shown = np.asarray(figure.axes[0].images[0].get_array())
     np.testing.assert_allclose(shown, [[[1, 0, 0.5], [0.75, 0.5, 0.5]]])
+    assert figure.axes[-1].get_xticklabels()[2].get_text() == "+largest of each colour"
     saved(figure)
+
+
+def test_what_a_unit_learned_of_large_images_stands_out_of_the_noise():
+    rng = np.random.default_rng(0)
+    W1 = rng.standard_normal((3, 64, 67, 3)) / 100
+    learned = np.where(np.arange(67) < 32, 0.01, -0.01)[:, None]  # the noise is as large
+    W1[1] += learned
+    figure = plots.first_layer_weights(W1.reshape(3, -1), (64, 67, 3), most=1)
+    assert captions(figure)[0].startswith("2: ")
+    assert "means of 4x4 weights" in figure.get_suptitle()
+    shown = np.asarray(figure.axes[0].images[0].get_array())
+    assert shown.shape == (16, 16, 3)
+    expected = W1[1, :64, :64].reshape(16, 4, 16, 4, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(shown, (expected / np.abs(expected).max() + 1) / 2)
+    assert (shown[:, :8] > 0.5).mean() > 0.999  # 4 standard deviations of a mean
+    assert (shown[:, 8:] < 0.5).mean() > 0.999
 
 
 @pytest.mark.parametrize(
@@ -187,7 +228,12 @@ def test_signals_of_several_initialisers():
     }
     figure = plots.layer_signals(signals)
     z, a, dz, shares = figure.axes
-    measured, predicted, *nothing = z.lines
+    measured, predicted, *nothing, solid, dashed = z.lines
+    assert [(x.get_label(), x.get_linestyle()) for x in (solid, dashed)] == [
+        ("measured", "-"), ("theory", "--"),
+    ]  # fmt: skip
+    legend = [text.get_text() for text in z.get_legend().get_texts()]
+    assert legend == ["he", "zeros", "measured", "theory"]
     assert drawn(measured) == ([1, 2, 3], [row.z_square for row in signals["he"]])
     assert drawn(predicted)[1] == [row.z_predicted for row in signals["he"]]
     assert np.isnan([line.get_ydata() for line in nothing]).all()  # no place for 0

@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -295,6 +296,27 @@ def test_the_map_marks_what_failed(worst):
     shown = axes.images[0].get_array()
     assert shown.mask.tolist() == [[False, worst == 0], [True, False]]
     assert to_svg(figure, "a").startswith("<svg ")
+
+
+def test_what_is_within_the_bound_is_blue_and_only_what_is_beyond_is_red():
+    figure = ratio_map([(0, "Z1", 1e-9), (0, "A1", 0.99), (0, "dW1", 1.0), (0, "db1", 1.01)])
+    image = figure.axes[0].images[0]
+    for red, green, blue, _ in image.to_rgba(image.get_array())[:3, 0]:
+        assert blue > green > red
+    red, green, blue, _ = image.to_rgba(image.get_array())[3, 0]
+    assert red > 2 * max(green, blue)
+
+
+def test_labels_can_be_read_on_a_phone():
+    """The least width of a figure, below which it scrolls, makes every letter 11 pixels high."""
+    style = (Path(sections.__file__).parent / "style.css").read_text()
+    pixels = 16 * float(re.search(r"svg {[^}]*min-width: ([\d.]+)rem", style)[1])
+    figure = ratio_map([(step, "dW1", 0.5) for step in range(50)])
+    figure.draw_without_rendering()
+    scale = pixels / (72 * figure.get_figwidth())
+    for axes in figure.axes:
+        labels = [*axes.get_xticklabels(), *axes.get_yticklabels(), axes.xaxis.label]
+        assert min(label.get_fontsize() for label in labels if label.get_text()) * scale >= 11
 
 
 def browser(tmp_path, path, *options):

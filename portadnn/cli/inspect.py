@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -96,7 +97,10 @@ def inspect(
                 )
                 units[name] = unit_activity(arrays["X"], placed, **given)
         with whole_file(plot) as file:
-            figure_of(signals).savefig(file, format=plot.suffix[1:].lower(), dpi=120)
+            what, where = os.path.basename(model_or_layers), os.path.basename(source)
+            title = f"{what}: {network.layer_dims}" if model else what
+            figure = figure_of(signals, title=f"{title}\n{where}, {X.shape[1]} examples")
+            figure.savefig(file, format=plot.suffix[1:].lower(), dpi=120)
     if as_json:
         layers = {name: _rows(signals[name], units[name]) for name in signals}
         print_json(

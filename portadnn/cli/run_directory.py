@@ -17,12 +17,8 @@ if TYPE_CHECKING:
     from portadnn.training.models import Model
     from portadnn.training.state import EpochRecord
 
-FILES = {
-    "model": "model.h5",
-    "config": "config.toml",
-    "history": "history.json",
-    "cost_curve": "cost.png",
-}
+FILES = {"model": "model.h5", "config": "config.toml", "history": "history.json"}
+CURVES = "cost.png"
 FIGURES = {
     "confusion": "confusion.png",
     "roc": "roc.png",
@@ -54,7 +50,7 @@ def run_directory(out: Path | None, overwrite: bool) -> Iterator[Path]:
             f"more, such as {out.with_suffix('')}"
         )
     directory = out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-    with writable_directory(directory, "--out", [*FILES.values(), *FIGURES.values()]):
+    with writable_directory(directory, "--out", [*FILES.values(), CURVES, *FIGURES.values()]):
         if (directory / FILES["model"]).exists() and not overwrite:
             raise InputError(
                 f"{directory} already holds a model: choose another --out, or add --overwrite"
@@ -100,13 +96,11 @@ def write_run(
     model: Model,
     config: Declaration,
     record: dict[str, Any],
-    rows: list[EpochRecord],
 ) -> dict[str, str]:
-    """Model, configuration, history and curves, each whole or not there."""
+    """Model, configuration and history, each whole or not there."""
     import portadnn
     from portadnn.cli.output import finite
     from portadnn.data.files import whole_file
-    from portadnn.plots import training_curves
     from portadnn.training.models import save_model
 
     files = {what: directory / name for what, name in FILES.items()}
@@ -117,12 +111,21 @@ def write_run(
         file.write((header + "\n" + config.to_toml()).encode())
     with whole_file(files["history"]) as file:
         file.write((json.dumps(finite(record), indent=2, allow_nan=False) + "\n").encode())
-    if rows:
-        with whole_file(files["cost_curve"]) as file:
-            training_curves(rows).savefig(file, format="png", dpi=120)
-    else:
-        files.pop("cost_curve").unlink(missing_ok=True)  # an older run's
     return {what: str(path) for what, path in files.items()}
+
+
+def write_curves(directory: Path, rows: list[EpochRecord], title: str) -> dict[str, str]:
+    """The curves of the costs, if there was a report."""
+    from portadnn.data.files import whole_file
+    from portadnn.plots import training_curves
+
+    path = directory / CURVES
+    if not rows:
+        path.unlink(missing_ok=True)  # an older run's
+        return {}
+    with whole_file(path) as file:
+        training_curves(rows, title=title).savefig(file, format="png", dpi=120)
+    return {"cost_curve": str(path)}
 
 
 def write_figures(

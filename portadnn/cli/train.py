@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from portadnn.cli.options import EXIT_DIVERGED, EXIT_INTERRUPTED, AsTyped, JsonOption
-from portadnn.cli.run_directory import run_directory, write_figures, write_run
+from portadnn.cli.run_directory import run_directory, write_curves, write_figures, write_run
 from portadnn.cli.run_options import (
     NOTHING_TYPED,
     ConfigOption,
@@ -127,14 +128,16 @@ def train(
             "history": [row._asdict() for row in reports.rows],
         }
         record["fingerprint"] = fingerprint(model)
-        files = write_run(directory, model, run, record, reports.rows)
+        files = write_run(directory, model, run, record)
         bare = replace(model, preprocess=None)  # these examples are preprocessed already
         judge = get_backend("numpy", dtype=run.dtype, arithmetic=run.arithmetic)
         scores = {name: evaluate(bare, part, backend=judge) for name, part in examples.items()}
+        lines = [evaluation_text(name, score) for name, score in scores.items()]
+        what = f"{os.path.basename(examples['train'].source)}: {network.layer_dims}"
+        files |= write_curves(directory, reports.rows, "\n".join([what, *lines]))
         shown = examples.get("test", examples["train"])
         files |= write_figures(directory, bare, shown, predict(bare, shown, backend=judge))
-        for name, score in scores.items():
-            say(evaluation_text(name, score))
+        say("\n".join(lines))
         if state.stopped is not None:
             say(f"stopped after epoch {epochs}: {state.stopped}")
         say(

@@ -24,6 +24,7 @@ def training_curves(rows: Sequence[Any], *, title: str = "") -> Any:
         Anything with ``epoch``, ``cost``, ``learning_rate``, ``validation_cost`` and
         ``validation_score``.
     title : str
+        What was trained; a constant learning rate is added.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -66,8 +67,9 @@ def training_curves(rows: Sequence[Any], *, title: str = "") -> Any:
             ax.plot(epochs, rates, color="C2", **mark)
             ax.set_ylim(bottom=0)
             ax.set_ylabel("learning rate")
-    constant_rate = "" if "rate" in panels else f"learning rate {rates[0]:g}"
-    axes[0].set_title(plain(title) or constant_rate)
+    constant_rate = [] if "rate" in panels else [f"learning rate {rates[0]:g}"]
+    lines = [*([plain(title)] if title else []), *constant_rate]
+    axes[0].set_title("\n".join(lines), fontsize=10, wrap=True)
     axes[-1].set_xlabel("epoch")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.align_ylabels(axes)
@@ -83,7 +85,7 @@ def show_costs(history: Sequence[tuple[int, float]], learning_rate: float) -> No
     axes.set_xlabel("iteration")
     axes.set_ylabel("cost")
     axes.set_title(f"learning rate {learning_rate:g}")
-    axes.set_ylim(bottom=0)
+    _scale(axes, [cost for _, cost in history])
     axes.grid(alpha=0.3)
     pyplot.show()
 

@@ -9,6 +9,7 @@ from typing import Any
 from portadnn.plots.matrix import plain, shortened
 
 CELL, TITLE = 1.4, 0.45  # inches
+FEWEST_BLOCKS = 16  # along a side, of the picture of a unit
 
 
 def is_image(shape: Sequence[int]) -> bool:
@@ -57,63 +58,79 @@ def mistakes(
     shown = f"{len(wrong)} mistakes" if len(wrong) > 1 else "1 mistake"
     if len(worst) < len(wrong):
         shown += f", the {len(worst)} surest"
-    figure, axes = _grid(len(worst), f"{title}: {shown}" if title else shown, caption=0.42)
+    shown = f"{title}: {shown}" if title else shown
+    figure, axes = _grid(len(worst), f"{shown}\npredicted class, probability", caption=0.42)
     pixels = _as_pixels(images[worst], images)
     for ax, image, i in zip(axes, pixels, worst, strict=False):
         ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        said, true = (shortened(classes[c], 10) for c in (predicted[i], labels[i]))
-        ax.set_title(f"predicted {said}, {sureness[i]:.1%}\ntrue {true}", fontsize=7)
+        said, true = (shortened(classes[c], 9) for c in (predicted[i], labels[i]))
+        share = f"{sureness[i]:.1%}" if sureness[i] < 0.9995 else ">99.9%"  # none is certain
+        ax.set_title(f"{said} {share}\ntrue: {true}", fontsize=7)
     return figure
 
 
-def first_layer_weights(W1: Any, input_shape: Sequence[int], *, most: int = 64) -> Any:
-    """Every unit of the first layer as the image of its weights, as a matplotlib Figure.
+def first_layer_weights(W1: Any, input_shape: Sequence[int], *, most: int = 30) -> Any:
+    """The strongest units of the first layer as images of their weights, as a matplotlib Figure.
 
-    Weights of one channel go from blue (below 0) over white to red. Those of three are colours,
-    grey for 0, each unit stretched to its own largest magnitude; of four the first three are shown.
+    Each is scaled by its own largest magnitude. Weights of one channel go from blue (below 0) over
+    white to red. Those of three are colours, grey for 0; of four the first three are shown. Of
+    images of 32 pixels and more the means of blocks are shown, because the initial noise of single
+    weights hides what was learned.
 
     Parameters
     ----------
     W1 : array, shape (n_1, n_x)
     input_shape : (h, w) or (h, w, c), c of 1, 3 or 4
     most : int
-        How many units to show, those with the largest norms.
+        How many units to show, those with the largest norms, in their order.
     """
     import numpy as np
+    from matplotlib.cm import ScalarMappable
 
     W1 = np.asarray(W1, dtype=np.float64)
-    norms = np.sqrt(np.sum(W1 * W1, axis=1))
-    units = np.sort(np.argsort(-norms, kind="stable")[:most])
-    largest = np.maximum(np.abs(W1[units]).max(axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    images = (W1[units] / largest).reshape(len(units), *input_shape)
-    what = "weights of the first layer (above each its unit, and its largest magnitude)"
-    if len(units) < len(W1):
-        what += f"\n{len(units)} of {len(W1)} units, those of the largest norms"
-    figure, axes = _grid(len(units), what, caption=0.22)
-    colour = images.ndim == 4 and images.shape[3] >= 3
-    for ax, image, unit in zip(axes, images, units, strict=False):
+    units = np.argsort(-np.sum(W1 * W1, axis=1), kind="stable")[:most]
+    h, w, *channels = input_shape
+    size = max(min(h, w) // FEWEST_BLOCKS, 1)
+    rows, columns = h // size, w // size
+    images = W1[units].reshape(len(units), h, w, -1)[:, : rows * size, : columns * size, :3]
+    images = images.reshape(len(units), rows, size, columns, size, -1).mean(axis=(2, 4))
+    largest = np.maximum(np.abs(images).max(axis=(1, 2, 3)), np.finfo(np.float64).tiny)
+    what = f"{len(units)} of {len(W1)} units of the first layer, the strongest first"
+    what += f", means of {size}x{size} weights" * (size > 1)
+    figure, axes = _grid(len(units), f"{what}\nunit: largest magnitude", caption=0.22, foot=0.5)
+    colour = channels and channels[0] >= 3
+    for ax, image, unit, most_of_it in zip(axes, images, units, largest, strict=False):
         if colour:
-            ax.imshow((image[..., :3] + 1) / 2, interpolation="nearest")
+            ax.imshow((image / most_of_it + 1) / 2, interpolation="nearest")
         else:
-            ax.imshow(image.squeeze(), cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
-        ax.set_title(f"{unit + 1}: ±{largest[units == unit][0, 0]:.2g}", fontsize=8)
+            scaled = image[..., 0] / most_of_it
+            ax.imshow(scaled, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+        ax.set_title(f"{unit + 1}: ±{most_of_it:.2g}", fontsize=8)
+    key = ScalarMappable(cmap="gray" if colour else "RdBu_r")
+    key.set_clim(-1, 1)
+    place = figure.add_axes(
+        (0.25, 0.32 / figure.get_figheight(), 0.5, 0.1 / figure.get_figheight())
+    )
+    bar = figure.colorbar(key, cax=place, orientation="horizontal")
+    each = " of each colour" if colour else ""
+    bar.set_ticks([-1, 0, 1], labels=[f"-largest{each}", "0", f"+largest{each}"], fontsize=8)
     return figure
 
 
-def _grid(n: int, title: str, *, caption: float) -> tuple[Any, list[Any]]:
-    """A figure with n square cells without ticks, and a title over all of them."""
+def _grid(n: int, title: str, *, caption: float, foot: float = 0.05) -> tuple[Any, list[Any]]:
+    """A figure with n square cells without ticks, a title over all of them, and room below."""
     from matplotlib.figure import Figure
 
     columns = min(max(math.ceil(math.sqrt(1.6 * n)), 4), n)
     rows = math.ceil(n / columns)
-    width, height = max(columns, 4) * CELL, rows * (CELL + caption) + TITLE
+    width, height = max(columns, 4) * CELL, rows * (CELL + caption) + TITLE + foot
     figure = Figure(figsize=(width, height))
     figure.suptitle(plain(title), fontsize=10, wrap=True, y=1 - 0.08 / height, va="top")
     # by hand, which takes a third of the time of a constrained layout
     figure.subplots_adjust(
         left=0.05 / width,
         right=1 - 0.05 / width,
-        bottom=0.05 / height,
+        bottom=foot / height,
         top=1 - (TITLE + caption) / height,
         wspace=0.08,
         hspace=caption / CELL + 0.08,

@@ -16,6 +16,7 @@ def ratio_map(ratios: Sequence[tuple[int, str, float]]) -> Any:
 
     Tensors from top to bottom in the order of computation, steps from left to right; colour is
     log10 of the ratio, nothing where the tensor was exact, red with a cross where it is above 1.
+    Up to 1 it is a blue, for all of that is within the bound.
 
     Parameters
     ----------
@@ -24,6 +25,7 @@ def ratio_map(ratios: Sequence[tuple[int, str, float]]) -> Any:
     """
     import numpy as np
     from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
 
     steps = sorted({step for step, _, _ in ratios})
@@ -35,25 +37,26 @@ def ratio_map(ratios: Sequence[tuple[int, str, float]]) -> Any:
         grid[row[tensor], column[step]] = ratio
     failed = np.argwhere(grid > 1)
 
-    figure = Figure(figsize=(7.2, 1.1 + 0.17 * len(tensors)), layout="constrained")
+    figure = Figure(figsize=(7.2, 1.1 + 0.19 * len(tensors)), layout="constrained")
     axes = figure.add_subplot()
     shown = np.ma.masked_invalid(np.where(grid > 0, np.log10(np.where(grid > 0, grid, 1)), np.nan))
     shown = np.ma.where(np.isposinf(grid), 300.0, shown)
-    colours = colormaps["viridis"].with_extremes(over="#d62728", bad="none")
+    blues = ListedColormap(colormaps["Blues"](np.linspace(0.15, 0.95, 256)))
+    colours = blues.with_extremes(over="#d62728", bad="none")
     image = axes.imshow(
         shown, cmap=colours, vmin=-4, vmax=0, aspect="auto", interpolation="nearest"
     )
     if 0 < len(failed) <= MOST_MARKS:
         axes.plot(failed[:, 1], failed[:, 0], "x", color="white", markersize=4, linestyle="none")
-    axes.set_yticks(range(len(tensors)), tensors, fontsize=7)
+    axes.set_yticks(range(len(tensors)), tensors, fontsize=9)
     every = math.ceil(len(steps) / 12)
-    axes.set_xticks(range(0, len(steps), every), [str(step) for step in steps[::every]], fontsize=7)
+    axes.set_xticks(range(0, len(steps), every), [str(step) for step in steps[::every]], fontsize=9)
     axes.set_xlabel(
-        "step" if steps[-1] == len(steps) - 1 else "step (those checked in full)", fontsize=8
+        "step" if steps[-1] == len(steps) - 1 else "step (those checked in full)", fontsize=9
     )
     bar = figure.colorbar(image, ax=axes, extend="max", pad=0.015, fraction=0.04)
-    bar.set_ticks([-4, -3, -2, -1, 0], labels=["0.0001", "0.001", "0.01", "0.1", "1"], fontsize=7)
-    bar.set_label("error / bound", fontsize=8)
+    bar.set_ticks([-4, -3, -2, -1, 0], labels=["0.0001", "0.001", "0.01", "0.1", "1"], fontsize=9)
+    bar.set_label("error / bound, up to 1 is within", fontsize=9)
     for side in (*axes.spines.values(), bar.outline):
         side.set_color("#808080")
     return figure

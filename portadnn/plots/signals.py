@@ -54,8 +54,10 @@ def layer_signals(signals: Mapping[str, Sequence[Any]], *, title: str = "") -> A
     shares.grid(alpha=0.3)
     shares.set_xlabel("layer")
     shares.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for style, label in (("-", "measured"), ("--", "theory")):
+        logs[0].plot([], [], style, color="#606060", label=label)
     logs[0].legend(fontsize=8)
-    logs[0].set_title(plain(title) or "solid: measured, dashed: predicted")
+    logs[0].set_title(plain(title), fontsize=10, wrap=True)
     figure.align_ylabels()
     return figure
 

@@ -152,7 +152,7 @@ def plots(comparison: Comparison) -> str:
         shown = [(c.step, c.tensor, c.ratio) for c in certificate.checks if c.tensor not in exact]
         name = escape(certificate.backend)
         drawn = to_svg(ratio_map(shown), f"figure{i}") if shown else ""
-        caption = f"<strong>{name}</strong>. Red: beyond the bound; blank: exact."
+        caption = f"<strong>{name}</strong>. Blue: within the bound; red: beyond; blank: exact."
         if not certificate.checks:
             caption = f"<strong>{name}</strong>. No step was checked in full."
         elif exact:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from portadnn import plots
 from portadnn.backends import get_backend
 from portadnn.cli.main import main
 from portadnn.data.hdf5 import load_digits
@@ -55,6 +56,23 @@ def pictures(tmp_path):
             file[f"{split}_set_y"] = np.arange(m) % 2
         file["list_classes"] = np.asarray([b"no", b"yes"])
     return path
+
+
+def test_the_curves_name_data_network_and_scores(pictures, tmp_path, capsys, monkeypatch):
+    titles, curves = [], plots.training_curves
+
+    def watched(rows, *, title):
+        titles.append(title)
+        return curves(rows, title=title)
+
+    monkeypatch.setattr(plots, "training_curves", watched)
+    code, out, err = run(capsys, "train", pictures, *QUICK, "--out", tmp_path / "run", "--json")
+    assert code == 0, err
+    accuracy, right = (json.loads(out)["test"][what] for what in ("accuracy", "correct"))
+    data, train, test = titles[0].splitlines()
+    assert data == "pictures.h5 (train): (12, 4, 1)"
+    assert train.startswith("train accuracy ")
+    assert test.startswith(f"test accuracy {accuracy:.2%} ({right} of 6), cost 0.")
 
 
 def test_train_shows_the_network_and_the_scores_and_writes_the_run(tmp_path, capsys):

@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
+from portadnn import plots
 from portadnn.cli.main import main
 from portadnn.data.hdf5 import load_digits
 from portadnn.diagnostics import (
@@ -60,6 +61,23 @@ def table_rows(out):
     """The rows of all tables, as lists of cells."""
     cells = [line.split() for line in out.splitlines()]
     return [row for row in cells if row and row[0].isdigit()]
+
+
+def test_the_figure_names_model_and_data(model, digits_file, tmp_path, capsys, monkeypatch):
+    titles, draw = [], plots.layer_signals
+
+    def watched(signals, *, title):
+        titles.append(title)
+        return draw(signals, title=title)
+
+    monkeypatch.setattr(plots, "layer_signals", watched)
+    plot = ("--plot", tmp_path / "inspect.png")
+    assert run(capsys, "inspect", model, digits_file, *plot)[0] == 0
+    assert run(capsys, "inspect", "8,5x50,1", "--examples", 30, *plot)[0] == 0
+    assert titles == [
+        "model.h5: (64, 12, 8, 10)\ndigits.h5 (test), 360 examples",
+        "8,5x50,1\nstandard normal numbers, labels at random, 30 examples",
+    ]
 
 
 def test_inspect_compares_initialisers_of_fifty_layers(tmp_path, capsys):
