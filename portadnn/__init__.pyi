@@ -9,10 +9,6 @@ from portadnn.data.dataset import Dataset as Dataset
 from portadnn.data.hdf5 import load_dataset as load_dataset
 from portadnn.data.hdf5 import load_digits as load_digits
 from portadnn.data.images import load_images as load_images
-from portadnn.data.models import Model as Model
-from portadnn.data.models import fingerprint as fingerprint
-from portadnn.data.models import load_model as load_model
-from portadnn.data.models import save_model as save_model
 from portadnn.diagnostics.gradients import check_gradients as check_gradients
 from portadnn.diagnostics.lives import UnitLives as UnitLives
 from portadnn.errors import InputError as InputError
@@ -44,6 +40,10 @@ from portadnn.training.callbacks import TensorBoard as TensorBoard
 from portadnn.training.inference import evaluate as evaluate
 from portadnn.training.inference import predict as predict
 from portadnn.training.lbfgs import LBFGS as LBFGS
+from portadnn.training.models import Model as Model
+from portadnn.training.models import fingerprint as fingerprint
+from portadnn.training.models import load_model as load_model
+from portadnn.training.models import save_model as save_model
 from portadnn.training.stops import DivergenceError as DivergenceError
 from portadnn.training.stops import TrainingInterrupted as TrainingInterrupted
 from portadnn.training.train import L_layer_model as L_layer_model

@@ -97,4 +97,4 @@ def test_mypy_finds_the_mistakes_of_a_script(tmp_path):
     lines = enumerate(SCRIPT.splitlines(), start=1)
     wrong = [(str(i), line.partition("# wrong: ")[2]) for i, line in lines if "# wrong" in line]
     assert found == wrong, done.stdout + done.stderr
-    assert 'Revealed type is "portadnn.data.models.Model"' in done.stdout
+    assert 'Revealed type is "portadnn.training.models.Model"' in done.stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -213,28 +212,17 @@ def _check_widths(network: Network, data: Dataset) -> None:
 def _table(signals: Sequence[LayerSignal], units: Sequence[LayerUnits]) -> Any:
     from portadnn.cli.output import new_table
 
-    headings = (
-        "layer", "units", "Var(Z)", "E[Z²]", "theory E[Z²]", "ratio", "Var(A)", "E[A²]",
-        "theory E[A²]", "zeros", "dead", "cut off", "E[dZ²]", "theory E[dZ²]", "|dW|", "inf",
-        "satur.",
-    )  # fmt: skip
-    table = new_table((), headings)
-    for row, unit in zip(_rows(signals, units), [*units, None], strict=True):
-        dead = ("", "") if unit is None else (str(row["dead"]), str(row["cut_off"]))
-        numbers = (
-            "z_variance", "z_square", "z_predicted", "z_square_over_given", "a_variance",
-            "a_square", "a_predicted",
-        )  # fmt: skip
-        table.add_row(
-            str(row["layer"]),
-            str(row["n_l"]),
-            *(_short(row[name]) for name in numbers),
-            f"{row['zero_share']:.0%}",
-            *dead,
-            *(_short(row[name]) for name in ("dz_square", "dz_predicted", "dW_norm")),
-            str(row["overflowed"]),
-            str(row["saturated"]),
-        )
+    columns = {
+        "layer": "layer", "units": "n_l", "Var(Z)": "z_variance", "E[Z²]": "z_square",
+        "theory E[Z²]": "z_predicted", "ratio": "z_square_over_given", "Var(A)": "a_variance",
+        "E[A²]": "a_square", "theory E[A²]": "a_predicted", "zeros": "zero_share", "dead": "dead",
+        "cut off": "cut_off", "E[dZ²]": "dz_square", "theory E[dZ²]": "dz_predicted",
+        "|dW|": "dW_norm", "inf": "overflowed", "satur.": "saturated",
+    }  # fmt: skip
+    table = new_table((), list(columns))
+    for row in _rows(signals, units):
+        row["zero_share"] = f"{row['zero_share']:.0%}"
+        table.add_row(*(_short(row[name]) for name in columns.values()))
     return table
 
 
@@ -255,5 +243,7 @@ def _rows(signals: Sequence[LayerSignal], units: Sequence[LayerUnits]) -> list[d
     return rows
 
 
-def _short(x: float) -> str:
-    return "" if math.isnan(x) else f"{x:.2g}"
+def _short(x: Any) -> str:
+    if x is None or x != x:  # NaN
+        return ""
+    return f"{x:.2g}" if isinstance(x, float) else str(x)

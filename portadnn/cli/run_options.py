@@ -35,6 +35,7 @@ ConfigOption = Annotated[
 # Help and shell are told the names of a setting, or what its reader makes of the text. A test holds
 # the names equal to those of the library, whose import needs NumPy
 _NAMES: dict[str, Any] = {
+    "task": Literal["classification", "multilabel", "regression", "counts"],
     "activation": Literal["sigmoid", "relu", "leaky_relu", "tanh", "identity", "softmax"],
     "init": Literal["zeros", "normal", "lecun", "xavier", "he"],
     "optimizer": Literal[
@@ -49,7 +50,9 @@ _NAMES: dict[str, Any] = {
 _KINDS: dict[Any, Any] = {
     texts.number: float,
     texts.whole: int,
+    texts.whole_or_auto: int,
     texts.layers: int,
+    texts.size: int,
     texts.draw: int | str,
     texts.path: Path,
     texts.share_or_path: float | Path,

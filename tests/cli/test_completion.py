@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 from typing import get_args
 
 import pytest
@@ -13,6 +14,7 @@ from cli.test_cli import run
 from portadnn.backends import ARITHMETICS, DTYPES
 from portadnn.backends.registry import CLASSES
 from portadnn.cli import run_options
+from portadnn.data.labels import TASKS
 from portadnn.network.activations import ACTIVATIONS
 from portadnn.network.initializers import _VARIANCES
 from portadnn.network.optimizers import OPTIMIZERS
@@ -20,6 +22,7 @@ from portadnn.training.sample_space import CHOICES
 from portadnn.training.schedules import SCHEDULES
 
 NAMES = {
+    "task": TASKS,
     "activation": ACTIVATIONS,
     "init": _VARIANCES,
     "optimizer": [*OPTIMIZERS, "lbfgs"],
@@ -31,11 +34,11 @@ NAMES = {
 }
 KINDS = {
     "FLOAT": {"learning_rate", "clip_norm", "l2", "l1", "dropout", "label_smoothing"},
-    "INT": {"layers", "epochs", "batch_size", "report_every", "early_stopping", "seed"},
+    "INT": {"layers", "size", "epochs", "batch_size", "report_every", "early_stopping", "seed"},
     "PATH": {"test"},
     "FLOAT|PATH": {"validation"},
     "INT|STR": {"rng"},
-    "STR": {"class_weight"},
+    "STR": {"class_weight", "target", "preprocess"},
     "CHOICE": set(NAMES),
 }
 
@@ -47,9 +50,10 @@ def test_the_names_are_those_of_the_library():
 
 def test_the_help_says_the_kind_of_every_value(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
+    assert set().union(*KINDS.values()) == {field.name for field in fields(run_options.RunOptions)}
     for command in (["train"], ["parity"], ["parity", "record"]):
         _, out, _ = run(capsys, *command, "--help")
-        said = dict(re.findall(r"--([\w-]+)(?: --iterations)? ([A-Z|.]+) ", out))
+        said = dict(re.findall(r"--([\w-]+)(?: --[a-z]+)? ([A-Z|.]+) ", out))
         for kind, options in KINDS.items():
             for option in options - ({"backend"} if command == ["parity"] else set()):
                 assert said[option.replace("_", "-")] == kind, option

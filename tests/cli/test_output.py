@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from portadnn.cli import output
 from portadnn.data.hdf5 import load_digits
-from portadnn.data.models import save_model
+from portadnn.training.models import save_model
 from portadnn.training.train import train
 
 WIDTHS = (60, 80, 120)
