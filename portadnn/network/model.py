@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from portadnn.errors import InputError
@@ -17,16 +17,16 @@ from portadnn.network.layers import (
 )
 from portadnn.network.losses import get_head
 from portadnn.network.names import named
-from portadnn.network.namespace import Array, resolve
+from portadnn.network.namespace import Array, Arrays, resolve
 from portadnn.network.spec import Network, infer_network
 
 
 def L_model_forward(
     X: Array,
-    parameters: Mapping[str, Array],
+    parameters: Arrays,
     *,
     network: Network | None = None,
-    masks: Mapping[str, Array] | None = None,
+    masks: Arrays | None = None,
     dropout: Sequence[float] = (),
     xp: Any = None,
 ) -> tuple[Array, list[Cache]]:
@@ -138,7 +138,7 @@ def L_model_backward(
     *,
     network: Network | None = None,
     weights: Array = None,
-    masks: Mapping[str, Array] | None = None,
+    masks: Arrays | None = None,
     dropout: Sequence[float] = (),
     input_gradient: bool = True,
     first_weight_gradient: bool = True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -19,6 +19,7 @@ from portadnn.errors import InputError
 from portadnn.network.precision import full_precision, is_full
 
 Array: TypeAlias = Any
+Arrays: TypeAlias = Mapping[str, Array]  # parameters, gradients or slots, by name
 
 
 @dataclass(frozen=True)

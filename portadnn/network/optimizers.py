@@ -26,25 +26,20 @@ Loshchilov and Hutter, Decoupled weight decay regularization (2019).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from portadnn.choice import as_text, check_number, choose
 from portadnn.errors import InputError
 from portadnn.network.names import is_weight, of
-from portadnn.network.namespace import Array, resolve
+from portadnn.network.namespace import Array, Arrays, resolve
 from portadnn.network.powers import power
 
 ADAPTIVE_RATE = 0.001  # where the step does not scale with the gradient
 
 
 def update_parameters(
-    parameters: Mapping[str, Array],
-    grads: Mapping[str, Array],
-    learning_rate: float | Array,
-    *,
-    xp: Any = None,
+    parameters: Arrays, grads: Arrays, learning_rate: float | Array, *, xp: Any = None
 ) -> dict[str, Array]:
     """One step of gradient descent, ``W - learning_rate * dW`` and ``b - learning_rate * db``.
 
@@ -124,7 +119,7 @@ class Optimizer:
         """The rate to try first where ``plain`` is that of gradient descent."""
         return plain if cls.linear else ADAPTIVE_RATE
 
-    def init(self, parameters: Mapping[str, Array], *, xp: Any = None) -> dict[str, Array]:
+    def init(self, parameters: Arrays, *, xp: Any = None) -> dict[str, Array]:
         """The state before the first step: zeros."""
         xp = resolve(xp, *parameters.values())
         return {
@@ -142,13 +137,7 @@ class Optimizer:
         return scalars
 
     def update(
-        self,
-        parameters: Mapping[str, Array],
-        grads: Mapping[str, Array],
-        state: Mapping[str, Array],
-        scalars: Mapping[str, Any],
-        *,
-        xp: Any = None,
+        self, parameters: Arrays, grads: Arrays, state: Arrays, scalars: Arrays, *, xp: Any = None
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """One step.
 

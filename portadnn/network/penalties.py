@@ -10,20 +10,15 @@ On the difficulty of training recurrent neural networks (2013), algorithm 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from portadnn.network.names import is_weight
-from portadnn.network.namespace import Array, resolve
+from portadnn.network.namespace import Array, Arrays, resolve
 
 
 def penalty(
-    parameters: Mapping[str, Array],
-    *,
-    l2: float = 0.0,
-    l1: float = 0.0,
-    gram: Array = None,
-    xp: Any = None,
+    parameters: Arrays, *, l2: float = 0.0, l1: float = 0.0, gram: Array = None, xp: Any = None
 ) -> Array:
     """``l2 / 2 sum(W^2) + l1 sum(abs(W))`` over all layers, a 0-d array.
 

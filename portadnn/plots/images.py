@@ -89,7 +89,7 @@ def first_layer_weights(W1: Any, input_shape: Sequence[int], *, most: int = 30) 
 
     W1 = np.asarray(W1, dtype=np.float64)
     units = np.argsort(-np.sum(W1 * W1, axis=1), kind="stable")[:most]
-    h, w, *channels = input_shape
+    h, w = input_shape[:2]
     size = max(min(h, w) // FEWEST_BLOCKS, 1)
     rows, columns = h // size, w // size
     images = W1[units].reshape(len(units), h, w, -1)[:, : rows * size, : columns * size, :3]
@@ -98,19 +98,14 @@ def first_layer_weights(W1: Any, input_shape: Sequence[int], *, most: int = 30) 
     what = f"{len(units)} of {len(W1)} units of the first layer, the strongest first"
     what += f", means of {size}x{size} weights" * (size > 1)
     figure, axes = _grid(len(units), f"{what}\nunit: largest magnitude", caption=0.22, foot=0.5)
-    colour = channels and channels[0] >= 3
-    for ax, image, unit, most_of_it in zip(axes, images, units, largest, strict=False):
-        if colour:
-            ax.imshow((image / most_of_it + 1) / 2, interpolation="nearest")
-        else:
-            scaled = image[..., 0] / most_of_it
-            ax.imshow(scaled, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
-        ax.set_title(f"{unit + 1}: ±{most_of_it:.2g}", fontsize=8)
-    key = ScalarMappable(cmap="gray" if colour else "RdBu_r")
+    colour = images.shape[3] == 3
+    for ax, image, unit, peak in zip(axes, images, units, largest, strict=False):
+        shown = (image / peak + 1) / 2 if colour else image / peak
+        ax.imshow(shown, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+        ax.set_title(f"{unit + 1}: ±{peak:.2g}", fontsize=8)
+    key, inch = ScalarMappable(cmap="gray" if colour else "RdBu_r"), 1 / figure.get_figheight()
     key.set_clim(-1, 1)
-    place = figure.add_axes(
-        (0.25, 0.32 / figure.get_figheight(), 0.5, 0.1 / figure.get_figheight())
-    )
+    place = figure.add_axes((0.25, 0.32 * inch, 0.5, 0.1 * inch))
     bar = figure.colorbar(key, cax=place, orientation="horizontal")
     each = " of each colour" if colour else ""
     bar.set_ticks([-1, 0, 1], labels=[f"-largest{each}", "0", f"+largest{each}"], fontsize=8)
