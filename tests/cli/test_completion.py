@@ -70,7 +70,6 @@ def test_bash_completes_commands_options_names_and_files(tmp_path):
         "portadnn train --batch": "--batch-size",
         "portadnn train --optimizer mo": "momentum",
         "portadnn train --activation ": "sigmoid relu leaky_relu tanh identity softmax",
-        "portadnn parity numpy to": "torch",
         "portadnn evaluate model.h5 --backend j": "jax",
         "portadnn parity record --dtype float3": "float32",
         f"portadnn train --config {tmp_path}/the": f"{tmp_path}/there.toml",
