@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any
 
+# controls, ends of lines, marks that reverse the direction of reading, and halves of characters
+_UNSAFE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def safe_text(text: str) -> str:
+    """A text from outside as a part of one line: what could steer a terminal becomes an escape.
+
+    >>> print(safe_text("cat\\x1b[2J"))
+    cat\\x1b[2J
+    """
+    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
 
 class InputError(ValueError):
-    """The caller's input cannot be used; nothing was started and nothing was written."""
+    """The caller's input cannot be used; nothing was started and nothing was written.
+
+    The message is one line, see ``safe_text``: it may quote a file of a stranger.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(safe_text(message))
+
+
+class OutOfMemoryError(InputError, MemoryError):
+    """The memory does not hold the work: how much was wanted, and what to do."""
 
 
 class Carried(BaseException):

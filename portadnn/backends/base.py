@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeAlias
@@ -14,7 +15,7 @@ from array_api_compat import to_device
 from portadnn.arithmetic import Reproducible, reproducible
 from portadnn.backends.registry import library_of
 from portadnn.backends.trees import flatten, unflatten
-from portadnn.errors import Carried, InputError
+from portadnn.errors import Carried, InputError, OutOfMemoryError
 
 DTYPES = ("float32", "float64")
 ARITHMETICS = ("fast", "reproducible")
@@ -62,6 +63,8 @@ class Backend:
     dtype: Any
 
     library: ClassVar[str]
+    # words in a RuntimeError of the library that got no memory
+    no_memory: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def connect(cls, name: str, device: str, dtype: str) -> Backend:
@@ -163,8 +166,35 @@ class Backend:
         flags = [xp.all(xp.isfinite(x)) for x in arrays]
         return bool(xp.all(xp.stack(flags)))  # one read, so a GPU is waited for once
 
-    def scope(self) -> contextlib.AbstractContextManager[Any]:
-        """A context in which this backend computes; ``train`` and every check run inside it."""
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        """A context in which this backend computes; ``train`` and every check run inside it.
+
+        Raises
+        ------
+        OutOfMemoryError
+            If the library did not get the memory that it wanted.
+        """
+        try:
+            with self._scope():
+                yield
+        except Exception as error:
+            text = str(error) if isinstance(error, RuntimeError) else ""
+            lacks = isinstance(error, MemoryError) or any(words in text for words in self.no_memory)
+            if isinstance(error, InputError) or not lacks:
+                raise
+            found = re.search(r"allocat\w+ (?:([\d,]+) bytes|([\d.]+ ?[KMGTPE]i?B))", str(error))
+            wanted = found[2] if found else "more than there is"
+            if found and found[1]:
+                wanted = f"{int(found[1].replace(',', '')) / 2**20:,.1f} MiB"
+            narrow = ", float32" if self.dtype_name == "float64" else ""
+            raise OutOfMemoryError(
+                f"the memory of the backend {self.name!r} does not hold the work: it wanted "
+                f"{wanted}. Take a smaller batch size{narrow}, fewer examples or narrower layers"
+            ) from error
+
+    def _scope(self) -> contextlib.AbstractContextManager[Any]:
+        """The library's own part of ``scope``."""
         return contextlib.nullcontext()
 
     def single_thread(self) -> contextlib.AbstractContextManager[Any] | None:

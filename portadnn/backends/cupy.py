@@ -30,6 +30,7 @@ class CupyBackend(Backend):
     """CuPy on one CUDA device."""
 
     library = "cupy"
+    no_memory = ("cudaErrorMemoryAllocation", "CUBLAS_STATUS_ALLOC_FAILED")
 
     @classmethod
     def connect(cls, name: str, device: str, dtype: str) -> Backend:
@@ -76,7 +77,7 @@ class CupyBackend(Backend):
     def synchronize(self, *arrays: Any) -> None:
         self.device.synchronize()
 
-    def scope(self) -> contextlib.AbstractContextManager[Any]:
+    def _scope(self) -> contextlib.AbstractContextManager[Any]:
         return self.device
 
     def repeat(

@@ -31,7 +31,7 @@ class DaskBackend(Backend):
         return LibraryReport(_import("dask").__version__, ("cpu",), "NumPy chunks")
 
     @contextlib.contextmanager
-    def scope(self) -> Iterator[None]:
+    def _scope(self) -> Iterator[None]:
         # NumPy's own switch, errstate, does not reach the scheduler's threads
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".* encountered in ", RuntimeWarning)

@@ -29,6 +29,7 @@ class JaxBackend(Backend):
     """JAX on its default device, or on the one that is named."""
 
     library = "jax"
+    no_memory = ("RESOURCE_EXHAUSTED",)
 
     @classmethod
     def connect(cls, name: str, device: str, dtype: str) -> Backend:
@@ -68,7 +69,7 @@ class JaxBackend(Backend):
 
         jax.block_until_ready(arrays)
 
-    def scope(self) -> contextlib.AbstractContextManager[Any]:
+    def _scope(self) -> contextlib.AbstractContextManager[Any]:
         import jax
 
         stack = contextlib.ExitStack()

@@ -28,7 +28,7 @@ class NumpyBackend(Backend):
     def report(cls) -> LibraryReport:
         return LibraryReport(np.__version__, ("cpu",), describe_blas())
 
-    def scope(self) -> contextlib.AbstractContextManager[Any]:
+    def _scope(self) -> contextlib.AbstractContextManager[Any]:
         return quiet_numpy()
 
     def single_thread(self) -> contextlib.AbstractContextManager[Any] | None:

@@ -34,7 +34,7 @@ class StrictBackend(Backend):
     def report(cls) -> LibraryReport:
         return LibraryReport(_import("strict").__version__, ("cpu", "device1", "device2"))
 
-    def scope(self) -> contextlib.AbstractContextManager[Any]:
+    def _scope(self) -> contextlib.AbstractContextManager[Any]:
         return quiet_numpy()
 
     @staticmethod

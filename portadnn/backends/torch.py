@@ -26,6 +26,7 @@ class TorchBackend(Backend):
     """PyTorch tensors without autograd: the gradients are the package's own."""
 
     library = "torch"
+    no_memory = ("out of memory", "t allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
     @classmethod
     def connect(cls, name: str, device: str, dtype: str) -> Backend:
@@ -79,7 +80,7 @@ class TorchBackend(Backend):
             torch.cuda.synchronize(self.device)
 
     @contextlib.contextmanager
-    def scope(self) -> Iterator[None]:
+    def _scope(self) -> Iterator[None]:
         import torch
 
         flushed = not keeps_subnormals()

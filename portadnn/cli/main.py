@@ -20,7 +20,7 @@ from portadnn.cli.parity import parity
 from portadnn.cli.predict import predict
 from portadnn.cli.summary import summary
 from portadnn.cli.train import train
-from portadnn.errors import InputError
+from portadnn.errors import InputError, safe_text
 
 app = App(
     name="portadnn",
@@ -68,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(error: Exception) -> int:
-    text = str(error) or type(error).__name__
+    text = safe_text(str(error)) or type(error).__name__
+    if isinstance(error, MemoryError) and not isinstance(error, InputError):
+        text = f"there is not enough memory ({text}): take fewer examples or float32"
     print(f"portadnn: error: {text}", file=sys.stderr)
     return EXIT_BAD_INPUT

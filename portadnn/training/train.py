@@ -321,10 +321,13 @@ def train_problem(
         about["preprocess"] = problem.preprocess
         return Model(problem.network, host, data.classes, data.input_shape, **about)
 
+    with backend.scope():  # which tells how much memory was wanted
+        X, Y, initial = *problem.arrays(), problem.parameters
     try:
         parameters = fit(
-            problem.parameters,
-            *problem.arrays(),
+            initial,
+            X,
+            Y,
             network=problem.network,
             backend=backend,
             plan=problem.plan,
