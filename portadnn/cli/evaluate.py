@@ -7,6 +7,7 @@ from pathlib import Path
 from portadnn.cli.options import (
     BackendOption,
     DataFile,
+    Isolated,
     JsonOption,
     LabelsFile,
     ModelFile,
@@ -23,6 +24,7 @@ def evaluate(
     split: Split = None,
     plots: Path | None = None,
     backend: BackendOption = "numpy",
+    isolated: Isolated = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print the score and the cost of a model on labelled data.
@@ -40,7 +42,7 @@ def evaluate(
     from portadnn.training.models import load_model
 
     loaded = load_model(model)
-    examples = data_for(loaded, data, split, labels=labels)
+    examples = data_for(loaded, data, split, labels=labels, isolated=isolated)
     evaluation = evaluate_model(loaded, examples, backend=backend)
     files = {}
     if plots is not None:

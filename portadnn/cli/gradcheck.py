@@ -8,6 +8,7 @@ from portadnn.cli.options import (
     EXIT_WRONG,
     BackendOption,
     DataFile,
+    Isolated,
     JsonOption,
     ModelFile,
     Split,
@@ -28,6 +29,7 @@ def gradcheck(
     entries: WholeNumber = 50,
     seed: WholeNumber = 0,
     backend: BackendOption = "numpy",
+    isolated: Isolated = False,
     as_json: JsonOption = False,
 ) -> int:
     """Check the gradients of a model against differences of its cost, in float64.
@@ -52,7 +54,7 @@ def gradcheck(
     check_whole("--examples", examples, 1)
     check_whole("--entries", entries, 1)
     loaded = load_model(model)
-    given = prepared(loaded, data_for(loaded, data, split))
+    given = prepared(loaded, data_for(loaded, data, split, isolated=isolated))
     check_fits(loaded, given, labelled=True)
     found = check_gradients(
         given.columns("float64")[:, :examples],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from portadnn.cli.options import BackendOption, Dtype, JsonOption, Split, WholeNumber
+from portadnn.cli.options import BackendOption, Dtype, Isolated, JsonOption, Split, WholeNumber
 from portadnn.training.texts import parse_layers
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def inspect(
     plot: Path = Path("inspect.png"),
     dtype: Dtype | None = None,
     backend: BackendOption = "numpy",
+    isolated: Isolated = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show signals, gradients, sparsity and dead units of every layer, beside the theory's.
@@ -83,7 +84,9 @@ def inspect(
         raise InputError("--one-sign is for weights that are drawn: add --init")
     weights = _weights(network, model, init, one_sign, seed)
     chosen = get_backend(backend, dtype=dtype or (model.dtype if model else "float64"))
-    X, Y, source = _examples(network, model, data, split, examples, seed, chosen.dtype_name)
+    X, Y, source = _examples(
+        network, model, data, split, examples, seed, chosen.dtype_name, isolated
+    )
     with writable_directory(plot.parent, "--plot", [plot.name]):
         signals, units = {}, {}
         with chosen.scope():
@@ -170,6 +173,7 @@ def _examples(
     examples: int | None,
     seed: int,
     dtype: str,
+    isolated: bool,
 ) -> tuple[Any, Any, str]:
     """X and Y on the host, and what they are."""
     import numpy as np
@@ -178,7 +182,7 @@ def _examples(
 
     n_x, n_y = network.layer_dims[0], network.layer_dims[-1]
     if data is not None:
-        given = data_for(model, data, split)
+        given = data_for(model, data, split, isolated=isolated)
         if model is not None:
             given = prepared(model, given)
             check_fits(model, given, labelled=True)

@@ -47,6 +47,10 @@ BackendOption = Annotated[
         "(cupy:1, torch:cuda, jax:gpu); auto takes a working GPU through CuPy, else NumPy.",
     ),
 ]
+Isolated = Annotated[
+    bool,
+    Parameter(negative="", help="Read the data in a process with limits, for files of strangers."),
+]
 
 
 def _whole_number(_type: object, tokens: Sequence[Token]) -> int:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from portadnn.cli.options import AsTyped, BackendOption, JsonOption, Library, WholeNumber
+from portadnn.cli.options import (
+    AsTyped,
+    BackendOption,
+    Isolated,
+    JsonOption,
+    Library,
+    WholeNumber,
+)
 from portadnn.cli.parity_output import show, show_self_test
 from portadnn.cli.run_options import (
     NOTHING_TYPED,
@@ -57,6 +64,7 @@ def compare(
     noise: bool = True,
     self_test: Annotated[bool, Parameter(negative="")] = False,
     html: HtmlOption = None,
+    isolated: Isolated = False,
     as_json: JsonOption = False,
 ) -> int:
     """Make the same run on several backends and check every operation against derived bounds.
@@ -104,7 +112,7 @@ def compare(
     if every is not None and every < 1:
         raise InputError(f"--every {every}: expected 1 or more")
     _check_writable(html, files_read(declared, config))
-    run = _run_of(declared, steps)
+    run = _run_of(declared, steps, isolated)
     if every is not None:
         coverage = sampled_coverage(run.steps, every)
     else:
@@ -125,6 +133,7 @@ def record(
     steps: StepsOption = None,
     matmul: Matmul = None,
     keep: str | None = None,
+    isolated: Isolated = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Make a run on one backend and keep it in a file, to be checked and repeated elsewhere.
@@ -151,7 +160,7 @@ def record(
         raise InputError(f"{out} exists: choose another --out, or add --overwrite")
     _check_writable(out, files_read(declared, config))
     check_hdf5_name(out)
-    run = _run_of(declared, steps)
+    run = _run_of(declared, steps, isolated)
     bundle = record_bundle(run, backend, out, keep=kept_steps, matmul=matmul)
     kept = ", ".join(str(record.step) for record in bundle.records)
     print(f"{run.steps} steps on {backend.name}, {declared.dtype}; steps {kept} kept in {out}")
@@ -186,7 +195,7 @@ def replay(
     return show(replay_bundle(loaded, chosen, matmul=matmul), html, as_json)
 
 
-def _run_of(declared: Declaration, steps: int | None) -> Run:
+def _run_of(declared: Declaration, steps: int | None, isolated: bool) -> Run:
     """The first steps of the run that ``portadnn train`` makes with the same options."""
     from portadnn.errors import InputError
     from portadnn.parity.run import Run
@@ -194,7 +203,7 @@ def _run_of(declared: Declaration, steps: int | None) -> Run:
 
     if steps is not None and steps > MOST_STEPS:
         raise InputError(f"--steps {steps}: expected {MOST_STEPS:,} or fewer")
-    return Run.of(make_problem(declared, test=False), steps)
+    return Run.of(make_problem(declared, test=False, isolated=isolated), steps)
 
 
 def _parse_steps(text: str) -> frozenset[int]:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from portadnn.cli.options import BackendOption, JsonOption, ModelFile, Split
+from portadnn.cli.options import BackendOption, Isolated, JsonOption, ModelFile, Split
 
 
 def predict(
@@ -19,6 +19,7 @@ def predict(
     format: Literal["csv", "json"] = "csv",
     ground: str = "white",
     backend: BackendOption = "numpy",
+    isolated: Isolated = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print what the model predicts of every example, on stdout.
@@ -38,18 +39,22 @@ def predict(
     """
     from portadnn.cli.output import print_json
     from portadnn.data.images import IMAGE_SUFFIXES, load_images
-    from portadnn.errors import InputError
+    from portadnn.errors import InputError, safe_text
     from portadnn.training.inference import data_for
     from portadnn.training.inference import predict as predict_model
     from portadnn.training.models import load_model
 
     loaded = load_model(model)
     pictures = [path for path in data if path.suffix.lower() in IMAGE_SUFFIXES]
+    if pictures and isolated:
+        raise InputError("--isolated is for files of data: leave it out to read pictures")
     if pictures and len(pictures) == len(data):
         examples = load_images(pictures, loaded.input_shape, ground=ground)
         names = [str(path) for path in pictures]
     elif len(data) <= 1:
-        examples = data_for(loaded, data[0] if data else None, split, labelled=False)
+        examples = data_for(
+            loaded, data[0] if data else None, split, labelled=False, isolated=isolated
+        )
         names = [str(i) for i in range(len(examples))]
     else:
         raise InputError(
@@ -72,6 +77,8 @@ def predict(
         return
     outputs = classes or [f"y{i}" for i in range(1, loaded.network.layer_dims[-1] + 1)]
     headings = {"values": outputs, "probabilities": [f"p({name})" for name in classes]}
+    columns["example"] = list(map(safe_text, names))
+    rows = list(zip(*columns.values(), strict=True))
     writer = csv.writer(sys.stdout, lineterminator="\n")
     for row in ([headings.get(name, name) for name in columns], *rows):
         cells = (x if isinstance(x, list) else [x] for x in row)

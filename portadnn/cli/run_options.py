@@ -126,13 +126,12 @@ def declared_run(given: Mapping[str, Any], file: Path | None = None) -> Declarat
 
 def read_config(file: Path) -> dict[str, Any]:
     """The settings of a TOML file; relative paths in it start at its own directory."""
-    try:
-        text = file.read_bytes().decode()
-    except OSError as error:
-        what = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise InputError(f"{file}: {what}: expected a TOML file") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not TOML: {error}") from error
+    from portadnn.data.foreign import MEBI, open_regular, reading
+
+    with open_regular(file) as content, reading(file, "is not TOML"):
+        text = content.read(MEBI + 1).decode()
+        if len(text) > MEBI:
+            raise InputError("it is longer than 1 MiB")
     settings = parse_toml(text, str(file))
     for name, value in settings.items():
         if is_path(name, value):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from portadnn.cli.options import EXIT_DIVERGED, EXIT_INTERRUPTED, AsTyped, JsonOption
+from portadnn.cli.options import EXIT_DIVERGED, EXIT_INTERRUPTED, AsTyped, Isolated, JsonOption
 from portadnn.cli.run_directory import run_directory, write_curves, write_figures, write_run
 from portadnn.cli.run_options import (
     NOTHING_TYPED,
@@ -45,6 +45,7 @@ def train(
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     log: Path | None = None,
     tensorboard: Path | None = None,
+    isolated: Isolated = False,
     as_json: JsonOption = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -92,7 +93,7 @@ def train(
     run = declared_run({"data": data, "labels": labels, **vars(options)}, config)
     check_apart([out, log, tensorboard], files_read(run, config))
     backend, backend_text = chosen_backend(run)
-    problem = make_problem(run, backend=backend.name)
+    problem = make_problem(run, isolated=isolated, backend=backend.name)
     run, examples, network = problem.declaration, problem.examples, problem.network
     say: Callable[[str], None] = (lambda text: None) if as_json or quiet else print_line
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import h5py
 
-from portadnn.data.files import check_hdf5_name, check_size, open_hdf5, open_regular, whole_file
+from portadnn.data.files import check_hdf5_name, check_size, open_regular, whole_file
+from portadnn.data.foreign import Hdf5File, open_hdf5, read_attribute, reading
 from portadnn.errors import InputError
 
 # like PNG's and HDF5's own: it shows a transfer as text, and a lost eighth bit
@@ -68,7 +69,7 @@ class Container:
             whole[:_BLOCK] = _block(whole[_BLOCK:])
 
     @contextlib.contextmanager
-    def open(self, path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+    def open(self, path: str | os.PathLike[str]) -> Iterator[Hdf5File]:
         """The HDF5 file in ``path``, read once into memory and checked before it is parsed.
 
         Raises
@@ -78,23 +79,20 @@ class Container:
         """
         content, sealed = _read(path)
         noun = self.format.split()[-1]
-        with open_hdf5(path, content) as file:
-            if str(file.attrs.get("format")) != self.format:
+        with open_hdf5(path, content) as file, reading(path, f"is a damaged {noun}"):
+            if "format" not in file.attrs or read_attribute(file, "format", str) != self.format:
                 raise InputError(
                     f"{path} is not a {self.format}: expected a file of `{self.command}`"
                 )
-            version = str(file.attrs.get("version"))
+            version = read_attribute(file, "version", int)
             # a file that lost its block does not pass for an old one
             known, how = (self.sealed, "with") if sealed else ((self.plain,), "without")
-            if version not in map(str, known):
+            if version not in known:
                 raise InputError(
                     f"{path} is a {noun} of format version {version} {how} a SHA-256: "
                     f"this portadnn reads {', '.join(map(str, known))}"
                 )
-            try:
-                yield file
-            except (TypeError, ValueError, LookupError, OverflowError) as error:
-                raise InputError(f"{path} is a damaged {noun}: {error}") from error
+            yield file
 
 
 def _block(image: memoryview) -> bytes:

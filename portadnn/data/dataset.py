@@ -10,7 +10,7 @@ import numpy as np
 
 from portadnn.choice import known_name
 from portadnn.data.heads import head_for, meaning_of
-from portadnn.errors import InputError
+from portadnn.errors import InputError, safe_text
 from portadnn.network.losses import HEADS, get_head
 
 
@@ -29,7 +29,8 @@ class Dataset:
         are (m, K) of 0 and 1; values (the heads "identity" and "poisson") are numbers, (m,) or
         (m, K).
     classes : sequence of str
-        The names of the C classes, or of the K labels or values; values need none.
+        The names of the C classes, or of the K labels or values; values need none. In a name, what
+        could steer a terminal becomes an escape.
     source : str
         Where it came from, for messages.
     head : str, optional
@@ -50,7 +51,8 @@ class Dataset:
 
     def __post_init__(self) -> None:
         examples = np.asarray(self.examples)
-        classes = tuple(str(name) for name in self.classes)
+        classes = tuple(safe_text(str(name)) for name in self.classes)
+        object.__setattr__(self, "source", safe_text(str(self.source)))
         if examples.dtype.names is not None and examples.ndim == 1:
             pass
         elif examples.dtype.kind not in "uif":

@@ -1,4 +1,4 @@
-"""How a file is written, whole or not at all, and HDF5 that is read with suspicion."""
+"""How a file is written, whole or not at all, and how one is opened to be read."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ import io
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
-
-import h5py
-import numpy as np
 
 from portadnn.errors import InputError
 
@@ -116,80 +113,24 @@ def _check_name(path: str | os.PathLike[str]) -> None:
         ) from error
 
 
-@contextlib.contextmanager
-def open_hdf5(path: str | os.PathLike[str], image: bytes | None = None) -> Iterator[h5py.File]:
-    """An HDF5 file to read; whatever is wrong with it is an InputError that names it.
-
-    Parameters
-    ----------
-    image : bytes, optional
-        What the file holds, if it was read before: then the path is only a name.
-    """
-    options = {} if image is None else {"driver": "fileobj", "fileobj": io.BytesIO(image)}
-    if image is None:
-        with open_regular(path):
-            pass
-    try:
-        file = h5py.File(path, "r", **options)
-    except OSError as error:
-        is_hdf5 = image is not None or h5py.is_hdf5(path)
-        kind = "is a damaged HDF5 file" if is_hdf5 else "is not an HDF5 file"
-        raise InputError(f"{path} {kind} ({error})") from error
-    with file:
-        try:
-            yield file
-        except InputError:
-            raise
-        except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
-            # h5py raises all of these when the content is damaged
-            raise InputError(f"{path} is damaged: {error}") from error
-
-
-def read_array(file: h5py.File, name: str, *, kinds: str, expected: str) -> np.ndarray:
-    """The dataset ``name``, read whole.
-
-    Parameters
-    ----------
-    kinds : str
-        The NumPy dtype kinds that are allowed, for example "uif" for numbers.
-    expected : str
-        What it should be, for messages.
-
-    Raises
-    ------
-    InputError
-        If it is missing, of another kind, kept in another file, or larger than the memory.
-    """
-    where = f"{file.filename}: {name}"
-    parts = name.split("/")
-    for depth in range(1, len(parts) + 1):
-        link = file.get("/".join(parts[:depth]), getlink=True)
-        if link is None:
-            names = ", ".join(sorted(file)) or "nothing"
-            raise InputError(f"{where} is missing: expected {expected}; the file holds {names}")
-        if not isinstance(link, h5py.HardLink):  # it may lead to any file of this machine
-            raise InputError(f"{where} is a link to another place: expected {expected}")
-    found = file[name]
-    if not isinstance(found, h5py.Dataset):
-        raise InputError(f"{where} is a group: expected {expected}")
-    if found.external or found.is_virtual:
-        raise InputError(f"{where} is kept in other files: expected {expected}")
-    if found.dtype.kind not in kinds:
-        raise InputError(f"{where} has dtype {found.dtype}: expected {expected}")
-    if found.size is None:
-        raise InputError(f"{where} has shape {found.shape} and no size: expected {expected}")
-    check_size(f"{where} has shape {found.shape} and", found.nbytes, expected)
-    return found[()]
+# called with a number of bytes before they are taken: a process with limits raises its own
+before_memory: list[Callable[[int], None]] = []
 
 
 def check_size(what: str, size: int, expected: str) -> None:
     """Raise InputError if so many bytes are more than the machine's memory."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows does not tell
-        memory = 2**36
-    if size > memory:
+    if size > (most := memory()):
         raise InputError(
-            f"{what} {size / 2**30:.1f} GiB, more than this machine's {memory / 2**30:.1f} GiB: "
+            f"{what} {size / 2**30:.1f} GiB, more than this machine's {most / 2**30:.1f} GiB: "
             f"expected {expected}"
         )
+    for allow in before_memory:
+        allow(size)
+
+
+def memory() -> int:
+    """The bytes of memory of this machine."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows does not tell
+        return 2**36

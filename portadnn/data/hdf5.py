@@ -11,14 +11,21 @@ import h5py
 import numpy as np
 
 from portadnn.data.dataset import Dataset
-from portadnn.data.files import check_hdf5_name, open_hdf5, read_array, whole_file
+from portadnn.data.files import check_hdf5_name, whole_file
+from portadnn.data.foreign import names_in, open_hdf5, read_array
+from portadnn.data.isolated import read_isolated
 from portadnn.errors import InputError
 
 SPLITS = ("train", "test")
+MOST_NAMES = 1_000_000
 
 
 def load_dataset(
-    path: str | os.PathLike[str], split: str | None = None, *, labelled: bool = True
+    path: str | os.PathLike[str],
+    split: str | None = None,
+    *,
+    labelled: bool = True,
+    isolated: bool = False,
 ) -> Dataset:
     """A dataset from an HDF5 file in the layout of the well-known course.
 
@@ -32,44 +39,44 @@ def load_dataset(
         Needed only where the file holds both.
     labelled : bool
         Whether labels are needed; False reads them where they are.
+    isolated : bool
+        Read the file in a process of its own, with limits: for files of strangers, because one
+        changed bit can make HDF5 crash or run for ever.
 
     Raises
     ------
     InputError
         If the file or anything in it is not as above; the message names it.
     """
+    if isolated:
+        return read_isolated(f"{__name__}.load_dataset", path, split=split, labelled=labelled)
     with open_hdf5(path) as file:
         split = split or _only_split(file)
         x, y = f"{split}_set_x", f"{split}_set_y"
         examples = read_array(
-            file, x, kinds="uif", expected="an array of numbers of shape (m, ...), rank 2 or more"
+            file,
+            x,
+            kinds="uif",
+            expected="an array of numbers of shape (m, ...), rank 2 or more, one row per example",
+            fits=lambda shape: len(shape) >= 2,
         )
-        if examples.ndim < 2:
-            raise InputError(
-                f"{path}: {x} has shape {examples.shape}, rank {examples.ndim}: "
-                f"expected (m, ...), rank 2 or more, one row per example"
-            )
         labels = None
         if labelled or y in file:
-            labels = read_array(file, y, kinds="uif", expected="integer labels of shape (m,)")
-            if labels.ndim != 1:
-                raise InputError(
-                    f"{path}: {y} has shape {labels.shape}, rank {labels.ndim}: "
-                    f"expected (m,), rank 1, one label per example"
-                )
-            if len(labels) != len(examples):
-                raise InputError(
-                    f"{path}: {x} has {len(examples)} examples but {y} has {len(labels)} labels: "
-                    f"expected as many"
-                )
+            m = len(examples)
+            labels = read_array(
+                file,
+                y,
+                kinds="uif",
+                expected=f"integer labels of shape ({m},), one for each example of {x}",
+                fits=lambda shape: shape == (m,),
+            )
         names = read_array(
             file,
             "list_classes",
             kinds="SOuifb",
-            expected="the names of the classes, or numbers, (C,)",
+            expected=f"the names of the classes, or numbers, (C,), {MOST_NAMES:,} at most",
+            fits=lambda shape: len(shape) == 1 and 0 < shape[0] <= MOST_NAMES,
         )
-        if names.ndim != 1 or len(names) == 0:
-            raise InputError(f"{path}: list_classes has shape {names.shape}: expected (C,)")
         return Dataset(examples, labels, tuple(map(_decode, names)), source=f"{path} ({split})")
 
 
@@ -119,10 +126,9 @@ def _only_split(file: h5py.File) -> str:
         return present[0]
     if present:
         raise InputError(f"{file.filename} holds train_set_x and test_set_x: say which split")
-    names = ", ".join(sorted(file)) or "nothing"
     raise InputError(
         f"{file.filename}: train_set_x is missing: expected train_set_x or test_set_x of shape "
-        f"(m, ...); the file holds {names}"
+        f"(m, ...); the file holds {names_in(file)}"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,8 @@ import numpy as np
 
 from portadnn.data.dataset import Dataset
 from portadnn.data.files import open_regular
-from portadnn.errors import InputError
+from portadnn.data.foreign import MEBI, Budget, reading
+from portadnn.errors import InputError, safe_text
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -67,7 +69,7 @@ def load_images(
                 upright = Image.new("RGBA", layer.size, (*colour, 255))
                 upright.alpha_composite(layer)
                 if layer.getchannel("A").getextrema() != (255, 255):
-                    transparent.append(str(path))
+                    transparent.append(safe_text(str(path)))
             converted = upright.convert("L" if grey else "RGB")
             resized = converted.resize((input_shape[1], input_shape[0]))
         rows.append(np.asarray(resized, dtype=np.uint8).reshape(input_shape))
@@ -114,16 +116,14 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
     """A picture; whatever is wrong with it is an InputError that names the file."""
     from PIL import Image
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with open_regular(path) as file, Image.open(file, formats=("PNG", "JPEG")) as image:
-                yield image
-    except InputError:
-        raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError,
-            Image.DecompressionBombWarning) as error:  # fmt: skip
-        raise InputError(f"{path} cannot be read as a PNG or JPEG picture: {error}") from error
+    fault = "cannot be read as a PNG or JPEG picture"
+    with open_regular(path) as file, reading(path, fault), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(file, formats=("PNG", "JPEG")) as image:
+            budget = Budget(path, os.fstat(file.fileno()).st_size, 32 * MEBI)
+            budget.take(f"a picture of {image.size} pixels", 4 * math.prod(image.size))
+            yield image
 
 
 def _eight_bits(image: Any) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from portadnn.data.dataset import Dataset
+from portadnn.data.isolated import read_isolated
 from portadnn.data.labels import Labels, read_labels
 from portadnn.data.readers.formats import format_of
 from portadnn.data.readers.records import Wanted
@@ -22,6 +23,7 @@ def load(
     task: str | None = None,
     classes: Sequence[str] = (),
     labelled: bool = True,
+    isolated: bool = False,
 ) -> Dataset:
     """Examples, and what is to be learned of them, from a file or a folder.
 
@@ -44,12 +46,18 @@ def load(
         The classes, labels or values that are known from the training data.
     labelled : bool
         Whether labels are needed; False reads them if they are there.
+    isolated : bool
+        Read in a process of its own, with limits: for files of strangers.
 
     Raises
     ------
     InputError
         If the file or anything in it cannot be used; the message names file and place.
     """
+    if isolated:
+        given = {name: x for name, x in locals().items() if name not in ("path", "isolated")}
+        given["labels"] = None if labels is None else os.fsdecode(labels)
+        return read_isolated(f"{__name__}.load", path, **given)
     path = Path(path)
     sides = None if size is None else (int(size[0]), int(size[1]))
     wanted = Wanted(part, tuple(target), labels, sides, labelled)
@@ -66,7 +74,9 @@ def load(
     return Dataset(records.examples, found.values, found.classes, records.source, found.head)
 
 
-def has_test(path: str | os.PathLike[str]) -> bool:
+def has_test(path: str | os.PathLike[str], *, isolated: bool = False) -> bool:
     """Whether there are test data in, or beside, the training data at ``path``."""
+    if isolated:
+        return read_isolated(f"{__name__}.has_test", path)
     path = Path(path)
     return format_of(path).has_test(path)

@@ -10,14 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import h5py
 import numpy as np
 
 from portadnn.backends import Backend, environment
 from portadnn.data.container import Container
 from portadnn.data.digest import digest
-from portadnn.data.files import read_array
-from portadnn.errors import InputError
+from portadnn.data.foreign import Hdf5File, read_array
+from portadnn.errors import InputError, safe_text
 from portadnn.network.spec import Network
 from portadnn.parity.bounds import declared_format
 from portadnn.parity.compare import Comparison, judge
@@ -152,15 +151,15 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         return _read(file)  # digests inside show which part of an old file is damaged
 
 
-def _read(file: h5py.File) -> Bundle:
+def _read(file: Hdf5File) -> Bundle:
     raw = read_array(file, "header", kinds="u", expected="the bundle's header")
     text = raw.astype(np.uint8).tobytes().decode()
     header = json.loads(text)
     network = Network(**header["network"])
     used = {"header": _text_array(text)}
 
-    def take(name: str, dtype: str) -> np.ndarray:
-        x = read_array(file, name, kinds="fbi", expected=f"an array of {dtype}")
+    def take(name: str, dtype: str, fits: Any = lambda shape: True) -> np.ndarray:
+        x = read_array(file, name, kinds="fbi", expected=f"an array of {dtype}", fits=fits)
         if x.dtype != dtype:
             raise InputError(f"{name} has dtype {x.dtype}: expected {dtype}")
         used[name] = x
@@ -168,7 +167,7 @@ def _read(file: h5py.File) -> Bundle:
 
     run = Run(
         network,
-        {name: take(f"run/parameters/{name}", "float64") for name in network.shapes},
+        {n: take(f"run/parameters/{n}", "float64", s.__eq__) for n, s in network.shapes.items()},
         take("run/X", "float64"),
         take("run/Y", "float64"),
         _declaration(header),
@@ -199,10 +198,9 @@ def _read(file: h5py.File) -> Bundle:
         records.append(record)
     if digest(used) != file.attrs.get("sha256"):
         raise InputError("its contents are not those that were recorded")
-    texts = {str(key): str(value) for key, value in header["environment"].items()}
-    return Bundle(
-        run, str(header["backend"]), dtype, matmul, texts, records, list(header["digests"])
-    )
+    texts = {safe_text(str(k)): safe_text(str(v)) for k, v in header["environment"].items()}
+    backend = safe_text(str(header["backend"]))
+    return Bundle(run, backend, dtype, matmul, texts, records, list(header["digests"]))
 
 
 def _declaration(header: dict[str, Any]) -> Declaration:

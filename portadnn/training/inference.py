@@ -139,6 +139,8 @@ def data_for(
     model: Model | None,
     path: str | os.PathLike[str] | None,
     part: str | None = None,
+    *,
+    isolated: bool = False,
     **options: Any,
 ) -> Dataset:
     """A part of a file as a model takes it, or of the embedded digits; by default test if there.
@@ -147,7 +149,7 @@ def data_for(
     """
     if path is None:
         return load_digits()[part != "train"]
-    part = part or ("test" if has_test(path) else None)
+    part = part or ("test" if has_test(path, isolated=isolated) else None)
     if model is not None:
         options["classes"] = model.classes
         options["task"] = task_of(model.network.head, model.network.layer_dims[-1])
@@ -155,7 +157,7 @@ def data_for(
             options["size"] = model.input_shape[:2]
         if model.preprocess is not None:
             options.setdefault("target", model.preprocess.targets)
-    return load(path, part, **options)
+    return load(path, part, isolated=isolated, **options)
 
 
 def prepared(model: Model, data: Dataset) -> Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import operator
 import os
 import textwrap
 from dataclasses import asdict, dataclass
@@ -14,10 +15,10 @@ import numpy as np
 
 from portadnn.data.container import Container
 from portadnn.data.digest import digest
-from portadnn.data.files import read_array
+from portadnn.data.foreign import read_array, read_attribute
 from portadnn.data.heads import meaning_of
 from portadnn.data.preprocess import Preprocess
-from portadnn.errors import InputError
+from portadnn.errors import InputError, safe_text
 from portadnn.network.spec import Network
 from portadnn.training.state import EpochRecord
 
@@ -67,6 +68,7 @@ class Model:
     preprocess: Preprocess | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(map(safe_text, self.classes)))
         self.network.check(self.parameters)
         n_x, n_y = self.network.layer_dims[0], self.network.layer_dims[-1]
         if min(self.input_shape, default=0) < 1 or math.prod(self.input_shape) != n_x:
@@ -168,24 +170,31 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         If the file is not a model, or a part of it is missing, damaged or does not fit.
     """
     with _CONTAINER.open(path) as file:
-        network = Network(**json.loads(file.attrs["network"]))
-        classes = tuple(map(str, json.loads(file.attrs["classes"])))
-        input_shape = tuple(map(int, json.loads(file.attrs["input_shape"])))
+        network = Network(**json.loads(read_attribute(file, "network", str)))
+        input_shape = json.loads(read_attribute(file, "input_shape", str))
+        input_shape = tuple(map(operator.index, input_shape))
+        names: dict[str, Any] = {}
+        for name in ("classes", "columns", "values"):
+            found = json.loads(read_attribute(file, name, str, default="[]"))
+            texts = name == "values" or all(isinstance(text, str) for text in found)
+            if not (isinstance(found, list) and texts):
+                raise InputError(f"its {name} are no list of names")
+            names[name] = tuple(found)
         parameters = {
             name: read_array(
-                file, f"parameters/{name}", kinds="f", expected=f"weights of shape {shape}"
+                file,
+                f"parameters/{name}",
+                kinds="f",
+                expected=f"weights of shape {shape}",
+                fits=shape.__eq__,
             )
             for name, shape in network.shapes.items()
         }
         _check_values(parameters)
-        columns, values = (
-            tuple(json.loads(file.attrs.get(name, "[]"))) for name in ("columns", "values")
-        )
-        given = json.loads(file.attrs.get("preprocess", "null"))
-        about: dict[str, Any] = {"columns": columns, "values": values}
-        about["scaled"] = bool(file.attrs["scaled"])
+        given = json.loads(read_attribute(file, "preprocess", str, default="null"))
+        about: dict[str, Any] = {"scaled": read_attribute(file, "scaled", bool)}
         about["preprocess"] = None if given is None else Preprocess.from_json(given)
-        return Model(network, parameters, classes, input_shape, **about)
+        return Model(network, parameters, input_shape=input_shape, **names, **about)
 
 
 def _check_values(parameters: dict[str, np.ndarray]) -> None:

@@ -68,7 +68,9 @@ class Problem:
         return self.examples[part].columns(dtype), self.examples[part].targets(dtype)
 
 
-def make_problem(declared: Declaration, *, test: bool = True, **known: Any) -> Problem:
+def make_problem(
+    declared: Declaration, *, test: bool = True, isolated: bool = False, **known: Any
+) -> Problem:
     """Load the data of a declaration, check everything, and put it together.
 
     Parameters
@@ -76,6 +78,8 @@ def make_problem(declared: Declaration, *, test: bool = True, **known: Any) -> P
     declared : Declaration
     test : bool
         Whether to load the examples to test on.
+    isolated : bool
+        Whether to read files as ``load`` does with it.
     **known
         Settings that were found out since, as for ``Declaration.complete``.
 
@@ -84,19 +88,19 @@ def make_problem(declared: Declaration, *, test: bool = True, **known: Any) -> P
     InputError, TypeError
         If anything cannot be used.
     """
-    learnt = _dataset(declared.given("data"), "train", declared)
+    learnt = _dataset(declared.given("data"), "train", declared, isolated)
     examples = {"train": learnt}
     test_file = declared.test
     if test_file == AUTO:
         data = declared.data
-        given = isinstance(data, str) and (data == DIGITS or has_test(data))
+        given = isinstance(data, str) and (data == DIGITS or has_test(data, isolated=isolated))
         test_file = data if given else None
     if test and test_file is not None:
-        examples["test"] = _dataset(test_file, "test", declared, learnt)
+        examples["test"] = _dataset(test_file, "test", declared, isolated, learnt)
     validation = declared.given("validation")
     held_back = isinstance(validation, int | float)
     if validation is not None and not held_back:
-        examples["validation"] = _dataset(validation, None, declared, learnt)
+        examples["validation"] = _dataset(validation, None, declared, isolated, learnt)
     if learnt.labels is None:
         raise InputError(f"{learnt.source} has no labels")
     for name, part in examples.items():
@@ -134,20 +138,24 @@ def make_problem(declared: Declaration, *, test: bool = True, **known: Any) -> P
 
 
 def _dataset(
-    given: Any, part: str | None, declared: Declaration, like: Dataset | None = None
+    given: Any,
+    part: str | None,
+    declared: Declaration,
+    isolated: bool,
+    like: Dataset | None = None,
 ) -> Dataset:
     """The data themselves, or those of a path, or the embedded digits."""
     if isinstance(given, str):
         if given == DIGITS:
             return load_digits()[part == "test"]
-        if part is None and has_test(given):
+        if part is None and has_test(given, isolated=isolated):
             part = "test"
         if like is None:
             known = {"labels": declared.labels, "size": declared.size, "task": declared.task}
         else:
             known = {"classes": like.classes, "task": task_of(str(like.head), like.outputs)}
             known["size"] = like.input_shape[:2] if len(like.input_shape) in (2, 3) else None
-        return load(given, part, target=declared.target, **known)
+        return load(given, part, target=declared.target, isolated=isolated, **known)
     if not isinstance(given, Dataset):
         raise TypeError(f"the data are {given!r}: expected a Dataset or the path of a file")
     return given

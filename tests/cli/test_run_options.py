@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from portadnn.backends import get_backend
 from portadnn.cli.main import main
-from portadnn.cli.run_options import RunOptions, declared_run
+from portadnn.cli.run_options import RunOptions, declared_run, read_config
 from portadnn.errors import InputError
 from portadnn.parity.run import Run, final_parameters
 from portadnn.training.declaration import SETTINGS, Declaration
@@ -78,6 +78,23 @@ def test_paths_in_a_file_start_at_its_directory(tmp_path):
     assert declared_run({"data": "cats.h5"}).values()["data"] == os.path.abspath("cats.h5")
     file.write_text('data = "digits"\ntest = "digits"\n')
     assert declared_run({}, file).data == declared_run({}, file).test == "digits"
+
+
+@pytest.mark.parametrize("isolated", [[], ["--isolated"]])
+def test_no_pipe_is_waited_for(tmp_path, capsys, isolated):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    out = ["--out", str(tmp_path / "run")]
+    for options in ([pipe], ["--config", pipe], ["--test", pipe], ["--validation", pipe]):
+        assert main(["train", *map(str, options), *out, *isolated]) == 2
+        assert "pipe is a pipe or a device: expected a regular file" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_a_file_of_settings_is_short(tmp_path):
+    (tmp_path / "a.toml").write_text("#" * 2**21)
+    with pytest.raises(InputError, match="a.toml is not TOML: it is longer than 1 MiB"):
+        read_config(tmp_path / "a.toml")
 
 
 def test_other_data_are_typed_over_those_of_a_file(tmp_path):

@@ -5,14 +5,14 @@ import os
 import subprocess
 import sys
 
-import h5py
 import numpy as np
 import pytest
 
 from portadnn.data import files
 from portadnn.data.container import Container
 from portadnn.data.dataset import Dataset
-from portadnn.data.files import open_hdf5, whole_file
+from portadnn.data.files import whole_file
+from portadnn.data.foreign import open_hdf5
 from portadnn.data.hdf5 import write_dataset
 from portadnn.errors import InputError
 
@@ -205,17 +205,6 @@ def test_a_system_with_less_than_posix(tmp_path):
     assert done.stdout == "True\n", done.stderr
 
 
-@pytest.mark.parametrize("kind", ["pipe", "/dev/zero", "folder", "absent", "loop"])
-def test_only_regular_files_are_read(tmp_path, kind):
-    os.mkfifo(tmp_path / "pipe")  # nobody writes to it: an ordinary open would wait for ever
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "loop").symlink_to("loop")
-    message = {"folder": "Is a directory", "absent": "no such file", "loop": "Too many levels"}
-    message = message.get(kind, "is a pipe or a device: expected a regular file")
-    with pytest.raises(InputError, match=message), open_hdf5(tmp_path / kind):
-        pass
-
-
 @pytest.mark.parametrize("name", ["a\0b", "a\0b/c", "\ud800"])
 def test_a_name_that_no_file_can_have(tmp_path, name):
     for path in (tmp_path / name, f"{tmp_path}/{name}"):
@@ -225,17 +214,6 @@ def test_a_name_that_no_file_can_have(tmp_path, name):
         with pytest.raises(InputError, match="is not a file's name"), open_hdf5(path):
             pass
     assert list(tmp_path.iterdir()) == []
-
-
-def test_an_image_in_memory_goes_by_the_name_of_its_file(tmp_path):
-    with whole_file(tmp_path / "a.h5") as content, h5py.File(content, "w") as file:
-        file["x"] = np.arange(3)
-    image = (tmp_path / "a.h5").read_bytes()
-    with open_hdf5("/absent/ä.h5", image) as file:
-        assert file.filename == "/absent/ä.h5"
-        np.testing.assert_array_equal(file["x"], [0, 1, 2])
-    with pytest.raises(InputError, match="ä.h5 is a damaged HDF5 file"), open_hdf5("ä.h5", b"no"):
-        pass
 
 
 FULL = """

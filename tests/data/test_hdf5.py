@@ -69,9 +69,9 @@ def test_classes_that_are_no_whole_numbers(tmp_path):
     [
         ({"train_set_x": None}, "train_set_x is missing.*holds list_classes, train_set_y"),
         ({"list_classes": None}, "list_classes is missing"),
-        ({"train_set_x": X[:, 0, 0, 0]}, r"train_set_x has shape \(4,\), rank 1: expected"),
-        ({"train_set_y": Y[None]}, r"train_set_y has shape \(1, 4\), rank 2: expected \(m,\)"),
-        ({"train_set_y": Y[:3]}, "train_set_x has 4 examples but train_set_y has 3 labels"),
+        ({"train_set_x": X[:, 0, 0, 0]}, r"train_set_x has shape \(4,\): .*rank 2 or more"),
+        ({"train_set_y": Y[None]}, r"train_set_y has shape \(1, 4\): expected .*shape \(4,\)"),
+        ({"train_set_y": Y[:3]}, r"train_set_y has shape \(3,\): expected .*shape \(4,\)"),
         ({"train_set_x": np.asarray([[b"x"]])}, r"train_set_x has dtype \|S1: expected an array"),
         ({"train_set_y": np.asarray([b"x"] * 4)}, r"train_set_y has dtype \|S1"),
         ({"train_set_y": Y + 1}, "label 1 is 2: expected integers 0..1"),
@@ -109,11 +109,11 @@ def test_data_that_lies_in_other_files_is_refused(tmp_path):
         load_dataset(path)
 
 
-def test_a_declared_size_beyond_the_memory_is_refused(tmp_path):
+def test_a_declared_size_that_is_not_there_is_refused(tmp_path):
     path = course_file(tmp_path / "a.h5", train_set_x=None)
     with h5py.File(path, "a") as file:  # nothing of it is stored
         file.create_dataset("train_set_x", (2**40, 64), "f8", chunks=(1, 64))
-    with pytest.raises(InputError, match="more than this machine's"):
+    with pytest.raises(InputError, match="has 0 of its 1,099,511,627,776 chunks in the file"):
         load_dataset(path)
 
 

@@ -1,5 +1,6 @@
 """A run as a file: it comes back as it was, and nothing altered is believed."""
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -287,6 +288,39 @@ def test_a_damaged_file_is_refused_or_the_same(tmp_path, seed, damage):
         assert "altered.h5" in str(error)
     else:  # what was hit does not matter: the numbers are those that were recorded
         assert read.digests == read_bundle(path).digests
+
+
+ODD = st.recursive(
+    st.sampled_from(
+        [None, True, 0, -1, 2.5, 2**63, 10**30, float("inf"), float("nan"), "", "x\x1b"]
+    ),
+    lambda x: st.lists(x, max_size=2) | st.dictionaries(st.text(max_size=2), x, max_size=2),
+    max_leaves=3,
+)
+
+
+@given(st.data())
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_odd_header_is_refused(tmp_path, data):
+    path = tmp_path / "run.h5"
+    recorded(path)
+    with resealed(path) as file:
+        header = json.loads(file["header"][()].tobytes())
+        at = data.draw(st.sampled_from(sorted(header)))
+        inside = header[at]
+        if isinstance(inside, dict | list) and inside and data.draw(st.booleans()):
+            keys = sorted(inside) if isinstance(inside, dict) else range(len(inside))
+            inside[data.draw(st.sampled_from(keys))] = data.draw(ODD)
+        elif data.draw(st.booleans()):
+            header[at] = data.draw(ODD)
+        else:
+            del header[at]
+        del file["header"]
+        file["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    with pytest.raises(InputError) as caught:
+        read_bundle(path)
+    assert str(path) in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
 def test_steps_that_are_not_of_the_run(path):

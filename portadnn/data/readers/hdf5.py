@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from portadnn.data.files import open_hdf5, read_array
+from portadnn.data.foreign import open_hdf5, read_array
 from portadnn.data.hdf5 import has_split, load_dataset
 from portadnn.data.readers.records import PARTS, Records, Wanted, check_lengths, pick
 from portadnn.errors import InputError

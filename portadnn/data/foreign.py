@@ -1,0 +1,205 @@
+"""Files of others: no more memory than they can honestly hold, and each fault named.
+
+Every reader of a file that a user names opens it here, and takes memory from its budget.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import h5py
+import numpy as np
+
+from portadnn.data.files import before_memory, memory, open_regular
+from portadnn.errors import InputError, OutOfMemoryError, safe_text
+
+MEBI = 2**20
+LARGEST_CHUNK = 64 * MEBI
+_INFLATION = 1032  # the largest ratio of deflate
+_FILTERS = {
+    getattr(h5py.h5z, f"FILTER_{name.upper()}"): name
+    for name in ("deflate", "shuffle", "fletcher32", "lzf")
+}
+
+
+class Budget:
+    """The bytes that may be read out of a file of ``size`` bytes.
+
+    They are what deflate can make of it and ``spare`` more, and not more than the memory.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], size: int, spare: int = MEBI) -> None:
+        self.path, self.left = path, min(_INFLATION * size + spare, memory())
+
+    def take(self, what: str, size: int, more: int = 0) -> None:
+        """Count ``size`` bytes; ``more`` are given back soon. InputError if too few are left."""
+        if size > self.left:
+            raise InputError(
+                f"{self.path}: {what} would take {size / MEBI:,.1f} MiB: expected "
+                f"{self.left / MEBI:,.1f} MiB at most, from the file's size and the memory"
+            )
+        self.left -= size
+        for allow in before_memory:
+            allow(size + more)
+
+
+@contextlib.contextmanager
+def reading(what: object, fault: str = "is damaged") -> Iterator[None]:
+    """Whatever is raised in the block, as an InputError that names a file, or a part of it."""
+    try:
+        yield
+    except InputError as error:
+        if safe_text(str(what)) in str(error):
+            raise
+        raise InputError(f"{what} {fault}: {error}") from error
+    except MemoryError as error:
+        raise OutOfMemoryError(f"{what} cannot be read: there is not enough memory") from error
+    except Exception as error:  # libraries raise all kinds if content is damaged
+        raise InputError(f"{what} {fault}: {str(error) or type(error).__name__}") from error
+
+
+class Hdf5File(h5py.File):
+    """An HDF5 file of somebody, and what may be read out of it."""
+
+    budget: Budget
+
+
+@contextlib.contextmanager
+def open_hdf5(path: str | os.PathLike[str], image: bytes | None = None) -> Iterator[Hdf5File]:
+    """An HDF5 file to read; whatever is wrong with it is an InputError that names it.
+
+    Parameters
+    ----------
+    image : bytes, optional
+        What the file holds, if it was read before: then the path is only a name.
+    """
+    options: dict[str, Any] = {}
+    if image is None:
+        with open_regular(path) as content:
+            size = os.fstat(content.fileno()).st_size
+    else:
+        size, options = len(image), {"driver": "fileobj", "fileobj": io.BytesIO(image)}
+    with reading(path):
+        try:
+            file = Hdf5File(path, "r", **options)
+        except OSError as error:
+            is_hdf5 = image is not None or h5py.is_hdf5(path)
+            kind = "is a damaged HDF5 file" if is_hdf5 else "is not an HDF5 file"
+            raise InputError(f"{path} {kind} ({error})") from error
+        with file:
+            file.budget = Budget(path, size)
+            yield file
+
+
+def read_array(
+    file: Hdf5File,
+    name: str,
+    *,
+    kinds: str,
+    expected: str,
+    fits: Callable[[tuple[int, ...]], bool] = lambda shape: True,
+) -> np.ndarray:
+    """The dataset ``name``, read whole.
+
+    Parameters
+    ----------
+    kinds : str
+        The NumPy dtype kinds that are allowed, for example "uif" for numbers.
+    expected : str
+        What it should be, for messages.
+    fits : callable
+        Whether its shape is as expected.
+
+    Raises
+    ------
+    InputError
+        If it is missing, of another kind or shape, kept in another file, not stored whole and
+        plainly, or larger than the budget. No memory was taken then.
+    """
+    where = f"{file.filename}: {name}"
+    with reading(where):
+        parts = name.split("/")
+        for depth in range(1, len(parts) + 1):
+            link = file.get("/".join(parts[:depth]), getlink=True)
+            if link is None:
+                raise InputError(
+                    f"{where} is missing: expected {expected}; the file holds {names_in(file)}"
+                )
+            if not isinstance(link, h5py.HardLink):  # it may lead to any file of this machine
+                raise InputError(f"{where} is a link to another place: expected {expected}")
+        found = file[name]
+        fault = _fault(found, kinds) or ("" if fits(found.shape) else f"has shape {found.shape}")
+        if fault:
+            raise InputError(f"{where} {fault}: expected {expected}")
+        item = found.dtype.itemsize
+        size, chunk = math.prod(found.shape) * item, math.prod(found.chunks or ()) * item
+        file.budget.take(f"{name}, of shape {found.shape},", size, 3 * chunk)
+        if found.dtype.kind != "O":
+            return found[()]
+        texts = np.empty(found.shape, object)
+        for index in np.ndindex(found.shape):  # one at a time: each may have any length
+            texts[index] = found[index]
+            file.budget.take(name, len(texts[index]))
+        return texts
+
+
+def read_attribute(file: Hdf5File, name: str, kind: type, *, default: Any = None) -> Any:
+    """An attribute of the file: one value of that type (str, int or bool), or the default."""
+    where = f"{file.filename}: attribute {name}"
+    with reading(where):
+        if name not in file.attrs:
+            if default is not None:
+                return default
+            raise InputError(f"{where} is missing")
+        found = file.attrs.get_id(name)
+        text = h5py.check_string_dtype(found.dtype) is not None
+        kinds = {str: "", int: "ui", bool: "b"}[kind]
+        if found.shape != () or not (kind is str if text else found.dtype.kind in kinds):
+            about = f"shape {found.shape} and dtype {found.dtype}"
+            raise InputError(f"{where} has {about}: expected one {kind.__name__}")
+        value = file.attrs[name]
+        return value.decode() if isinstance(value, bytes) else kind(value)
+
+
+def names_in(file: h5py.File) -> str:
+    """The first names in a file, for messages."""
+    names = list(itertools.islice(file, 11))
+    return ", ".join(sorted(names[:10]) + ["..."] * (len(names) > 10)) or "nothing"
+
+
+def _fault(found: Any, kinds: str) -> str:
+    """What is wrong with a dataset or how its values are stored, or ''."""
+    if not isinstance(found, h5py.Dataset):
+        return "is a group"
+    if found.external or found.is_virtual:
+        return "is kept in other files"
+    dtype, texts = found.dtype, "O" in kinds
+    objects = dtype.kind == "O" and not h5py.check_string_dtype(dtype)
+    if dtype.kind not in kinds or (texts and (objects or h5py.check_enum_dtype(dtype))):
+        return f"has dtype {dtype}" + " of HDF5's own" * (dtype.kind in kinds)
+    if found.shape is None:
+        return "has shape None and no size"
+    stored = found.id.get_create_plist()
+    filters = [stored.get_filter(i)[0] for i in range(stored.get_nfilters())]
+    if not set(filters) <= _FILTERS.keys() or len(set(filters)) < len(filters):
+        names = ", ".join(_FILTERS.get(number, f"number {number}") for number in filters)
+        return f"has the filters {names} (known, each once: {', '.join(_FILTERS.values())})"
+    item = 16 if dtype.kind == "O" else found.id.get_type().get_size()  # a text lies elsewhere
+    if found.chunks is None:
+        size, whole = found.id.get_storage_size(), math.prod(found.shape) * item
+        return "" if size == whole else f"has {size:,} of its {whole:,} bytes in the file"
+    raw = math.prod(found.chunks) * item
+    if raw > LARGEST_CHUNK // (64 if dtype.kind == "O" else 1):  # texts are read one at a time
+        return f"has chunks of {raw / MEBI:,.1f} MiB"
+    sizes: list[int] = []
+    found.id.chunk_iter(lambda chunk: sizes.append(chunk.size))
+    if max(sizes, default=0) > raw + raw // 1000 + 64:  # deflate adds so much to noise
+        return f"has a chunk of {max(sizes):,} bytes, which would be {raw:,} when unpacked"
+    count = math.prod(-(-n // c) for n, c in zip(found.shape, found.chunks, strict=True))
+    return "" if len(sizes) == count else f"has {len(sizes):,} of its {count:,} chunks in the file"
