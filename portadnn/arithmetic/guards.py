@@ -9,7 +9,8 @@ twice, ``(x + 0.1) + 0.3``.
 
 References
 ----------
-IEEE 754-2019, section 10.4 (literal meaning and value-changing optimizations); OpenXLA,
+Figueroa, When is double rounding innocuous?, ACM SIGNUM Newsletter 30 (1995); IEEE 754-2019,
+section 10.4 (literal meaning and value-changing optimizations); OpenXLA,
 ``hlo/transforms/simplifiers/algebraic_simplifier.cc``.
 """
 
@@ -50,7 +51,12 @@ class Guarded:
             # a quotient by a row or column is compiled into a product with its reciprocals: this
             # divisor has an entry of its own for every entry of x
             y = self.raw.where(x == x, y, float("nan"))
-        return self._kept(self.raw.divide(x, y))
+        if y.dtype != self.raw.float32:
+            return self._kept(self.raw.divide(x, y))
+        # on a GPU, XLA's quotient of float32 is a neighbour of the right one; that of float64 is
+        # right, and its 53 bits decide where it is rounded to 24
+        x, y = (self.raw.asarray(v, dtype=y.dtype).astype(self.raw.float64) for v in (x, y))
+        return self._kept(self.raw.divide(x, y)).astype(self.raw.float32)
 
     def sqrt(self, x: Any, /) -> Any:
         """The root, rounded once."""

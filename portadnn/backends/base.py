@@ -106,9 +106,9 @@ class Backend:
         InputError
             If its device has no float64, in which that is carried out.
         BackendUnavailableError
-            If its float64 products of integers are not exact.
+            If its float64 products of integers are not exact, or its quotients are wrong.
         """
-        from portadnn.backends.exactness import check_exact_products
+        from portadnn.backends.exactness import check_exact_products, check_quotients
 
         made = replace(self, xp=reproducible(self.xp))
         try:
@@ -119,6 +119,7 @@ class Backend:
                 f"{self.name!r} does not have ({first_line(error)}): expected another device"
             ) from error
         check_exact_products(made, self.xp)
+        check_quotients(made)
         return made
 
     @property

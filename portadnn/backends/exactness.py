@@ -1,4 +1,4 @@
-"""The ground of reproducible arithmetic: float64 products of integers must be exact."""
+"""The ground of reproducible arithmetic: exact products of integers, and right quotients."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from portadnn.backends.base import Backend, BackendUnavailableError
 # Products of 22-bit integers have 44 bits, and sums of 512 of them 53: all that float64 holds. The
 # integers are positive and their first bit is set, or the sums would be too small to need 53 bits.
 BITS, TERMS, ROWS = 22, 512, 64
+QUOTIENTS = 4096
 
 
 @functools.lru_cache(maxsize=32)  # an estimator asks for its backend in every partial_fit
@@ -34,6 +35,29 @@ def check_exact_products(backend: Backend, xp: Any) -> None:
             f"{differing:,} of {expected.size:,} entries differ on {backend.device_text}",
             "Switch off what emulates or shortens products (portadnn.backends.environment names "
             "the settings, CUBLAS_EMULATE_DOUBLE_PRECISION for example), or take another backend",
+        )
+
+
+@functools.lru_cache(maxsize=32)
+def check_quotients(backend: Backend) -> None:
+    """Compare float32 quotients in reproducible arithmetic with IEEE 754's, which NumPy has.
+
+    Raises
+    ------
+    BackendUnavailableError
+        If one differs. XLA's own on a GPU do, by one unit in the last place of every fourth.
+    """
+    rng = np.random.default_rng(1)
+    x, y = (rng.standard_normal(QUOTIENTS).astype(np.float32) for _ in range(2))
+    with backend.scope():
+        found = backend.xp.divide(*(backend.asarray(v, dtype="float32") for v in (x, y)))
+        differing = int(np.count_nonzero(backend.to_numpy(found) != x / y))
+    if differing:
+        raise BackendUnavailableError(
+            backend.name,
+            f"reproducible arithmetic needs quotients that are rounded as IEEE 754 says, but "
+            f"{differing:,} of {QUOTIENTS:,} differ on {backend.device_text}",
+            "Take another backend, or fast arithmetic",
         )
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from portadnn.arithmetic.guards import Guarded
 from portadnn.backends import BackendUnavailableError, get_backend
 from portadnn.backends.exactness import BITS, TERMS, _integers
 
@@ -45,6 +46,32 @@ def test_a_backend_that_rounds_its_products_is_refused():
     assert "exact float64 products of 22-bit integers" in caught.value.cause
     assert "on cpu" in caught.value.cause
     assert "CUBLAS_EMULATE_DOUBLE_PRECISION" in caught.value.fix
+
+
+class Approximate(Rounded):
+    """A namespace whose float32 quotients are one unit off in places, as XLA's on an H100 are."""
+
+    matmul = staticmethod(np.matmul)
+
+    def divide(self, x1, x2, /):
+        quotient = np.divide(x1, x2)
+        if quotient.dtype != np.float32:
+            return quotient
+        return np.where(quotient * 3 % 1 < 0.3, np.nextafter(quotient, np.float32(9)), quotient)
+
+
+def test_a_backend_that_rounds_its_quotients_wrongly_is_refused():
+    backend = get_backend("numpy")
+    with pytest.raises(BackendUnavailableError, match="needs quotients .* of 4,096 differ on cpu"):
+        replace(backend, xp=Approximate(backend.xp)).reproducible()
+
+
+def test_a_compiler_that_rounds_float32_quotients_wrongly_gets_float64_ones():
+    x, y = (np.random.default_rng(0).standard_normal(999).astype(np.float32) for _ in range(2))
+    raw = Approximate(np)
+    assert (raw.divide(x, y) != x / y).any()
+    np.testing.assert_array_equal(Guarded(raw).divide(x, y), x / y)
+    np.testing.assert_array_equal(Guarded(raw).divide(0.1, y), np.float32(0.1) / y)
 
 
 def test_one_wrong_entry_is_enough():
