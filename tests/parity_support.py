@@ -13,13 +13,17 @@ from portadnn.parity.run import Run, watch
 from portadnn.training.declaration import Declaration
 
 
-def make_run(dims=(12, 7, 5, 1), m=31, steps=4, batch_size=None, seed=0, **network):
+def make_run(
+    dims=(12, 7, 5, 1), m=31, steps=4, batch_size=None, seed=0, schedule="constant", **network
+):
     rng = np.random.default_rng(seed)
     network = Network(dims, **network)
     X = rng.standard_normal((dims[0], m))
     Y = rng.integers(0, 2, (dims[-1], m)).astype(float)
     parameters = initialize_parameters_deep(dims, rng=rng)
-    declaration = Declaration(learning_rate=0.05, epochs=steps, batch_size=batch_size)
+    declaration = Declaration(
+        learning_rate=0.05, epochs=steps, batch_size=batch_size, schedule=schedule
+    )
     return Run(network, parameters, X, Y, declaration, steps)
 
 

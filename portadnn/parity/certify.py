@@ -128,7 +128,10 @@ def certify_step(
     with np.errstate(all="ignore"):  # what is not finite is judged, not warned of
         for name, x in given.items():
             bound = exact(np.asarray(x, np.float64))
-            checks.append(_check(record, layer_of(name), name, bound, None, form))
+            checks.append(_check(record, layer_of(name), name, bound, None, form, bits=True))
+        for name, found in record.data.items():  # no step may have changed any of it
+            bound = exact(getattr(run.data, name).astype(record.dtype).astype(np.float64))
+            checks.append(check_tensor(record.step, 0, name, found, bound, form, bits=True))
         for layer, tensor in step_order(run):
             if products or not is_matrix_product(run, tensor):
                 bound = compute(run, tensor, t, form, entries=entries)
@@ -148,8 +151,11 @@ def _check(
     bound: Bound,
     operands: Operands | None,
     form: Format,
+    *,
+    bits: bool = False,
 ) -> Check:
-    check = check_tensor(record.step, layer, tensor, record.tensors[tensor], bound, form)
+    found = record.tensors[tensor]
+    check = check_tensor(record.step, layer, tensor, found, bound, form, bits=bits)
     if record.tensors[tensor].dtype != dtype_of(tensor, record.dtype):  # silent float64, say
         return replace(check, verdict=Verdict.DIVERGED, ratio=math.inf, flagged=check.entries)
     if operands is None:
@@ -175,9 +181,20 @@ def check_orders(
 
 
 def check_tensor(
-    step: int, layer: int, tensor: str, found: np.ndarray, bound: Bound, form: Format
+    step: int,
+    layer: int,
+    tensor: str,
+    found: np.ndarray,
+    bound: Bound,
+    form: Format,
+    *,
+    bits: bool = False,
 ) -> Check:
-    """One tensor against its bound."""
+    """One tensor against its bound; with ``bits`` the sign of a zero must be right as well.
+
+    A sum of zeros may have either sign, so of what is computed it only decides whether it is EXACT.
+    One NaN counts as another: no standard says which bits an operation makes of it.
+    """
     observed = np.asarray(found, dtype=np.float64)
     if observed.shape != bound.exact.shape:
         raise InputError(
@@ -201,6 +218,10 @@ def check_tensor(
         lawful &= np.isfinite(bound.exact) | (form.largest == np.finfo(np.float64).max) | cancelled
         ratio = np.where(lawful, 0.0, ratio)
         beyond = (error > bound.det) & ~lawful
+        signs = same & (np.signbit(observed) != np.signbit(bound.exact)) & ~np.isnan(observed)
+        if bits:
+            ratio = np.where(signs, math.inf, ratio)
+            beyond |= signs
     worst = np.unravel_index(int(np.argmax(ratio)), ratio.shape)
     flagged = int(np.sum(ratio > 1))
     if flagged and not finite[worst]:
@@ -211,7 +232,8 @@ def check_tensor(
     elif not np.all(bound.det < VACUOUS_ABOVE):
         verdict = Verdict.VACUOUS
     else:
-        verdict = Verdict.WITHIN_BOUND if np.any(error > 0) else Verdict.EXACT
+        same_bits = not np.any(error > 0) and not np.any(signs)
+        verdict = Verdict.EXACT if same_bits else Verdict.WITHIN_BOUND
     return Check(
         step, layer, tensor, verdict, float(ratio[worst]), tuple(int(i) for i in worst),
         float(observed[worst]), float(bound.exact[worst]), float(bound.stat[worst]),

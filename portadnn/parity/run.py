@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -222,11 +222,14 @@ class StepRecord:
     tensors : dict of arrays, on the host
         What the step was given, as ``Run.declared`` names it; ``W1, b1, ...`` and the slots before
         and ``W1+, b1+, ...`` after it; what ``step_tensors`` names in between.
+    data : dict of arrays, optional
+        All examples as the backend has them after the last step, by the names of ``Run.data``.
     """
 
     step: int
     dtype: str
     tensors: dict[str, np.ndarray]
+    data: dict[str, np.ndarray] = field(default_factory=dict)
 
     def after(self, network: Network) -> dict[str, np.ndarray]:
         """The parameters that the step ended with."""
@@ -286,7 +289,11 @@ def watch(
                 tensors = {name: x for name, x in whole.items() if x is not None} | tensors
             tensors = {**tensors, **{after(name): p for name, p in (parameters | slots).items()}}
             host = {name: np.array(backend.to_numpy(x)) for name, x in tensors.items()}
-            yield StepRecord(target, backend.dtype_name, host)
+            data = {}
+            if target == wanted[-1] and run.batch_size is not None:
+                given = zip(Shared._fields[:3], shared, strict=False)
+                data = {name: backend.to_numpy(x).T for name, x in given if x is not None}
+            yield StepRecord(target, backend.dtype_name, host, data)
 
 
 def final_parameters(
@@ -303,10 +310,14 @@ def final_parameters(
 
 
 def on_backend(run: Run, backend: Backend) -> tuple[Shared, tuple[Any, Any]]:
-    """What every step reads, and the state before the first, on the backend."""
-    parameters = {name: backend.asarray(p) for name, p in run.parameters.items()}
+    """What every step reads, and the state before the first, in memory of the backend's own.
+
+    A step that writes into its operands then changes neither the declaration nor the caller's data.
+    """
+    parameters = {name: backend.asarray(np.array(p)) for name, p in run.parameters.items()}
     state = parameters, run.recipe.optimizer.init(parameters, xp=backend.xp)
-    return Shared(*(None if x is None else backend.asarray(x) for x in run.shared)), state
+    shared = (None if x is None else backend.asarray(np.array(x)) for x in run.shared)
+    return Shared(*shared), state
 
 
 def _blank_tensors(run: Run, backend: Backend, state: Any, shared: Any, step: int) -> Any:

@@ -316,3 +316,27 @@ def test_a_nan_of_two_lawful_overflows_is_no_fault():
     assert not np.isfinite(record.tensors["Z1"]).any()
     check = next(c for c in certify_step(run, record) if c.tensor == "Z1")
     assert check.verdict.passed
+
+
+def test_a_zero_of_the_other_sign_is_found_in_what_a_step_is_given():
+    run = make_run(Network((12, 7, 5, 1)), m=31, steps=1)
+    (record,) = watch(run, get_backend("numpy"), [0])
+    assert record.tensors["X"][3, 0] == 0  # the blank example
+    X = record.tensors["X"].copy()
+    X[3, 0] = -0.0
+    check = first_failure(certify_step(run, replace(record, tensors={**record.tensors, "X": X})))
+    assert (check.tensor, check.index, check.verdict) == ("X", (3, 0), Verdict.DIVERGED)
+
+
+def test_a_computed_zero_of_the_other_sign_is_not_exact():
+    run = make_run(Network((12, 7, 5, 1)), m=31, steps=1)
+    (record,) = watch(run, get_backend("numpy"), [0])
+
+    def verdict(A):
+        tensors = {**record.tensors, "A1": A}
+        checks = {c.tensor: c.verdict for c in certify_step(run, replace(record, tensors=tensors))}
+        return checks["A1"]
+
+    A = record.tensors["A1"]
+    assert verdict(A) is Verdict.EXACT
+    assert verdict(np.where(A == 0, np.float32(-0.0), A)) is Verdict.WITHIN_BOUND
