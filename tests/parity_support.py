@@ -13,18 +13,15 @@ from portadnn.parity.run import Run, watch
 from portadnn.training.declaration import Declaration
 
 
-def make_run(
-    dims=(12, 7, 5, 1), m=31, steps=4, batch_size=None, seed=0, schedule="constant", **network
-):
+def make_run(dims=(12, 7, 5, 1), m=31, steps=4, batch_size=None, seed=0, **settings):
     rng = np.random.default_rng(seed)
-    network = Network(dims, **network)
+    of_network = {name: settings.pop(name) for name in ("activations", "head") if name in settings}
+    network = Network(dims, **of_network)
     X = rng.standard_normal((dims[0], m))
     Y = rng.integers(0, 2, (dims[-1], m)).astype(float)
     parameters = initialize_parameters_deep(dims, rng=rng)
-    declaration = Declaration(
-        learning_rate=0.05, epochs=steps, batch_size=batch_size, schedule=schedule
-    )
-    return Run(network, parameters, X, Y, declaration, steps)
+    usual = {"learning_rate": 0.05, "epochs": steps, "batch_size": batch_size}
+    return Run(network, parameters, X, Y, Declaration(**usual | settings), steps)
 
 
 def faulty_records(run, backend, step, tensor, change):

@@ -65,6 +65,8 @@ class Backend:
     library: ClassVar[str]
     # words in a RuntimeError of the library that got no memory
     no_memory: ClassVar[tuple[str, ...]] = ()
+    # whether steps are compiled, which may round otherwise where a result is not kept
+    fuses: ClassVar[bool] = False
 
     @classmethod
     def connect(cls, name: str, device: str, dtype: str) -> Backend:

@@ -30,6 +30,7 @@ class JaxBackend(Backend):
 
     library = "jax"
     no_memory = ("RESOURCE_EXHAUSTED",)
+    fuses = True
 
     @classmethod
     def connect(cls, name: str, device: str, dtype: str) -> Backend:

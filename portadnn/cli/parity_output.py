@@ -30,7 +30,7 @@ def show(result: Comparison, html: Path | None, as_json: bool) -> int:
         print_line(note)
     for certificate in result.certificates:
         if certificate.mode_mismatch:
-            print_line(f"MODE MISMATCH {certificate.backend}: watching the run changed its numbers")
+            print_line(f"{certificate.backend}: {certificate.mode}")
     if result.first_divergence:
         backend, check = result.first_divergence
         failed = next(c for c in result.certificates if c.backend == backend)
@@ -134,6 +134,7 @@ def _as_json(result: Comparison) -> dict[str, Any]:
                 "fewest_bits": certificate.fewest_bits,
                 "operations_unsaid": certificate.unsaid,
                 "mode_mismatch": certificate.mode_mismatch,
+                "mode": certificate.mode,
                 "seconds": certificate.seconds,
                 "noise": result.noise.get(certificate.backend),
                 "first_failure": str(certificate.first_failure)

@@ -23,6 +23,7 @@ from portadnn.parity.step.operations import (
     is_matrix_product,
     step_order,
 )
+from portadnn.parity.step.spread import spread
 
 VACUOUS_ABOVE = 1e30
 MOST_REPLAYED = 256  # entries above their statistical bound that are summed again in other orders
@@ -96,6 +97,7 @@ def certify_step(
     *,
     matmul: str | None = None,
     products: bool = True,
+    bounds: Mapping[str, Bound] | None = None,
 ) -> list[Check]:
     """Check every tensor of a step, in the order in which it was computed.
 
@@ -111,6 +113,8 @@ def certify_step(
         The mode that the backend declares for products of float32.
     products : bool
         False leaves out the products of two matrices.
+    bounds : dict of Bound, optional
+        Those of ``step_bounds``, if they are known.
 
     Raises
     ------
@@ -122,8 +126,9 @@ def certify_step(
     if record.step == 0:
         previous = {name: p.astype(record.dtype) for name, p in run.initial_state().items()}
     given |= previous or {}
-    entries = run.entries(record)
     t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
+    if bounds is None:
+        bounds = step_bounds(run, record, matmul=matmul, products=products)
     checks = []
     with np.errstate(all="ignore"):  # what is not finite is judged, not warned of
         for name, x in given.items():
@@ -133,10 +138,55 @@ def certify_step(
             bound = exact(getattr(run.data, name).astype(record.dtype).astype(np.float64))
             checks.append(check_tensor(record.step, 0, name, found, bound, form, bits=True))
         for layer, tensor in step_order(run):
-            if products or not is_matrix_product(run, tensor):
-                bound = compute(run, tensor, t, form, entries=entries)
-                checks.append(_check(record, layer, tensor, bound, factors(run, tensor, t), form))
+            if tensor in bounds:
+                operands = factors(run, tensor, t)
+                checks.append(_check(record, layer, tensor, bounds[tensor], operands, form))
     return checks
+
+
+def step_bounds(
+    run: Run, record: StepRecord, *, matmul: str | None = None, products: bool = True
+) -> dict[str, Bound]:
+    """The bounds of all that a step made, each from the operands that it was made of."""
+    form = declared_format(record.dtype, matmul)
+    t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
+    entries = run.entries(record)
+    with np.errstate(all="ignore"):  # what is not finite is judged, not warned of
+        return {
+            tensor: compute(run, tensor, t, form, entries=entries)
+            for _, tensor in step_order(run)
+            if products or not is_matrix_product(run, tensor)
+        }
+
+
+def certify_program(
+    run: Run,
+    record: StepRecord,
+    made: Mapping[str, np.ndarray],
+    bounds: Mapping[str, Bound],
+    *,
+    fuses: bool,
+    matmul: str | None = None,
+) -> list[Check]:
+    """Check what the program that trains made of the state that a watched step started from.
+
+    Parameters
+    ----------
+    made : dict of arrays
+        The cost and the state after the step, as ``training_step`` names them.
+    bounds : dict of Bound
+        Those of ``step_bounds``.
+    fuses : bool
+        Whether the backend compiles the two programs, so that they may differ by rounding: by no
+        more than ``spread`` allows. Otherwise every bit is the same.
+    """
+    form = declared_format(record.dtype, matmul)
+    t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
+    allowed = spread(run, t, bounds, form) if fuses else {name: exact(t[name]) for name in made}
+    return [
+        check_tensor(record.step, layer_of(name), name, x, allowed[name], form, bits=not fuses)
+        for name, x in made.items()
+    ]
 
 
 def first_failure(checks: list[Check]) -> Check | None:

@@ -12,12 +12,20 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from portadnn.backends import Backend, environment
+from portadnn.data.digest import digest
 from portadnn.errors import InputError
 from portadnn.parity.causes import Cause, name_cause
-from portadnn.parity.certify import Check, Verdict, certify_step, first_failure
+from portadnn.parity.certify import (
+    Check,
+    Verdict,
+    certify_program,
+    certify_step,
+    first_failure,
+    step_bounds,
+)
 from portadnn.parity.coverage import Coverage, full_coverage
 from portadnn.parity.projection import project_step
-from portadnn.parity.run import Run, StepRecord, final_parameters, watch
+from portadnn.parity.run import Run, StepRecord, final_parameters, training_step, watch
 from portadnn.parity.step.kinks import Kink, find_kinks
 
 
@@ -48,8 +56,13 @@ class Certificate:
     projected : int
         Steps whose products were checked through projections; ``projection_failures`` say which
         failed.
+    program : list of Check
+        Of the program that trains: a step of it from the state of every step checked in full.
     mode_mismatch : bool or None
         Whether a run that nobody watched ended with other weights; None where that was not tried.
+    fuses : bool
+        Whether the backend compiles its steps: then a mismatch is lawful within the bounds that
+        ``program`` was held against, otherwise it is a failure.
     failed : bool
         Whether any check failed.
     cause : Cause or None
@@ -66,7 +79,9 @@ class Certificate:
     full: int = 0
     projected: int = 0
     projection_failures: list[Check] = field(default_factory=list)
+    program: list[Check] = field(default_factory=list)
     mode_mismatch: bool | None = None
+    fuses: bool = False
     failed: bool = False
     cause: Cause | None = None
     seconds: float = 0.0
@@ -74,16 +89,20 @@ class Certificate:
     @property
     def first_failure(self) -> Check | None:
         """The first operation that did not compute what it should, or None."""
-        failures = [first_failure(self.checks), first_failure(self.projection_failures)]
+        lists = self.checks, self.projection_failures, self.program
+        failures = [first_failure(checks) for checks in lists]
         return min((f for f in failures if f), key=lambda check: check.step, default=None)
 
     @property
     def outcome(self) -> Outcome:
         """DIVERGED where any operation is beyond every order of summation."""
+        if self.mode_mismatch and not self.fuses:
+            return Outcome.DIVERGED
         failure = self.first_failure
         if failure is None:
             return Outcome.PARITY
-        failed = [c for c in self.checks + self.projection_failures if not c.verdict.passed]
+        every = self.checks + self.projection_failures + self.program
+        failed = [check for check in every if not check.verdict.passed]
         suspect = all(check.verdict is Verdict.SUSPECT for check in failed)
         return Outcome.SUSPECT if suspect else Outcome.DIVERGED
 
@@ -91,6 +110,24 @@ class Certificate:
     def largest(self) -> Check | None:
         """The check with the largest ratio of error to bound."""
         return max(self.checks, key=lambda check: check.ratio, default=None)
+
+    @property
+    def mode(self) -> str:
+        """The program that trains beside the one that was watched, in words."""
+        if self.mode_mismatch is None:
+            return "not tried"
+        failure = first_failure(self.program)
+        if failure is not None:
+            return f"MODE MISMATCH: the program that trains, {failure}"
+        if not self.mode_mismatch:
+            return "bit for bit"
+        if not self.fuses:
+            return "MODE MISMATCH: a run that nobody watched ended with other weights"
+        worst = max(self.program, key=lambda check: check.ratio)
+        return (
+            f"other bits, within the bounds of a step: ratio {worst.ratio:.3g} "
+            f"({worst.tensor}, step {worst.step})"
+        )
 
     @property
     def unsaid(self) -> int:
@@ -105,6 +142,15 @@ class Certificate:
         """The fewest effective bits of any product's inputs, or None where none was counted."""
         counted = [c.bits for c in self.checks if c.bits is not None and math.isfinite(c.bits)]
         return min(counted, default=None)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The program that trains: a step of it from that of a record, and the whole run."""
+
+    step: Callable[[StepRecord], Mapping[str, np.ndarray]]
+    run: Callable[[], Mapping[str, np.ndarray]]
+    fuses: bool
 
 
 @dataclass(frozen=True)
@@ -175,7 +221,8 @@ def compare(
     jit : bool
         False runs op by op also where a backend would compile.
     check_mode : bool
-        Make the run once more unwatched, and say MODE MISMATCH where it ends with other weights.
+        Make every step that is checked in full once more by the program that trains, and the whole
+        run unwatched. MODE MISMATCH fails; of a compiled program, if it is beyond the bounds.
     on_step : callable, optional
         Called with the number of steps done.
 
@@ -201,7 +248,13 @@ def compare(
         coverage=coverage,
         modes=[matmul] * len(backends),
         references=[
-            functools.partial(final_parameters, run, backend) if check_mode and jit else None
+            Reference(
+                training_step(run, backend),
+                functools.partial(final_parameters, run, backend),
+                backend.fuses,
+            )
+            if check_mode and jit
+            else None
             for backend in backends
         ],
         on_step=on_step,
@@ -216,7 +269,7 @@ def judge(
     *,
     coverage: Coverage,
     modes: Sequence[str | None],
-    references: Sequence[Callable[[], Mapping[str, np.ndarray]] | None] = (),
+    references: Sequence[Reference | None] = (),
     on_step: Callable[[int], None] | None = None,
 ) -> Comparison:
     """Certify and compare streams of records, wherever they come from: backends, or a file.
@@ -239,7 +292,8 @@ def judge(
                 mode = modes[i] or record.dtype
                 found[i] = Certificate(names[i], record.dtype, mode, environments[i])
             previous = last if last is not None and last.step == step - 1 else None
-            _certify(run, record, previous, coverage, modes[i], found[i])
+            reference = references[i] if references else None
+            _certify(run, record, previous, coverage, modes[i], found[i], reference)
         first = records[0]
         for other, record in enumerate(records[1:], start=1):
             if first is None or record is None:
@@ -254,11 +308,8 @@ def judge(
     result.certificates = [found[i] for i in sorted(found)]
     for certificate, last, reference in zip(result.certificates, before, references, strict=False):
         if reference is not None and last is not None and last.step == run.steps - 1:
-            unwatched, watched = reference(), last.after(run.network)
-            certificate.mode_mismatch = any(
-                not np.array_equal(p, watched[name], equal_nan=True)
-                for name, p in unwatched.items()
-            )
+            unwatched, watched = reference.run(), last.after(run.network)
+            certificate.mode_mismatch = digest(unwatched) != digest(watched)
     return result
 
 
@@ -269,12 +320,20 @@ def _certify(
     coverage: Coverage,
     matmul: str | None,
     certificate: Certificate,
+    reference: Reference | None,
 ) -> None:
     started = time.perf_counter()
     previous = before.state_after() if before else None
     if record.step in coverage.full:
-        checks = certify_step(run, record, previous, matmul=matmul)
+        bounds = step_bounds(run, record, matmul=matmul)
+        checks = certify_step(run, record, previous, matmul=matmul, bounds=bounds)
         certificate.checks += checks
+        if reference is not None:
+            certificate.fuses = reference.fuses
+            made = reference.step(record)
+            certificate.program += certify_program(
+                run, record, made, bounds, fuses=reference.fuses, matmul=matmul
+            )
         certificate.full += 1
     else:
         checks = project_step(run, record, previous, matmul=matmul)

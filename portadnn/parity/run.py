@@ -309,6 +309,29 @@ def final_parameters(
         return {name: np.array(backend.to_numpy(p)) for name, p in state[0].items()}
 
 
+def training_step(run: Run, backend: Backend) -> Callable[[StepRecord], dict[str, np.ndarray]]:
+    """The program that trains, for one step: from the state of a record to cost and next state."""
+    with backend.scope():
+        shared, (parameters, slots) = on_backend(run, backend)
+    step = make_step(run.network, backend.xp, train_step, run.recipe, run.sample)
+
+    def made(record: StepRecord) -> dict[str, np.ndarray]:
+        with backend.scope():
+            state = tuple(
+                {name: backend.asarray(record.tensors[name]) for name in part}
+                for part in (parameters, slots)
+            )
+            inputs = run.inputs(record.step, record.step + 1, backend)
+            (updated, kept), costs = backend.repeat(step, state, inputs, shared)
+            found = {after(name): x for name, x in (updated | kept).items()}
+            return {
+                name: np.array(backend.to_numpy(x))
+                for name, x in {"cost": costs[0, ...], **found}.items()
+            }
+
+    return made
+
+
 def on_backend(run: Run, backend: Backend) -> tuple[Shared, tuple[Any, Any]]:
     """What every step reads, and the state before the first, in memory of the backend's own.
 

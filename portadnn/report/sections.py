@@ -40,12 +40,7 @@ def verdict(comparison: Comparison) -> str:
             + (", each undecidable, so from there the trajectories may part lawfully."
                if all(kink.undecidable for kink in kinks) else ", not all of them explained.")
         )  # fmt: skip
-    mismatches = [
-        f"{c.backend} ended with other weights when the run was not watched, so the check does not "
-        "hold for its ordinary training."
-        for c in certificates
-        if c.mode_mismatch
-    ]
+    mismatches = [f"{c.backend}: {c.mode}." for c in certificates if "MISMATCH" in c.mode]
     operations = sum(len(c.checks) for c in certificates)
     full = max((c.full for c in certificates), default=0)
     names = " and ".join(c.backend for c in certificates)
@@ -55,10 +50,7 @@ def verdict(comparison: Comparison) -> str:
         f"<header>\n<p class=kicker>portadnn parity report</p>\n<h1>{escape(names)}</h1>\n"
         f'<p class="verdict {outcome.value.lower()}"><strong>{outcome.value}</strong> '
         f"{escape(said)}</p>\n"
-        + "".join(
-            f'<p class="verdict suspect"><strong>MODE MISMATCH</strong> {escape(text)}</p>\n'
-            for text in mismatches
-        )
+        + "".join(f'<p class="verdict suspect">{escape(text)}</p>\n' for text in mismatches)
         + "".join(f"<p>{escape(note)}</p>\n" for note in notes)
         + f"<p class=quiet>{operations:,} operations checked in full, at {full:,} of "
         f"{comparison.run.steps:,} steps.</p>\n</header>\n"
@@ -105,7 +97,7 @@ def backends(comparison: Comparison) -> str:
         each("operations that failed", _failed),
         each("largest error / bound", lambda c: _largest(c.largest)),
         each("effective bits, least", _least_bits),
-        each("watched = unwatched", _mode),
+        each("watched = unwatched", lambda certificate: certificate.mode),
         each("seconds of checking", lambda c: f"{c.seconds:.2f}"),
     ]
     kinds = dict.fromkeys(kind for noise in comparison.noise.values() for kind in noise)
@@ -135,11 +127,6 @@ def _least_bits(certificate: Certificate) -> str:
     bits = [c for c in certificate.checks if c.bits is not None and math.isfinite(c.bits)]
     worst = min(bits, key=lambda check: check.bits or 0.0, default=None)
     return "–" if worst is None else f"{worst.bits:.1f} ({worst.tensor}, step {worst.step})"
-
-
-def _mode(certificate: Certificate) -> str:
-    said = {None: "not tried", False: "bit for bit", True: "MODE MISMATCH"}
-    return said[certificate.mode_mismatch]
 
 
 def plots(comparison: Comparison) -> str:

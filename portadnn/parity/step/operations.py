@@ -149,7 +149,7 @@ def compute(
     network, recipe = run.network, run.recipe
     kind, l = kind_and_layer(tensor)
     if kind in UPDATED:
-        return _updated(run, tensor, t, form)
+        return updated(run, tensor, t, form)
     x = [t[name] for name in operands(run, tensor)]
     o = factors(run, tensor, t)
     if o is not None:
@@ -196,8 +196,14 @@ def compute(
     raise InputError(f"{tensor} is given to a step, not computed by it")
 
 
-def _updated(run: Run, tensor: str, t: Mapping[str, np.ndarray], form: Format) -> Bound:
-    """A parameter or a slot after the step.
+def updated(
+    run: Run,
+    tensor: str,
+    t: Mapping[str, np.ndarray],
+    form: Format,
+    moved: Mapping[str, np.ndarray] | None = None,
+) -> Bound:
+    """A parameter or a slot after the step; ``moved`` is what its gradient may differ by as well.
 
     The gradient is uncertain by what fusing may change of it: jitted XLA computes ``S (rate c)``
     with ``c = 1 / m`` where the observed dW is ``S c``. That is three roundings: of ``rate c``, of
@@ -206,7 +212,8 @@ def _updated(run: Run, tensor: str, t: Mapping[str, np.ndarray], form: Format) -
     """
     recipe = run.recipe
     slot, name = slot_and_parameter(tensor)
-    g = t[final_gradient(run, name)]
+    gradient = final_gradient(run, name)
+    g = t[gradient]
     unsure = 3 * np.abs(t[of("d", name)])
     if recipe.penalized and is_weight(name):
         unsure = unsure + 3 * (recipe.l2 * np.abs(t[name]) + recipe.l1)
@@ -217,7 +224,7 @@ def _updated(run: Run, tensor: str, t: Mapping[str, np.ndarray], form: Format) -
         recipe.optimizer,
         is_weight(name),
         t[name],
-        Rounded.observed(g, form, form.u * unsure),
+        Rounded.observed(g, form, form.u * unsure + (moved or {}).get(gradient, 0.0)),
         {slot: t[of(slot, name)] for slot in recipe.slots},
         {scalar: t[scalar] for scalar in recipe.scalar_names},
         form,

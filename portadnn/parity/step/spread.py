@@ -1,0 +1,123 @@
+"""How far two programs of one step may end apart: the one that trains and the one that is watched.
+
+A compiler fuses the two differently, so each tensor may differ by the bounds of both. What it
+differs by moves everything that is computed from it, by first-order terms with the other program's
+operands, and in full where a derivative jumps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from portadnn.network.activations import ACTIVATIONS
+from portadnn.network.losses import get_head
+from portadnn.network.names import UPDATED, kind_and_layer, named
+from portadnn.parity.bounds import Bound, Format, updates
+from portadnn.parity.bounds.elementwise import ACTIVATION_BOUNDS, KINKED
+from portadnn.parity.run import Run
+from portadnn.parity.step.operations import operands, step_order, updated
+
+BOTH = 2.02  # bounds: the other program's is that of operands a little apart
+
+
+def spread(
+    run: Run, t: Mapping[str, np.ndarray], bounds: Mapping[str, Bound], form: Format
+) -> dict[str, Bound]:
+    """Bounds of cost and state after a step, for another program than the one that was watched.
+
+    Parameters
+    ----------
+    run : Run
+    t : dict of arrays, float64
+        The tensors of the watched step.
+    bounds : dict of Bound
+        Those of every tensor that the step makes, given its own operands.
+    form : Format
+    """
+    D: dict[str, np.ndarray] = {}
+    found = {}
+    with np.errstate(all="ignore"):
+        for _, tensor in step_order(run):
+            if kind_and_layer(tensor)[0] in UPDATED:
+                found[tensor] = updated(run, tensor, t, form, D)
+            else:
+                D[tensor] = _moved(run, tensor, t, D, form) + BOTH * bounds[tensor].stat
+    total = np.asarray(D["cost"])
+    return {"cost": bounds["cost"]._replace(exact=t["cost"], det=total, stat=total), **found}
+
+
+def _moved(
+    run: Run,
+    tensor: str,
+    t: Mapping[str, np.ndarray],
+    D: Mapping[str, np.ndarray],
+    form: Format,
+) -> np.ndarray | float:
+    """By how much a tensor moves if those that it is computed from do; what is given does not."""
+    kind, l = kind_and_layer(tensor)
+    network, recipe = run.network, run.recipe
+    names = operands(run, tensor)
+    x = [np.abs(t[name]) for name in names]
+    d = [D[name] if name in D else np.zeros_like(t[name]) for name in names]
+    last = l == network.L
+    match kind:
+        case "Z":
+            return x[0] @ d[1]
+        case "A":
+            function = get_head(network.head).activation
+            function = function if last else ACTIVATIONS[network.activations[l - 1]].forward
+            if function is ACTIVATIONS["softmax"].forward:
+                # its derivative is A (dZ - sum(A dZ)), of an A that grows by exp(2 dZ) at most
+                A = t[tensor] * np.exp(2 * np.max(d[0], axis=0, keepdims=True))
+                return A * (d[0] + np.sum(A * d[0], axis=0, keepdims=True))
+            ends = (function(t[names[0]] + sign * d[0], xp=np) for sign in (-1, 1))
+            return np.maximum(*(np.abs(end - t[tensor]) for end in ends))  # it is monotone
+        case "AD" | "dA" if l in recipe.dropped_layers():
+            return d[0] * x[1] / (1 - recipe.dropout[l - 1])
+        case "cost":  # convex in Z, with the gradient A - Y
+            A, Y = t[named("A", network.L)], t["Y"]
+            terms = (np.abs(A - Y) + D[named("A", network.L)]) * d[0] * t.get("S", 1.0)
+            return np.sum(terms) / A.shape[1] + D.get("penalty", 0.0)
+        case "dZ" if last:
+            return d[0] * t.get("S", 1.0)
+        case "dZ":
+            Z, A = (t[name] for name in names[1:])
+            return _through(network.activations[l - 1], Z, A, x, d, form)
+        case "dW" if l == 1 and run.sample:
+            return updates.placed(d[0], t.get("place"), network.layer_dims, None, form).exact
+        case "dW":
+            return (d[0] @ (x[1] + d[1]).T + x[0] @ d[1].T) / d[0].shape[1]
+        case "db":
+            return np.mean(d[0], axis=1, keepdims=True)
+        case "dA" | "dAD":
+            return x[0].T @ d[1]
+        case "rW":
+            return d[0]
+        case "norm":
+            return np.sqrt(sum(np.sum(np.square(one)) for one in d))
+        case "gW" | "gb":
+            return d[0] + x[0] * d[1] / x[1]
+    return 0.0  # the penalty, of the weights alone
+
+
+def _through(
+    activation: str,
+    Z: np.ndarray,
+    A: np.ndarray,
+    x: list[np.ndarray],
+    d: list[np.ndarray],
+    form: Format,
+) -> np.ndarray:
+    """By how much dZ moves with dA, Z and A, the order of ``x`` and ``d``."""
+    dA = x[0] + d[0]
+    if activation == "softmax":  # A (dA - sum(A dA))
+        A = A + d[2]
+        inner = np.sum(A * d[0] + d[2] * dA, axis=0, keepdims=True)
+        return A * (d[0] + inner) + d[2] * (dA + np.sum(A * dA, axis=0, keepdims=True))
+    slope = ACTIVATION_BOUNDS[activation].backward(np.ones_like(Z), Z, A, form).exact
+    if activation in KINKED:
+        return np.where(np.abs(Z) <= d[1], dA, slope * d[0])
+    # no second derivative of tanh and sigmoid exceeds 1
+    return slope * d[0] + (activation != "identity") * d[1] * dA
