@@ -12,16 +12,17 @@ import numpy as np
 from portadnn.backends import Backend
 from portadnn.choice import check_whole
 from portadnn.errors import InputError
-from portadnn.network.names import after, before, is_mask, of
+from portadnn.network.losses import get_head
+from portadnn.network.names import after, before, is_mask, named, of
 from portadnn.network.optimizers import Optimizer
 from portadnn.network.spec import Network
+from portadnn.parity import derived
 from portadnn.training.declaration import Declaration, Part
 from portadnn.training.problem import Problem
 from portadnn.training.recipe import Plan, Recipe
 from portadnn.training.sample_space import SampleSpace, choose_form, product_on_host
 from portadnn.training.schedules import Plateau
 from portadnn.training.step import Shared, make_step, observed_step, train_step
-from portadnn.training.streams import place_of
 
 USUAL_STEPS = 50
 
@@ -52,6 +53,8 @@ class Run:
         Whether W1 and X are those of sample space: see ``in_sample_space``.
     gram : array, shape (n_1 + m, n_1 + m), optional
         There, with an l2 penalty.
+    declared_weights : array, shape (1, m), optional
+        The weights as they should be; default ``weights``.
 
     Raises
     ------
@@ -69,6 +72,7 @@ class Run:
     drop_last: bool = False
     sample: bool = False
     gram: np.ndarray | None = None
+    declared_weights: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.network.check(self.parameters)
@@ -123,6 +127,14 @@ class Run:
         """The first steps of the run that ``train`` makes of a problem; default 50, or all."""
         declared, plan = problem.declaration, problem.plan
         X, Y = (x.astype(np.float64) for x in problem.arrays())
+        weights, again = problem.weights, None
+        if (declared.class_weight, declared.sample_weight) != (None, None) or weights is not None:
+            examples = problem.examples["train"]
+            given = declared.class_weight, declared.given("sample_weight")
+            again = derived.weights(examples.labels, examples.classes, *given)
+            if weights is not None or np.ptp(again) > derived.AGREE:
+                weights = np.ones_like(again) if weights is None else weights
+                again = derived.agreed(weights, again)
         run = cls(
             problem.network,
             problem.parameters,
@@ -130,7 +142,8 @@ class Run:
             Y,
             declared,
             min(USUAL_STEPS, plan.steps) if steps is None else steps,
-            problem.weights,
+            weights,
+            declared_weights=again,
         )
         if choose_form(declared.first_layer, problem.network, plan) == "feature":
             return run
@@ -173,18 +186,35 @@ class Run:
         }
         return {**self.parameters, **slots}
 
-    def declared(self, step: int, dtype: str) -> dict[str, np.ndarray]:
-        """What the step should be given: data, weights, scalars and masks."""
-        batch = self.plan.batches.indices(step)
-        data = {"X": self.data.X, "Y": self.data.Y, "S": self.data.S}
-        given = {name: x for name, x in data.items() if x is not None}
+    def declared(self, step: int, dtype: str, factor: float = 1.0) -> dict[str, np.ndarray]:
+        """What the step should be given: data, weights, scalars and masks, all derived again.
+
+        ``factor`` is that of a plateau schedule on the rate.
+        """
+        batch, X = derived.batch(self.plan, step), self.X
+        given = {"X": X, "Y": self._targets}
+        if self.weights is not None:
+            given["S"] = self.weights if self.declared_weights is None else self.declared_weights
         if batch is not None:
             given = {name: x[:, batch] for name, x in given.items()}
-        given |= {name: np.full((1, 1), x) for name, x in self.plan.scalars(step).items()}
-        rounded = {name: x.astype(dtype) for name, x in given.items()}
+        again = derived.scalars(self.plan, step, factor)
+        for name, x in self.plan.scalars(step, factor).items():
+            given[name] = np.full((1, 1), derived.agreed(x, again.get(name, x)))
+        rounded = {name: x.astype(dtype, copy=False) for name, x in given.items()}
         if self.sample and batch is not None:
-            rounded["place"] = place_of(batch, self.X.shape[1])
-        return rounded | self.plan.masks(step, self.network)
+            rounded["place"] = derived.places(batch, X.shape[1])
+        size = X.shape[1] if batch is None else len(batch)
+        return rounded | {
+            named("D", l): derived.mask(self.plan, step, l, self.network.layer_dims[l], size)
+            for l in self.recipe.dropped_layers()
+        }
+
+    @functools.cached_property
+    def _targets(self) -> np.ndarray:
+        share, exclusive = self.recipe.label_smoothing, get_head(self.network.head).exclusive
+        if not share:
+            return self.Y
+        return derived.agreed(self.data.Y, derived.targets(self.Y, share, exclusive))
 
     def entries(self, record: StepRecord) -> int:
         """How many entries the run checks; an honest one may exceed its bound by chance."""

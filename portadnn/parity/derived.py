@@ -1,0 +1,126 @@
+"""What a step should be given, derived a second time: orders, masks, scalars, weights, targets.
+
+Only NumPy's Philox is shared with the code that trains. The formulas are written from the docs, in
+floats and with the C library's functions, so numbers count as the same within ``AGREE``.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from portadnn.training.recipe import Plan
+
+AGREE = 1e-10  # relative: 1 - beta2^t has lost so much to its rounding if beta2 is 1 - 1e-6
+
+
+def agreed(given: Any, derived: Any) -> np.ndarray:
+    """What was given where it is the same as what was derived, and what was derived elsewhere."""
+    given, derived = np.asarray(given, np.float64), np.asarray(derived, np.float64)
+    return np.where(np.abs(given - derived) <= AGREE * np.abs(derived), given, derived)
+
+
+def batch(plan: Plan, step: int) -> np.ndarray | None:
+    """The examples of a step, in their order; None for all."""
+    b = plan.batches
+    if b.batch_size is None:
+        return None
+    per_epoch = b.m // b.batch_size if b.drop_last else (b.m + b.batch_size - 1) // b.batch_size
+    epoch = step // per_epoch
+    order = np.arange(b.m)
+    if b.shuffle:
+        order = _permutation(b.m, b.seed, b.first_epoch + epoch)
+    first = (step - epoch * per_epoch) * b.batch_size
+    return order[first : first + b.batch_size]
+
+
+def places(batch: np.ndarray, m: int) -> np.ndarray:
+    """Where each of m examples stands in a batch; behind its end if it is not in it."""
+    where = {int(i): j for j, i in enumerate(batch)}
+    return np.asarray([where.get(i, len(batch)) for i in range(m)], np.int32)
+
+
+def mask(plan: Plan, step: int, layer: int, units: int, examples: int) -> np.ndarray:
+    """The units that dropout keeps, (units, examples): each with the chance 1 - rate."""
+    generator = _philox(plan.batches.seed, 1, plan.first_step + step, layer)
+    draws = generator.random((examples, units), dtype=np.float32)
+    return ~(draws < np.float32(plan.recipe.dropout[layer - 1])).T
+
+
+def scalars(plan: Plan, step: int, factor: float) -> dict[str, float]:
+    """Rate, decay and Adam's corrections in a step, whose number t begins at 1."""
+    b, optimizer = plan.batches, plan.recipe.optimizer
+    per_epoch = 1 if b.batch_size is None else -(-b.m // b.batch_size)
+    if b.drop_last and b.batch_size is not None:
+        per_epoch = b.m // b.batch_size
+    rate = plan.learning_rate * _scheduled(plan.schedule, step / per_epoch, plan.epochs) * factor
+    found = {"learning_rate": rate, "shrinkage": 1.0 - optimizer.weight_decay * rate}
+    t = plan.first_step + step + 1
+    if optimizer.name in ("adam", "adamw"):  # Kingma and Ba (2015), algorithm 1
+        rest1, rest2 = (
+            -math.expm1(t * math.log(beta)) if beta else 1.0
+            for beta in (optimizer.beta1, optimizer.beta2)  # type: ignore[attr-defined]
+        )
+        found |= {"correction1": 1.0 / rest1, "correction2": rest2**-0.5}
+    return found
+
+
+def _scheduled(schedule: Any, epoch: float, epochs: int) -> float:
+    """The factor on the rate: docs/training.md and docs/estimators.md."""
+    match schedule.name:
+        case "step":
+            return schedule.factor ** math.floor(epoch / schedule.every)
+        case "exponential":
+            return schedule.factor**epoch
+        case "cosine" if epoch < schedule.warmup:
+            return (1 + epoch) / (1 + schedule.warmup)
+        case "cosine":
+            done = min((epoch - schedule.warmup) / max(epochs - schedule.warmup, 1), 1.0)
+            return schedule.final + (1 - schedule.final) * (1 + math.cos(math.pi * done)) / 2
+        case "invscaling":
+            return (schedule.seen + schedule.m * int(epoch) + 1) ** -schedule.power
+        case "continued":
+            return _scheduled(schedule.schedule, schedule.first + epoch, schedule.epochs)
+        case "constant" | "plateau":
+            return 1.0
+    return schedule.factor_at(epoch, epochs)  # one of your own is its own definition
+
+
+def targets(Y: np.ndarray, share: float, exclusive: bool) -> np.ndarray:
+    """Labels of which a share is spread evenly over the classes, or over 0 and 1."""
+    return Y + share * ((1 / len(Y) if exclusive else 0.5) - Y)
+
+
+def weights(
+    labels: Any,
+    classes: Sequence[Any],
+    class_weight: str | Mapping[Any, float] | None,
+    sample_weight: Any,
+) -> np.ndarray:
+    """The weight of each example, (1, m), of mean 1."""
+    w = [1.0] * len(labels) if sample_weight is None else [float(x) for x in sample_weight]
+    if class_weight is not None:
+        names = [classes[int(label)] for label in labels]
+        count = Counter(names)
+        if isinstance(class_weight, str):
+            class_weight = {name: len(names) / (len(count) * n) for name, n in count.items()}
+        w = [x * float(class_weight.get(name, 1.0)) for x, name in zip(w, names, strict=True)]
+    largest = max(w)  # their sum may be more than a float holds
+    w = [x / largest for x in w]
+    return np.asarray([w]) * (len(w) / math.fsum(w))
+
+
+def _philox(seed: int, stream: int, step: int, part: int) -> np.random.Generator:
+    key, counter = [seed, stream], [0, 0, part, step]
+    words = (np.asarray(words, np.uint64) for words in (key, counter))
+    return np.random.Generator(np.random.Philox(key=next(words), counter=next(words)))
+
+
+@functools.lru_cache(maxsize=2)
+def _permutation(m: int, seed: int, epoch: int) -> np.ndarray:
+    return _philox(seed, 0, epoch, 0).permutation(m)
