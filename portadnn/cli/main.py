@@ -20,6 +20,7 @@ from portadnn.cli.parity import parity
 from portadnn.cli.predict import predict
 from portadnn.cli.summary import summary
 from portadnn.cli.train import train
+from portadnn.cli.verify import verify
 from portadnn.errors import InputError, safe_text
 
 app = App(
@@ -31,7 +32,9 @@ app = App(
 )
 app.command(parity)
 # each imports what it needs inside
-for _command in (train, evaluate, predict, summary, inspect, gradcheck, fingerprint, backends):
+for _command in (
+    train, evaluate, predict, verify, summary, inspect, gradcheck, fingerprint, backends,
+):  # fmt: skip
     app.command(_command)
 app.register_install_completion_command(help="Teach your shell the commands, options and names.")
 

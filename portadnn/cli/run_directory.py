@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FILES = {"model": "model.h5", "config": "config.toml", "history": "history.json"}
 CURVES = "cost.png"
+CERTIFICATE = "certificate.json"
 FIGURES = {
     "confusion": "confusion.png",
     "roc": "roc.png",
@@ -50,7 +51,8 @@ def run_directory(out: Path | None, overwrite: bool) -> Iterator[Path]:
             f"more, such as {out.with_suffix('')}"
         )
     directory = out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-    with writable_directory(directory, "--out", [*FILES.values(), CURVES, *FIGURES.values()]):
+    names = [*FILES.values(), CURVES, *FIGURES.values(), CERTIFICATE]
+    with writable_directory(directory, "--out", names):
         if (directory / FILES["model"]).exists() and not overwrite:
             raise InputError(
                 f"{directory} already holds a model: choose another --out, or add --overwrite"

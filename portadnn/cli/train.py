@@ -12,8 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from portadnn.cli.options import EXIT_DIVERGED, EXIT_INTERRUPTED, AsTyped, Isolated, JsonOption
-from portadnn.cli.run_directory import run_directory, write_curves, write_figures, write_run
+from portadnn.cli.options import (
+    EXIT_DIVERGED,
+    EXIT_INTERRUPTED,
+    EXIT_WRONG,
+    AsTyped,
+    Isolated,
+    JsonOption,
+)
+from portadnn.cli.run_directory import (
+    CERTIFICATE,
+    run_directory,
+    write_curves,
+    write_figures,
+    write_run,
+)
 from portadnn.cli.run_options import (
     NOTHING_TYPED,
     ConfigOption,
@@ -25,6 +38,7 @@ from portadnn.cli.run_options import (
 
 if TYPE_CHECKING:
     from portadnn.backends import Backend
+    from portadnn.parity.certifier import Certifier
     from portadnn.training.callbacks import History
     from portadnn.training.declaration import Declaration
     from portadnn.training.models import Model
@@ -46,6 +60,7 @@ def train(
     log: Path | None = None,
     tensorboard: Path | None = None,
     isolated: Isolated = False,
+    certify: Annotated[bool, Parameter(negative="")] = False,
     as_json: JsonOption = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -72,6 +87,9 @@ def train(
         A CSV file that gets a row at every report.
     tensorboard
         A directory that gets event files for TensorBoard.
+    certify
+        Watch the run and check its steps: certificate.json, which `portadnn verify` reads. No bit
+        of the run changes. Exit code 1 if a check fails.
     quiet
         Print nothing but errors.
     """
@@ -110,7 +128,8 @@ def train(
         bar = not quiet and sys.stderr.isatty()
         callbacks = _callbacks(log, tensorboard, watch, reports, bar=bar)
         started = time.perf_counter()
-        model, status, steps = _train(problem, backend, callbacks)
+        certifier = _certifier() if certify else None
+        model, status, steps = _train(problem, backend, callbacks, certifier)
         seconds = time.perf_counter() - started
         state = watch.state
         assert state is not None
@@ -130,6 +149,12 @@ def train(
         }
         record["fingerprint"] = fingerprint(model)
         files = write_run(directory, model, run, record)
+        certificate = directory / CERTIFICATE
+        certificate.unlink(missing_ok=True)  # an older run's
+        proof = None if certifier is None else certifier.certificate
+        if proof is not None:
+            proof.save(certificate)
+            files["certificate"] = str(certificate)
         bare = replace(model, preprocess=None)  # these examples are preprocessed already
         judge = get_backend("numpy", dtype=run.dtype, arithmetic=run.arithmetic)
         scores = {name: evaluate(bare, part, backend=judge) for name, part in examples.items()}
@@ -146,9 +171,14 @@ def train(
             f"configuration, history and figures in {directory}"
         )
         say(f"fingerprint: {record['fingerprint']}")
+        if proof is not None:
+            say(f"certificate: {proof}")
         if as_json:
             record |= {name: evaluation_json(score) for name, score in scores.items()}
             print_json(record | {"files": files})
+    if proof is not None and proof.outcome != "PARITY":
+        print(f"portadnn: error: {proof}", file=sys.stderr)
+        return EXIT_WRONG
     return EXIT_CODES[status]
 
 
@@ -192,15 +222,21 @@ def _callbacks(
     ]
 
 
+def _certifier() -> Certifier:
+    from portadnn.parity.certifier import Certifier
+
+    return Certifier()
+
+
 def _train(
-    problem: Problem, backend: Backend, callbacks: list[Any]
+    problem: Problem, backend: Backend, callbacks: list[Any], certifier: Certifier | None
 ) -> tuple[Model, str, int | None]:
     """The model to keep, how training ended, and after how many steps where it did not finish."""
     from portadnn.training.stops import DivergenceError, TrainingInterrupted
     from portadnn.training.train import train_problem
 
     try:
-        model = train_problem(problem, backend, callbacks)
+        model = train_problem(problem, backend, callbacks, certifier)
     except DivergenceError as error:
         print(f"portadnn: error: {error}", file=sys.stderr)
         return error.model, "diverged", error.iteration

@@ -40,8 +40,10 @@ from portadnn.network.model import L_model_forward
 from portadnn.network.names import named
 from portadnn.network.optimizers import Optimizer
 from portadnn.network.spec import Network
+from portadnn.parity.certificate import Certificate
+from portadnn.parity.certifier import Certifier
 from portadnn.training.declaration import Declaration
-from portadnn.training.fit import make_loop
+from portadnn.training.fit import certified, make_loop
 from portadnn.training.lbfgs import EVALUATIONS_SPENT, LBFGS
 from portadnn.training.recipe import Plan
 from portadnn.training.state import RunState
@@ -58,6 +60,7 @@ class _Fitted:
     best_loss_: float | None
     validation_scores_: Any
     best_validation_score_: float | None
+    certificate_: Certificate | None
     t_: int
     _seed: int
     _solver: Optimizer | LBFGS
@@ -99,6 +102,7 @@ class BasePortaDNN(_Fitted, BaseEstimator):
     backend: Any = None
     dtype: Any = None
     arithmetic: Any = "fast"
+    certify: Any = False
 
     _parameter_constraints = CONSTRAINTS
 
@@ -197,18 +201,21 @@ class BasePortaDNN(_Fitted, BaseEstimator):
         plan = self._plan(declared, network, X.shape[1], float(np.mean(weights)), past, partial)
         monitor = self._monitor(solver)
         backend = self._backend(home)
+        certifier = Certifier() if self.certify else None
+        if certifier is not None:
+            certifier.settings = {name: str(x) for name, x in self.get_params(deep=False).items()}
         with backend.scope():
             loop, start = make_loop(
                 parameters, X, Y, network=network, backend=backend, plan=plan,
                 solver=solver if isinstance(solver, LBFGS) else None, weights=relative,
                 validation=validation, scored_as="identity" if is_regressor(self) else None,
                 callbacks=[monitor], report_every=1,
-                first_layer="feature" if past.slots else "auto",
+                first_layer="feature" if past.slots else "auto", certify=certifier,
             )  # fmt: skip
             slots = {name: backend.asarray(x) for name, x in past.slots.items()} or start.slots
             start = replace(start, slots=slots, rows=past.rows, callbacks=past.callbacks)
             try:
-                state = loop.run(start)
+                state = certified(loop, start)
             except TrainingInterrupted as error:
                 state = error.state
                 warnings.warn("Training interrupted by user.", stacklevel=4)
@@ -224,6 +231,7 @@ class BasePortaDNN(_Fitted, BaseEstimator):
                         stacklevel=4,
                     )
             state = loop.left(state)
+        self.certificate_ = None if certifier is None else certifier.certificate
         self._solver = solver
         # coefs_ and intercepts_ are the parameters, also if they are changed between two fits
         slots = {name: home.asarray(x) for name, x in state.slots.items()}

@@ -94,6 +94,8 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
         To compute in; None is that of X, and float64 where X is not floating.
     arithmetic : {"fast", "reproducible"}
         The library's own, or one that gives the same bits on every backend.
+    certify : bool
+        Whether every fit is watched and its steps are checked, see docs/certificates.md.
 
     Attributes
     ----------
@@ -107,6 +109,8 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
         None with ``early_stopping``.
     validation_scores_, best_validation_score_ : list of float or None, float or None
         Accuracies; None without ``early_stopping``.
+    certificate_ : Certificate or None
+        Of the last call, if ``certify`` is set.
     n_iter_, t_ : int
         Passes of the last call, and samples seen in all.
     n_layers_, n_outputs_ : int

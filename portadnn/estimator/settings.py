@@ -63,6 +63,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "backend": [None, str],
     "dtype": [None, StrOptions(set(DTYPES))],
     "arithmetic": [StrOptions(set(ARITHMETICS))],
+    "certify": ["boolean"],
 }
 
 

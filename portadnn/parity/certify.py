@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from portadnn.errors import InputError
-from portadnn.network.names import layer_of
+from portadnn.network.names import kind_and_layer, layer_of
 from portadnn.parity.bounds import Bound, Format, Operands, declared_format, exact
 from portadnn.parity.run import Run, StepRecord, dtype_of
 from portadnn.parity.step.operations import (
@@ -98,6 +98,7 @@ def certify_step(
     matmul: str | None = None,
     products: bool = True,
     bounds: Mapping[str, Bound] | None = None,
+    factor: float = 1.0,
 ) -> list[Check]:
     """Check every tensor of a step, in the order in which it was computed.
 
@@ -114,7 +115,9 @@ def certify_step(
     products : bool
         False leaves out the products of two matrices.
     bounds : dict of Bound, optional
-        Those of ``step_bounds``, if they are known.
+        Those of ``step_bounds``, if they are known; only what has one is checked.
+    factor : float
+        Of a plateau schedule on the rate.
 
     Raises
     ------
@@ -122,8 +125,8 @@ def certify_step(
         If an operation of the network has no bound, or a tensor has another shape.
     """
     form = declared_format(record.dtype, matmul)
-    given = run.declared(record.step, record.dtype)
-    if record.step == 0:
+    given = run.declared(record.step, record.dtype, factor)
+    if record.step == 0 and previous is None:
         previous = {name: p.astype(record.dtype) for name, p in run.initial_state().items()}
     given |= previous or {}
     t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
@@ -145,9 +148,17 @@ def certify_step(
 
 
 def step_bounds(
-    run: Run, record: StepRecord, *, matmul: str | None = None, products: bool = True
+    run: Run,
+    record: StepRecord,
+    *,
+    matmul: str | None = None,
+    products: bool = True,
+    kinds: Container[str] | None = None,
 ) -> dict[str, Bound]:
-    """The bounds of all that a step made, each from the operands that it was made of."""
+    """The bounds of all that a step made, each from the operands that it was made of.
+
+    ``kinds`` are those of the tensors that there are, if not all of them are.
+    """
     form = declared_format(record.dtype, matmul)
     t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
     entries = run.entries(record)
@@ -155,7 +166,8 @@ def step_bounds(
         return {
             tensor: compute(run, tensor, t, form, entries=entries)
             for _, tensor in step_order(run)
-            if products or not is_matrix_product(run, tensor)
+            if (products or not is_matrix_product(run, tensor))
+            and (kinds is None or kind_and_layer(tensor)[0] in kinds)
         }
 
 
@@ -250,6 +262,12 @@ def check_tensor(
         raise InputError(
             f"{tensor} of step {step} has shape {observed.shape}: expected {bound.exact.shape}"
         )
+    if _same_bits(observed, bound):
+        at = (0,) * observed.ndim
+        return Check(
+            step, layer, tensor, Verdict.EXACT, 0.0, at, float(observed[at]), float(observed[at]),
+            float(bound.stat[at]), 0, observed.size,
+        )  # fmt: skip
     with np.errstate(all="ignore"):
         same = (observed == bound.exact) | (np.isnan(observed) & np.isnan(bound.exact))
         error = np.where(same, 0.0, np.abs(observed - bound.exact))
@@ -289,6 +307,14 @@ def check_tensor(
         float(observed[worst]), float(bound.exact[worst]), float(bound.stat[worst]),
         flagged, observed.size,
     )  # fmt: skip
+
+
+def _same_bits(observed: np.ndarray, bound: Bound) -> bool:
+    """Whether finite numbers are equal to the bit, with a bound that says something."""
+    ours, theirs = (np.ascontiguousarray(x).view(np.int64) for x in (observed, bound.exact))
+    if observed.size == 0 or not np.array_equal(ours, theirs):
+        return False
+    return bool(np.isfinite(observed).all() and np.all(bound.det < VACUOUS_ABOVE))
 
 
 def _effective_bits(error: np.ndarray, operands: Sequence[Operands]) -> float:

@@ -91,6 +91,29 @@ def _scheduled(schedule: Any, epoch: float, epochs: int) -> float:
     return schedule.factor_at(epoch, epochs)  # one of your own is its own definition
 
 
+def plateau(schedule: Any, costs: Sequence[float]) -> float:
+    """The factor on the rate after reports of these costs."""
+    factor, best, waited = 1.0, math.inf, 0
+    for cost in costs:
+        waited += 1
+        if cost < best - schedule.min_delta:
+            best, waited = cost, 0
+        elif waited == schedule.patience:
+            factor, waited = factor * schedule.factor, 0
+    return factor
+
+
+def early_stop(costs: Sequence[float], patience: int) -> tuple[int | None, int]:
+    """The report after which to stop, or None, and the one with the best parameters."""
+    best = 0
+    for i, cost in enumerate(costs):
+        if cost < costs[best]:
+            best = i
+        elif i - best >= patience:
+            return i, best
+    return None, best
+
+
 def targets(Y: np.ndarray, share: float, exclusive: bool) -> np.ndarray:
     """Labels of which a share is spread evenly over the classes, or over 0 and 1."""
     return Y + share * ((1 / len(Y) if exclusive else 0.5) - Y)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from portadnn.backends import Backend
+from portadnn.backends import Backend, get_backend
 from portadnn.choice import check_whole
 from portadnn.errors import InputError
 from portadnn.network.losses import get_head
@@ -55,6 +55,9 @@ class Run:
         There, with an l2 penalty.
     declared_weights : array, shape (1, m), optional
         The weights as they should be; default ``weights``.
+    given_plan : Plan, optional
+        That of a run that trains, in the place of the one that ``declaration`` makes, which is not
+        looked at then.
 
     Raises
     ------
@@ -73,6 +76,7 @@ class Run:
     sample: bool = False
     gram: np.ndarray | None = None
     declared_weights: np.ndarray | None = None
+    given_plan: Plan | None = None
 
     def __post_init__(self) -> None:
         self.network.check(self.parameters)
@@ -91,6 +95,8 @@ class Run:
             )
         if self.weights is not None and self.weights.shape not in ((1, m), (n_y, m)):
             raise InputError(f"the weights have shape {self.weights.shape}: expected {(1, m)}")
+        if self.given_plan is not None:
+            return
         declared = self.declaration
         if not isinstance(declared.solver, Optimizer):
             raise InputError(
@@ -127,14 +133,7 @@ class Run:
         """The first steps of the run that ``train`` makes of a problem; default 50, or all."""
         declared, plan = problem.declaration, problem.plan
         X, Y = (x.astype(np.float64) for x in problem.arrays())
-        weights, again = problem.weights, None
-        if (declared.class_weight, declared.sample_weight) != (None, None) or weights is not None:
-            examples = problem.examples["train"]
-            given = declared.class_weight, declared.given("sample_weight")
-            again = derived.weights(examples.labels, examples.classes, *given)
-            if weights is not None or np.ptp(again) > derived.AGREE:
-                weights = np.ones_like(again) if weights is None else weights
-                again = derived.agreed(weights, again)
+        weights, again = weights_again(problem)
         run = cls(
             problem.network,
             problem.parameters,
@@ -152,6 +151,8 @@ class Run:
     @functools.cached_property
     def plan(self) -> Plan:
         """The run as training has it."""
+        if self.given_plan is not None:
+            return self.given_plan
         plan = self.declaration.plan(self.network, self.X.shape[1])
         return replace(plan, batches=replace(plan.batches, drop_last=self.drop_last))
 
@@ -220,9 +221,11 @@ class Run:
         """How many entries the run checks; an honest one may exceed its bound by chance."""
         return sum(x.size for x in record.tensors.values()) * self.steps
 
-    def inputs(self, start: int, stop: int, backend: Backend) -> dict[str, Any]:
+    def inputs(
+        self, start: int, stop: int, backend: Backend, factor: float = 1.0
+    ) -> dict[str, Any]:
         """What changes from step to step, for ``backend.repeat``."""
-        return self.plan.inputs(start, stop, self.network, backend, sample=self.sample)
+        return self.plan.inputs(start, stop, self.network, backend, factor, sample=self.sample)
 
     def in_sample_space(self, dtype: str, matmul: Callable[..., np.ndarray] = np.matmul) -> Run:
         """The same training of data and weights in ``dtype``, with the first layer in sample space.
@@ -270,6 +273,20 @@ class StepRecord:
         return {before(name): x for name, x in self.tensors.items() if name != before(name)}
 
 
+def weights_again(problem: Problem) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The weights of a problem's examples, and the same derived a second time; or None and None."""
+    declared, weights = problem.declaration, problem.weights
+    examples = problem.examples["train"]
+    given = declared.class_weight, declared.given("sample_weight")
+    if weights is None and given == (None, None):
+        return None, None
+    again = derived.weights(examples.labels, examples.classes, *given)
+    if weights is None and np.ptp(again) <= derived.AGREE:
+        return None, None
+    weights = np.ones_like(again) if weights is None else weights
+    return weights, derived.agreed(weights, again)
+
+
 def dtype_of(tensor: str, dtype: str) -> str:
     """That a tensor must have in a run of ``dtype``: masks are bool, places int32."""
     if tensor == "place":
@@ -313,17 +330,33 @@ def watch(
                 inputs = run.inputs(part.start, part.stop, backend)
                 state, _ = repeat(step, state, inputs, shared)
             done = target + 1
-            (parameters, slots), tensors = state
-            if "X" not in tensors:
-                whole = {"X": shared.X, "Y": shared.Y, "S": shared.S}
-                tensors = {name: x for name, x in whole.items() if x is not None} | tensors
-            tensors = {**tensors, **{after(name): p for name, p in (parameters | slots).items()}}
-            host = {name: np.array(backend.to_numpy(x)) for name, x in tensors.items()}
+            record = _recorded(target, backend, state, shared)
             data = {}
             if target == wanted[-1] and run.batch_size is not None:
                 given = zip(Shared._fields[:3], shared, strict=False)
                 data = {name: backend.to_numpy(x).T for name, x in given if x is not None}
-            yield StepRecord(target, backend.dtype_name, host, data)
+            yield replace(record, data=data)
+
+
+def observe(
+    run: Run, backend: Backend, shared: Shared, state: Any, step: int, factor: float = 1.0
+) -> StepRecord:
+    """A step from a state of the backend, parameters and slots, by the program of ``watch``."""
+    made = make_step(run.network, backend.xp, observed_step, run.recipe, run.sample)
+    start = state, _blank_tensors(run, backend, state, shared, step)
+    inputs = run.inputs(step, step + 1, backend, factor)
+    return _recorded(step, backend, backend.repeat(made, start, inputs, shared)[0], shared)
+
+
+def _recorded(step: int, backend: Backend, state: Any, shared: Shared) -> StepRecord:
+    """The record of a step from the state that ``observed_step`` ended with."""
+    (parameters, slots), tensors = state
+    if "X" not in tensors:
+        whole = {"X": shared.X, "Y": shared.Y, "S": shared.S}
+        tensors = {name: x for name, x in whole.items() if x is not None} | tensors
+    tensors = {**tensors, **{after(name): p for name, p in (parameters | slots).items()}}
+    host = {name: np.array(backend.to_numpy(x)) for name, x in tensors.items()}
+    return StepRecord(step, backend.dtype_name, host)
 
 
 def final_parameters(
@@ -374,8 +407,21 @@ def on_backend(run: Run, backend: Backend) -> tuple[Shared, tuple[Any, Any]]:
 
 
 def _blank_tensors(run: Run, backend: Backend, state: Any, shared: Any, step: int) -> Any:
-    """Zeros of the shapes of a step's tensors: a compiled loop fixes its state's shapes."""
-    first = {name: x[0, ...] for name, x in run.inputs(step, step + 1, backend).items()}
-    made = make_step(run.network, backend.xp, observed_step, run.recipe, run.sample)
-    (_, observed), _ = made((state, {}), first, shared)
-    return {name: backend.xp.zeros_like(x) for name, x in observed.items()}
+    """Zeros of the shapes of a step's tensors: a compiled loop fixes its state's shapes.
+
+    NumPy makes the step of zeros for them, because a compiler would take seconds.
+    """
+    host = get_backend("numpy", dtype=backend.dtype_name)
+
+    def zeros(x: Any) -> Any:
+        return None if x is None else np.zeros(x.shape, backend.dtype_name)
+
+    blank = tuple({name: zeros(x) for name, x in part.items()} for part in state)
+    first = {name: x[0, ...] for name, x in run.inputs(step, step + 1, host).items()}
+    made = make_step(run.network, host.xp, observed_step, run.recipe, run.sample)
+    with np.errstate(all="ignore"):
+        data = Shared(*map(zeros, shared[:4]))
+        (_, observed), _ = made((blank, {}), first, data)
+    return {
+        name: backend.asarray(np.zeros_like(x), dtype=x.dtype.name) for name, x in observed.items()
+    }

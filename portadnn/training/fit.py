@@ -17,6 +17,7 @@ from portadnn.training.recipe import Plan
 from portadnn.training.sample_space import SampleSpace, choose_form, product_on_host
 from portadnn.training.state import RunState
 from portadnn.training.step import Shared
+from portadnn.training.stops import TrainingInterrupted
 from portadnn.training.validation import Validation
 
 REPORT_EVERY = 100  # epochs between two reports if an epoch is one step
@@ -48,7 +49,21 @@ def fit(
     with backend.scope():
         loop, start = make_loop(parameters, X, Y, backend=backend, **settings)
         advise_scale(X, backend)
-        return loop.parameters(loop.run(start))
+        return loop.parameters(certified(loop, start))
+
+
+def certified(loop: Loop, start: RunState) -> RunState:
+    """What the loop makes of a state; its watcher, if there is one, certifies it."""
+    if loop.watcher is None:
+        return loop.run(start)
+    loop.watcher.begin(loop, start)
+    try:
+        state = loop.run(start)
+    except TrainingInterrupted as error:
+        loop.watcher.finish(error.state)
+        raise
+    loop.watcher.finish(state)
+    return state
 
 
 def make_loop(
@@ -67,6 +82,7 @@ def make_loop(
     report_every: int | None = None,
     first_layer: str = "auto",
     on_costs: Callable[[int, np.ndarray], None] | None = None,
+    certify: Any = None,
 ) -> tuple[Loop, RunState]:
     """What ``fit`` runs: everything checked, the first layer's form chosen, the data in place.
 
@@ -96,6 +112,8 @@ def make_loop(
         As for ``train``.
     on_costs : callable, optional
         Called with the number of a chunk's first step and the costs of its steps.
+    certify : Certifier, optional
+        Watches the run, see ``portadnn.parity.certifier``.
 
     Returns
     -------
@@ -147,6 +165,10 @@ def make_loop(
     if solver is not None:
         options["solver"] = solver
     loop = (Loop if solver is None else LBFGSLoop)(network, backend, plan, data, **options)
+    if certify is not None:
+        loop.watcher = certify
+        names = zip(("X", "Y", "S"), given, strict=True)
+        certify.given = {name: np.asarray(to_host(x)) for name, x in names if x is not None}
     return loop, loop.start(start)
 
 

@@ -127,6 +127,8 @@ class LBFGSLoop(Loop):
             vector = self._pack({name: found[of("d", name)] for name in self.network.shapes})
             if evaluations == 0 and not (math.isfinite(value) and np.isfinite(vector).all()):
                 raise DivergenceError(0, value, 1.0, now.parameters)
+            if self.watcher is not None:
+                self.watcher.evaluated(evaluations, state[0], found, value)
             evaluations += 1
             return value, vector
 

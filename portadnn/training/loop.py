@@ -58,6 +58,8 @@ class Loop:
     space : SampleSpace, optional
         Set if ``shared`` and the validation data are in sample space. Then states are, too, but
         callbacks see the ordinary W1, and ``parameters`` returns it.
+    watcher : Certifier, optional
+        Told of every chunk and report; it may ask for shorter chunks, which changes no bit.
     """
 
     network: Network
@@ -69,6 +71,7 @@ class Loop:
     callbacks: Iterable[Any] = ()
     on_costs: Callable[[int, np.ndarray], None] | None = None
     space: SampleSpace | None = None
+    watcher: Any = None
 
     def __post_init__(self) -> None:
         check_whole("report_every", self.report_every, 1)
@@ -134,6 +137,8 @@ class Loop:
                         self._descend(now, progress, after)
             finally:
                 notify(callbacks, "on_train_end", progress)
+                if self.watcher is not None:
+                    self.watcher.stopped = progress.stopped
                 now.kept = progress.kept
                 if begun:  # a callback that has not begun may have no past to tell
                     past = {name: callback.state_dict() for name, callback in with_past(callbacks)}
@@ -167,17 +172,17 @@ class Loop:
     def step(self) -> Callable[..., Any]:
         """The step that is repeated."""
         return make_step(
-            self._inner, self.backend.xp, recipe=self.plan.recipe, sample=self.space is not None
+            self.inner, self.backend.xp, recipe=self.plan.recipe, sample=self.space is not None
         )
 
     @property
-    def _inner(self) -> Network:
+    def inner(self) -> Network:
         """The network in the terms of the run's first layer."""
         return self.network if self.space is None else self.space.network
 
     def _steps_done(self, state: RunState) -> int:
         """How many steps of the plan were made, of a state that fits."""
-        self._inner.check(state.parameters)
+        self.inner.check(state.parameters)
         done, steps = state.step - self.plan.first_step, self.plan.steps
         if not 0 <= done <= steps:
             raise InputError(
@@ -201,9 +206,12 @@ class Loop:
         while progress.steps_done < self.plan.steps:
             chunk_started = time.perf_counter()
             n = self._chunk_length(progress.steps_done, chunk)
+            if self.watcher is not None:
+                n = self.watcher.length(progress.steps_done, n)
+            before = now.parameters, now.slots
             (parameters, slots), chunk_costs = backend.repeat(
                 step,
-                (now.parameters, now.slots),
+                before,
                 self.inputs(progress.steps_done, n, now.tracker.factor),
                 self.shared,
                 every_output=self.plan.batches.steps_per_epoch > 1,  # for the mean of the epoch
@@ -216,6 +224,9 @@ class Loop:
             progress.steps_done, progress.cost = progress.steps_done + n, float(costs[-1])
             progress.seconds = ended - started
             progress.moved_to(parameters)
+            if self.watcher is not None:
+                done = progress.steps_done - n
+                self.watcher.saw(done, n, now.tracker.factor, before, (parameters, slots), costs)
             if after(costs):
                 break
             if ended - chunk_started < CHUNK_SECONDS / 2:
@@ -268,10 +279,13 @@ class Loop:
         sizes = [batches.size(last - i) for i in range(len(costs))][::-1]
         mean = math.fsum(c * n for c, n in zip(costs, sizes, strict=True)) / sum(sizes)
         scores = (None, None) if self.validation is None else self.validation.score(
-            now.parameters, self._inner, self.backend
+            now.parameters, self.inner, self.backend
         )  # fmt: skip
         rate = self.plan.rate(last, now.tracker.factor)
-        return EpochRecord(progress.epoch, mean, rate, *scores)
+        record = EpochRecord(progress.epoch, mean, rate, *scores)
+        if self.watcher is not None:
+            self.watcher.reported(record, now.parameters)
+        return record
 
     def _locate(
         self, step: Callable[..., Any], now: RunState, done: int, n: int

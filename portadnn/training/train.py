@@ -27,6 +27,7 @@ from portadnn.training.schedules import Schedule
 from portadnn.training.state import check_callbacks
 from portadnn.training.stops import DivergenceError, TrainingInterrupted
 
+NOT_DECLARED = ("callbacks", "certify", "y")  # what ``train`` takes that decides no number
 COURSE = "randomstate:3"  # draws the initial weights if nothing else is said
 
 
@@ -187,6 +188,7 @@ def train(
     backend: str | Backend = "auto",
     dtype: str | None = None,
     arithmetic: str | None = None,
+    certify: Any = None,
 ) -> Model:
     """Train a network that predicts the labels of ``data``, with the head that they have.
 
@@ -254,6 +256,8 @@ def train(
     arithmetic : {"fast", "reproducible"}, optional
         The library's own, or one that gives the same bits on every backend; None is that of the
         backend given, else "fast".
+    certify : Certifier, optional
+        Watches the run and checks its steps; afterwards it has the certificate. No bit changes.
 
     Returns
     -------
@@ -278,7 +282,7 @@ def train(
     >>> train([[0.1], [0.9]], ["small", "large"], layers=[4], epochs=1, backend="numpy").classes
     ('large', 'small')
     """
-    settings = {name: x for name, x in locals().items() if name not in ("callbacks", "y")}
+    settings = {name: x for name, x in locals().items() if name not in NOT_DECLARED}
     chosen = get_backend(backend, dtype=dtype, arithmetic=arithmetic)
     kept: dict[str, Any] = {}
     if y is not None:
@@ -293,11 +297,15 @@ def train(
         settings["validation"] = texts.number(validation, "validation")
     settings |= _settings_of(chosen) | {"rng": COURSE if rng is None else rng, "test": None}
     settings["activation"] = settings.pop("activations")
-    return train_problem(make_problem(Declaration(**settings)), chosen, callbacks, **kept)
+    return train_problem(make_problem(Declaration(**settings)), chosen, callbacks, certify, **kept)
 
 
 def train_problem(
-    problem: Problem, backend: Backend, callbacks: Iterable[Any] = (), **kept: tuple[Any, ...]
+    problem: Problem,
+    backend: Backend,
+    callbacks: Iterable[Any] = (),
+    certify: Any = None,
+    **kept: tuple[Any, ...],
 ) -> Model:
     """Make a declared run on a backend: what ``train`` and the program do.
 
@@ -321,6 +329,8 @@ def train_problem(
         about["preprocess"] = problem.preprocess
         return Model(problem.network, host, data.classes, data.input_shape, **about)
 
+    if certify is not None:
+        certify.problem = problem
     with backend.scope():  # which tells how much memory was wanted
         X, Y, initial = *problem.arrays(), problem.parameters
     try:
@@ -337,6 +347,7 @@ def train_problem(
             callbacks=(*callbacks, history),
             report_every=run.report_every,
             first_layer=run.first_layer,
+            certify=certify,
         )
     except (DivergenceError, TrainingInterrupted) as error:
         error.model = as_model(error.parameters)

@@ -25,7 +25,7 @@ BOTH = 2.02  # bounds: the other program's is that of operands a little apart
 def spread(
     run: Run, t: Mapping[str, np.ndarray], bounds: Mapping[str, Bound], form: Format
 ) -> dict[str, Bound]:
-    """Bounds of cost and state after a step, for another program than the one that was watched.
+    """Bounds of all that a step makes, for another program than the one that was watched.
 
     Parameters
     ----------
@@ -37,15 +37,16 @@ def spread(
     form : Format
     """
     D: dict[str, np.ndarray] = {}
-    found = {}
+    found: dict[str, Bound] = {}
     with np.errstate(all="ignore"):
         for _, tensor in step_order(run):
             if kind_and_layer(tensor)[0] in UPDATED:
                 found[tensor] = updated(run, tensor, t, form, D)
             else:
-                D[tensor] = _moved(run, tensor, t, D, form) + BOTH * bounds[tensor].stat
-    total = np.asarray(D["cost"])
-    return {"cost": bounds["cost"]._replace(exact=t["cost"], det=total, stat=total), **found}
+                total = _moved(run, tensor, t, D, form) + BOTH * bounds[tensor].stat
+                D[tensor] = total = np.asarray(total)
+                found[tensor] = bounds[tensor]._replace(exact=t[tensor], det=total, stat=total)
+    return found
 
 
 def _moved(

@@ -1,0 +1,66 @@
+"""``portadnn verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from portadnn.cli.options import EXIT_WRONG, JsonOption, ModelFile
+
+
+def verify(
+    model: ModelFile,
+    /,
+    *,
+    certificate: Path | None = None,
+    data: str | None = None,
+    replay: str | None = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Check that a model, its data and its certificate belong together.
+
+    The settings in config.toml beside the model are compared as well. Exit code 1 if anything does
+    not fit; every difference is named.
+
+    Parameters
+    ----------
+    certificate
+        Default certificate.json beside the model.
+    data
+        The HDF5 file that the run learnt from, or digits, if it is not where the run found it.
+    replay
+        A backend, such as numpy: the run is made again on it, and the steps that the certificate
+        names are checked there.
+    """
+    from portadnn.backends import get_backend
+    from portadnn.cli.output import print_json, print_line
+    from portadnn.cli.run_directory import CERTIFICATE, FILES
+    from portadnn.cli.run_options import read_config
+    from portadnn.training.models import load_model
+    from portadnn.parity.certificate import Certificate
+    from portadnn.parity.certifier import replayed
+    from portadnn.parity.evidence import data_digests
+    from portadnn.training.declaration import Declaration
+    from portadnn.training.problem import make_problem
+
+    path = model.parent / CERTIFICATE if certificate is None else certificate
+    read = Certificate.read(path)
+    config = model.parent / FILES["config"]
+    declared = Declaration(**read_config(config)).values() if config.exists() else {}
+    failures = read.check_model(load_model(model), declared)
+    problem = make_problem(read.declaration(data), test=False)
+    for part in problem.examples:
+        failures += read.check_data(part, data_digests(problem, part))
+    if replay is not None and not failures:
+        run = problem.declaration
+        backend = get_backend(replay, dtype=run.dtype, arithmetic=run.arithmetic)
+        failures += read.check_replay(replayed(read, problem, backend))
+    if as_json:
+        print_json({"certificate": str(path), "fits": not failures, "failures": failures})
+    elif failures:
+        for failure in failures:
+            print_line(failure)
+    else:
+        again = "" if replay is None else f"; made again on {replay}, its steps are at parity"
+        print_line(f"{model}, its data and its certificate belong together{again}")
+        print_line(str(read))
+    return EXIT_WRONG if failures else 0

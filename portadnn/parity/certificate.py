@@ -1,0 +1,176 @@
+"""``certificate.json``: what was checked of a run, with a SHA-256 of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from portadnn.data.files import open_regular, whole_file
+from portadnn.training.models import Model, fingerprint
+from portadnn.errors import InputError
+from portadnn.training.declaration import Declaration, parse_setting
+
+FORMAT = "portadnn certificate 1"
+PATHS = ("data", "test", "validation")  # settings that may lie elsewhere on another machine
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """What a ``Certifier`` found; docs/certificates.md describes the content.
+
+    Its SHA-256 shows any change of the file. It is no signature: who writes another certificate can
+    also compute its digest, so ``portadnn verify --replay`` makes the run again.
+    """
+
+    content: dict[str, Any]
+
+    @property
+    def outcome(self) -> str:
+        """PARITY, SUSPECT or DIVERGED."""
+        return self.content["outcome"]
+
+    @property
+    def checked(self) -> dict[str, dict[str, Any]]:
+        """The steps that were checked in full, by their numbers."""
+        return self.content["steps"]["checked"]
+
+    def __str__(self) -> str:
+        tensors = self.content["tensors"]
+        worst = max(tensors, key=lambda name: float(tensors[name]["largest_ratio"]))
+        text = (
+            f"{self.outcome} over {len(self.checked)} of {self.content['steps']['made']:,} steps, "
+            f"largest ratio {float(tensors[worst]['largest_ratio']):.3g} ({worst})"
+        )
+        return f"{text}; {self._reason()}" if self.content["failures"] else text
+
+    def declaration(self, data: str | None = None) -> Declaration:
+        """What the run was declared as, over the data of another place if one is given.
+
+        Raises
+        ------
+        InputError
+            If it was not made by ``train``.
+        """
+        given = self.content["declaration"]
+        if "data" not in given:
+            raise InputError("the certificate is of an estimator: what it learnt from is not known")
+        if data is not None:
+            given = {**given, "data": data}
+        values = {name: parse_setting(name, x, name, parts=True) for name, x in given.items()}
+        return Declaration(**values | {"data_sha256": None})
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it, whole or not at all."""
+        with whole_file(path) as file:
+            file.write(_sealed(_finite(self.content)))
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Certificate:
+        """Read a certificate that ``save`` wrote.
+
+        Raises
+        ------
+        InputError
+            If any byte of it is another.
+        """
+        with open_regular(path) as file:
+            raw = file.read()
+        try:
+            content = json.loads(raw)
+            del content["sha256"], content["format"]
+            same = _sealed(content) == raw
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise InputError(f"{path} is not a certificate of portadnn: {error}") from error
+        if not same:
+            raise InputError(
+                f"{path} was changed: its SHA-256 is not the one that it was written with"
+            )
+        return cls(content)
+
+    def check_model(self, model: Model, declared: dict[str, Any] | None = None) -> list[str]:
+        """What does not fit of a model and of the settings beside it, in sentences."""
+        found = []
+        if self.outcome != "PARITY":
+            found.append(f"the certificate itself says {self.outcome}: {self._reason()}")
+        if fingerprint(model) != self.content["weights"]:
+            found.append(
+                f"the weights of the model are not those that the certified run ended with: their "
+                f"SHA-256 is {fingerprint(model)[:12]}..., expected "
+                f"{self.content['weights'][:12]}..."
+            )
+        has = {"network": json.loads(json.dumps(asdict(model.network)))}
+        has |= {name: getattr(model, name) for name in ("classes", "input_shape", "scaled")}
+        wanted = {"network": self.content["network"], **self.content["model"]}
+        for name, value in wanted.items():
+            given = list(has[name]) if isinstance(has[name], tuple) else has[name]
+            if given != value:
+                found.append(f"the {name} of the model is {given}, but the run had {value}")
+        for name, value in json.loads(json.dumps(declared or {})).items():
+            known = self.content["declaration"].get(name)
+            if name not in PATHS and value != known:
+                found.append(f"{name} is {value!r} in config.toml, but the run had {known!r}")
+        return found
+
+    def check_data(self, part: str, digests: dict[str, str]) -> list[str]:
+        """What does not fit of the data of a part, in sentences."""
+        names = {"X": "examples", "Y": "labels", "S": "weights of the examples"}
+        wanted = self.content["data"].get(part, {})
+        return [
+            f"the {names[name]} ({part} data) are not those of the certified run: their SHA-256 is "
+            f"{str(digests.get(name))[:12]}..., expected {str(wanted.get(name))[:12]}..."
+            for name in names
+            if wanted.get(name) != digests.get(name)
+        ]
+
+    def check_replay(self, again: Certificate) -> list[str]:
+        """What does not fit of the same run, made once more, in sentences."""
+        found = [f"the run that was made again fails: {again._reason()}"]
+        found = found if again.outcome != "PARITY" else []
+        ours, theirs = self.checked, again.checked
+        first = min(ours, key=int)
+        if ours[first]["before"] != theirs[first]["before"]:
+            found.append(
+                "the run did not start from these initial weights: another seed, rng or init, or "
+                "another form of the first layer"
+            )
+        reach = ours[first]["cost_within"] + theirs[first]["cost_within"]
+        if abs(ours[first]["cost"] - theirs[first]["cost"]) > reach:
+            found.append(
+                f"the cost of the first step is {ours[first]['cost']!r}, but made again "
+                f"{theirs[first]['cost']!r}: more than the bound {reach:.3g} apart"
+            )
+        environments = [c.content["environment"] for c in (self, again)]
+        exactly = environments[0] == environments[1] or all(
+            e["arithmetic"] == "reproducible" for e in environments
+        )
+        exactly &= self.content["steps"]["made"] == again.content["steps"]["made"]
+        if exactly and self.content["weights"] != again.content["weights"]:
+            found.append("the run that was made again ends with other weights")
+        return found
+
+    def _reason(self) -> str:
+        return "; ".join(self.content["failures"][:3])
+
+
+def _sealed(content: dict[str, Any]) -> bytes:
+    """The file's bytes: one text for one content."""
+    content = {**content, "format": FORMAT}
+    sha256 = hashlib.sha256(_text(content)).hexdigest()
+    return _text({**content, "sha256": sha256})
+
+
+def _text(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity and no NaN: their names stand for them."""
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,213 @@
+"""The certificate of a run that trains: it is watched, and its steps are checked when it has ended.
+
+A watched step is cut out of its chunk, so that the state before it and the state that the program
+made of it are both at hand. Then ``observed_step`` makes it again from the same state. Every tensor
+is held against its bound, and the program's next state against the watched one.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from portadnn.backends import Backend
+from portadnn.data.digest import digest
+from portadnn.network.names import after
+from portadnn.parity.certificate import Certificate
+from portadnn.parity.evidence import Evidence, Watched
+from portadnn.parity.run import Run, weights_again
+from portadnn.training.problem import Problem
+from portadnn.training.state import EpochRecord, RunState
+from portadnn.training.step import Shared
+from portadnn.training.train import train_problem
+
+MOST_RANDOM = 20  # steps that are kept; those above ``random_steps`` are checked if time allows
+
+
+@dataclass(eq=False)
+class Certifier:
+    """Watches one run of ``train`` or of an estimator, and then has its ``certificate``.
+
+    Parameters
+    ----------
+    share : float
+        Of the time of the run, for more steps than the least: the first two, the last, and
+        ``random_steps`` random ones, which are checked in any case.
+    random_steps : int
+        They are drawn from the system's entropy among the steps that were made.
+    steps : sequence of int, optional
+        Check these instead, and the first and the last.
+
+    Attributes
+    ----------
+    certificate : Certificate or None
+    """
+
+    share: float = 0.5
+    random_steps: int = 10
+    steps: Sequence[int] | None = None
+    certificate: Certificate | None = field(default=None, init=False)
+    problem: Problem | None = field(default=None, init=False)
+    settings: dict[str, Any] = field(default_factory=dict, init=False)
+    given: dict[str, np.ndarray] = field(default_factory=dict, init=False)
+    stopped: str | None = field(default=None, init=False)
+
+    def begin(self, loop: Any, start: RunState) -> None:
+        """For the loop: the run that begins."""
+        self.began = time.perf_counter()
+        self.loop, self.backend, self.random = loop, loop.backend, secrets.SystemRandom()
+        self.data = {name: digest({name: x}) for name, x in self.given.items()}
+        held = self.held()
+        self.held_digest = digest(held)
+        self.first_step = start.step - loop.plan.first_step
+        self.start = self.host(start.parameters) | self.host(start.slots)
+        self.lbfgs = hasattr(loop, "solver")
+        self._fixed: dict[int, Watched] = {}
+        self.reservoir: list[Watched] = []
+        self._last: Any = None
+        self.iterates: dict[str, float] = {}  # the costs of lbfgs by the parameters' SHA-256
+        self.goes_on = bool(start.rows)
+        self.rows: list[EpochRecord] = []
+        self.reports: dict[str, tuple[EpochRecord, Any]] = {}
+        again = None
+        if self.problem is not None:
+            _, again = weights_again(self.problem)
+            self.settings = self.problem.declaration.values()
+        rows = loop.plan.batches.batch_size is not None
+        self.run = Run(
+            loop.inner,
+            {name: self.start[name] for name in loop.inner.shapes},
+            held["X"].T if rows else held["X"],
+            self.given["Y"],
+            None,  # type: ignore[arg-type]
+            loop.plan.steps,
+            self.given.get("S"),
+            sample=loop.space is not None,
+            gram=held.get("gram"),
+            declared_weights=again,
+            given_plan=loop.plan,
+        )
+        self._next = self._draw(self.first_step + 2)
+
+    def length(self, done: int, n: int) -> int:
+        """For the loop: how many of n steps to make in one go."""
+        ahead = [step for step in self._marks() if step >= done]
+        nearest = min(ahead, default=done + n)
+        return 1 if nearest == done else min(n, nearest - done)
+
+    def saw(
+        self, done: int, n: int, factor: float, before: Any, state: Any, costs: np.ndarray
+    ) -> None:
+        """For the loop: a chunk of n steps, and the states before and after it."""
+        self._last = done, n, factor, before, state, float(costs[-1])
+        if n == 1 and done in self._marks():
+            made = {after(name): x for part in state for name, x in part.items()}
+            self._keep(Watched(done, factor, before, made, float(costs[0])))
+
+    def evaluated(self, number: int, parameters: Any, found: Any, cost: float) -> None:
+        """For L-BFGS: a cost, and the gradients by their names."""
+        self._last = Watched(number, 1.0, (parameters, {}), found, cost)
+        self.iterates[digest(self.host(parameters))] = cost
+        if number in self._marks():
+            self._keep(self._last)
+
+    def reported(self, record: EpochRecord, parameters: Any) -> None:
+        """For the loop: a report, and the parameters that it is of."""
+        self.rows.append(record)
+        entry = record, parameters
+        self.reports.setdefault("first", entry)
+        best = self.reports.setdefault("best", entry)[0].validation_cost
+        if (
+            best is not None
+            and record.validation_cost is not None
+            and record.validation_cost < best
+        ):
+            self.reports["best"] = entry
+        self.reports["last"] = entry
+
+    def finish(self, state: RunState) -> None:
+        """For the loop: the run has ended in this state. Now its steps are checked."""
+        ended = time.perf_counter()
+        evidence = Evidence(self)
+        self.random.shuffle(self.reservoir)
+        least = [*self._fixed.values(), *self.reservoir[: self.random_steps], self._last_step()]
+        for watched in {one.step: one for one in least}.values():
+            evidence.check(watched)
+        parameters = self.host(self.loop.parameters(state))
+        evidence.check_data()
+        evidence.check_space(state, parameters)
+        evidence.check_reports(parameters)
+        evidence.check_prediction(parameters)
+        if self.lbfgs:
+            evidence.check_iterates(state)
+        for watched in self.reservoir[self.random_steps :]:
+            spent = time.perf_counter() - ended
+            if spent * (1 + 1 / len(evidence.steps)) > self.share * (ended - self.began):
+                break
+            evidence.check(watched)
+        times = ended - self.began, time.perf_counter() - ended
+        self.certificate = evidence.certificate(state, parameters, times)
+
+    def _marks(self) -> tuple[int, ...]:
+        """The steps to watch that are known by now."""
+        ends = self.first_step, self.loop.plan.steps - 1
+        if self.steps is not None:
+            return (*self.steps, *ends)
+        return (*ends, self.first_step + 1, self._next)
+
+    def _keep(self, watched: Watched) -> None:
+        if watched.step != self._next or self.steps is not None:
+            self._fixed[watched.step] = watched
+            return
+        if len(self.reservoir) < self._capacity:
+            self.reservoir.append(watched)
+        else:
+            self.reservoir[self.random.randrange(self._capacity)] = watched
+        self._next = self._draw(watched.step + 1)
+
+    @property
+    def _capacity(self) -> int:
+        return max(MOST_RANDOM, self.random_steps)
+
+    def _draw(self, step: int) -> int:
+        """The next step for the reservoir, which holds each made so far with the same chance."""
+        last = math.inf if self.lbfgs else self.loop.plan.steps - 1
+        while step < last:
+            seen = step - self.first_step - 1  # from the third step on
+            if self.random.random() * seen < self._capacity:
+                return step
+            step += 1
+        return -1
+
+    def _last_step(self) -> Watched:
+        """The step that the run ended with; where it lies in a chunk, from the chunk's start."""
+        if self.lbfgs:
+            return self._last
+        done, n, factor, before, state, cost = self._last
+        if n > 1:
+            inputs = self.loop.inputs(done, n - 1, factor)
+            before, _ = self.backend.repeat(self.loop.step(), before, inputs, self.loop.shared)
+        made = {after(name): x for part in state for name, x in part.items()}
+        return Watched(done + n - 1, factor, before, made, cost)
+
+    def held(self) -> dict[str, np.ndarray]:
+        """What every step reads, as the backend has it."""
+        arrays = zip(Shared._fields[:4], self.loop.shared, strict=False)
+        return self.host({name: x for name, x in arrays if x is not None})
+
+    def host(self, arrays: Any) -> dict[str, np.ndarray]:
+        return {name: np.asarray(self.backend.to_numpy(x)) for name, x in arrays.items()}
+
+
+def replayed(certificate: Certificate, problem: Problem, backend: Backend) -> Certificate:
+    """The certificate of the same run on a backend, over the same steps."""
+    certifier = Certifier(0.0, steps=[int(step) for step in certificate.checked])
+    train_problem(problem, backend, certify=certifier)
+    assert certifier.certificate is not None
+    return certifier.certificate

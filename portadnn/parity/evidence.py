@@ -1,0 +1,315 @@
+"""The evidence of a run that was watched: its steps, data, reports and predictions, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from portadnn.backends import Backend, environment, get_backend
+from portadnn.data.digest import digest
+from portadnn.network.model import L_model_forward, compute_cost_with_logits
+from portadnn.network.names import named, of
+from portadnn.parity import derived
+from portadnn.parity.bounds import Bound, declared_format, gamma, within
+from portadnn.parity.certificate import Certificate
+from portadnn.parity.certify import (
+    Check,
+    certify_program,
+    certify_step,
+    check_tensor,
+    first_failure,
+    step_bounds,
+)
+from portadnn.parity.run import Run, StepRecord, observe
+from portadnn.parity.step.operations import final_gradient
+from portadnn.parity.step.spread import spread
+from portadnn.training.problem import Problem
+from portadnn.training.recipe import Plan
+from portadnn.training.schedules import Plateau
+from portadnn.training.state import RunState
+from portadnn.training.streams import Batches
+
+PREDICTED = 16  # examples
+
+
+class Watched(NamedTuple):
+    """A step of the run, with the states before and after it on the backend.
+
+    Of L-BFGS, ``made`` holds the gradients.
+    """
+
+    step: int
+    factor: float
+    before: tuple[dict[str, Any], dict[str, Any]]
+    made: dict[str, Any]
+    cost: float
+
+
+@dataclass(eq=False)
+class Evidence:
+    """What is found of a run.
+
+    Parameters
+    ----------
+    seen : Certifier
+        What was seen of it while it went on.
+
+    Attributes
+    ----------
+    checks : dict of list of Check
+        By what was checked.
+    failures : list of str
+        Sentences.
+    steps : dict
+        What the certificate has of every step that was checked in full.
+    """
+
+    seen: Any
+    checks: dict[str, list[Check]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    steps: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def check(self, watched: Watched) -> None:
+        """A step in full, and what the program that trains made of it."""
+        run, step, backend = self.seen.run, watched.step, self.seen.backend
+        before, given = watched.before, self.seen.host(watched.before[0] | watched.before[1])
+        if self.seen.lbfgs and not before[1]:  # gradient descent, of which only the gradients count
+            step = 0
+        record = observe(run, backend, self.seen.loop.shared, before, step, watched.factor)
+        previous = self.seen.start if watched.step == self.seen.first_step else given
+        bounds = step_bounds(run, record)
+        checks = certify_step(run, record, previous, bounds=bounds, factor=watched.factor)
+        made = self.seen.host(watched.made)
+        if self.seen.lbfgs:
+            made = {final_gradient(run, name): made[of("d", name)] for name in run.network.shapes}
+        made["cost"] = np.asarray(watched.cost).astype(record.dtype)
+        program = certify_program(run, record, made, bounds, fuses=backend.fuses)
+        self._add("", checks)
+        self._add("the program that trains, ", program)
+        self.steps[watched.step] = {
+            "cost": watched.cost,
+            "before": digest(given),
+            "after": digest(made),
+            "random": any(watched is one for one in self.seen.reservoir),
+        }
+        if watched.step == self.seen.first_step:
+            self.steps[watched.step]["cost_within"] = self._reach(record, bounds)
+        schedule = self.seen.loop.plan.schedule
+        if isinstance(schedule, Plateau) and not self.seen.goes_on:
+            per_epoch = self.seen.loop.plan.batches.steps_per_epoch
+            rows = [row for row in self.seen.rows if row.epoch * per_epoch <= watched.step]
+            costs = [r.cost if r.validation_cost is None else r.validation_cost for r in rows]
+            expected = derived.plateau(schedule, costs)
+            if derived.agreed(watched.factor, expected) != watched.factor:
+                self.failures.append(
+                    f"the plateau's factor in step {watched.step} is {watched.factor!r}: expected "
+                    f"{expected!r}"
+                )
+
+    def _reach(self, record: StepRecord, bounds: dict[str, Bound]) -> float:
+        """How far the cost of this step may be from another backend's, from the same state."""
+        t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
+        form = declared_format(record.dtype)
+        return float(spread(self.seen.run, t, bounds, form)["cost"].det)
+
+    def check_data(self) -> None:
+        """What was given, and what the backend holds, are still what they were."""
+        names = {"X": "the examples", "Y": "the labels", "S": "the weights of the examples"}
+        for name, x in self.seen.given.items():
+            if digest({name: x}) != self.seen.data[name]:
+                self.failures.append(f"{names[name]} that the run was given changed while it ran")
+        if digest(self.seen.held()) != self.seen.held_digest:
+            self.failures.append("the data that the backend holds changed while the run went on")
+
+    def check_space(self, state: RunState, parameters: dict[str, np.ndarray]) -> None:
+        """The way into sample space, by a projection, and W1 on the way back."""
+        space = self.seen.loop.space
+        if space is None:
+            return
+        X, W0 = self.seen.given["X"].astype(np.float64), space.W0.astype(np.float64)
+        B, form = np.concatenate([W0, X.T]), declared_format(self.seen.backend.dtype_name)
+        signs = np.asarray(self.seen.random.choices((-1.0, 1.0), k=len(B)))
+        size = np.abs(B) @ (np.abs(B).T @ np.ones(len(B)))
+        error = gamma(2 * B.size, 2.0**-53) * size
+        found = space.gram @ signs
+        self._add("sample space, ", [
+            check_tensor(0, 1, "X", found, within(B @ (B.T @ signs), error), form),
+        ])  # fmt: skip
+        entry = self.seen.reports.get(
+            "best" if state.kept is not None else "", (None, state.parameters)
+        )
+        K = self.seen.host({"K": entry[1]["W1"]})["K"].astype(np.float64)
+        W1 = K @ B
+        reach = (np.abs(K) @ np.max(np.abs(B), axis=1))[:, None]
+        error = 2 * gamma(K.shape[1], 2.0**-53) * reach + form.u * np.abs(W1) + form.tiny
+        last = self.seen.loop.plan.steps - 1
+        self._add(
+            "sample space, ",
+            [check_tensor(last, 1, "W1", parameters["W1"], within(W1, error), form)],
+        )
+
+    def check_reports(self, parameters: dict[str, np.ndarray]) -> None:
+        """Validation in the first, the best and the last report; where the run stopped and why."""
+        loop, held_back = self.seen.loop, self.seen.loop.validation
+        if held_back is None:
+            return
+        for record, of_report in {id(e): e for e in self.seen.reports.values()}.values():
+            data = held_back.X, held_back.Y, held_back.S
+            cost = self._forward("validation, ", self.seen.backend, loop.inner, of_report, data)
+            again = held_back.score(of_report, loop.inner, self.seen.backend)
+            if cost != record.validation_cost or again[1] != record.validation_score:
+                self.failures.append(
+                    f"validation in epoch {record.epoch} has the cost {record.validation_cost!r} "
+                    f"and the score {record.validation_score!r}: expected {cost!r}, {again[1]!r}"
+                )
+        patience = (
+            None if self.seen.problem is None else self.seen.problem.declaration.early_stopping
+        )
+        if not isinstance(patience, int):
+            return
+        costs = [row.validation_cost for row in self.seen.rows]
+        stop, best = derived.early_stop(costs, patience)
+        stopped = len(costs) - 1 if "early stopping" in (self.seen.stopped or "") else None
+        if stop != stopped:
+            reports = ["no report" if i is None else f"report {i + 1}" for i in (stopped, stop)]
+            self.failures.append(
+                f"early stopping ended the run after {reports[0]}: expected {reports[1]}"
+            )
+        kept = self.seen.host(loop._leave(self.seen.reports["best"][1]))
+        if self.seen.reports["best"][0].validation_cost != costs[best] or digest(kept) != digest(
+            parameters
+        ):
+            self.failures.append(
+                f"the weights are not those of report {best + 1}, the best that early stopping saw"
+            )
+
+    def check_iterates(self, state: RunState) -> None:
+        """The run of L-BFGS ends with parameters that were evaluated, at the cost that it says."""
+        cost = self.seen.iterates.get(digest(self.seen.host(state.parameters)))
+        said = self.seen.rows[-1].cost if self.seen.rows else cost
+        if cost is None or abs(cost - said) > 1e-12 * abs(cost):  # a mean of one
+            self.failures.append(
+                f"lbfgs ended with weights whose cost is {cost!r}, but reported {said!r}"
+            )
+
+    def check_prediction(self, parameters: dict[str, np.ndarray]) -> None:
+        """What ``predict`` and ``evaluate`` make of some examples, on NumPy as by default."""
+        m = self.seen.given["X"].shape[1]
+        chosen = sorted(self.seen.random.sample(range(m), min(PREDICTED, m)))
+        X, Y = (self.seen.given[name][:, chosen] for name in ("X", "Y"))
+        on = self.seen.backend
+        judge = get_backend("numpy", dtype=on.dtype_name, arithmetic=on.arithmetic)
+        self._forward("prediction, ", judge, self.seen.loop.network, parameters, (X, Y, None))
+
+    def _forward(
+        self, what: str, backend: Backend, network: Any, parameters: Any, data: Any
+    ) -> float:
+        """Check a forward pass, and return its cost."""
+        X, Y, S = data
+        xp, host = backend.xp, backend.to_numpy
+        AL, caches = L_model_forward(X, parameters, network=network, xp=xp)
+        cost = compute_cost_with_logits(caches[-1][1], Y, network=network, weights=S, xp=xp)
+        tensors = {"X": X, "Y": Y, **parameters, named("A", network.L): AL, "cost": cost}
+        tensors |= {} if S is None else {"S": S}
+        for l, (linear, Z, *_) in enumerate(caches, start=1):
+            tensors[named("Z", l)] = Z
+            if l > 1:
+                tensors[named("A", l - 1)] = linear[0]
+        made = {name: np.asarray(host(x)) for name, x in tensors.items()}
+        plan = Plan(1.0, 1, Batches(made["X"].shape[1]))
+        run = Run(
+            network, {name: made[name] for name in network.shapes}, made["X"], made["Y"],
+            None, 1, made.get("S"), given_plan=plan,  # type: ignore[arg-type]
+        )  # fmt: skip
+        dtype = backend.dtype_name
+        record = StepRecord(0, dtype, made | {"learning_rate": np.ones((1, 1), dtype)})
+        bounds = step_bounds(run, record, kinds=("Z", "A", "cost"))
+        self._add(what, certify_step(run, record, bounds=bounds))
+        return float(made["cost"])
+
+    def _add(self, what: str, checks: Iterable[Check]) -> None:
+        for check in checks:
+            self.checks.setdefault(f"{what}{check.tensor}", []).append(check)
+        failure = first_failure(list(checks))
+        if failure is not None:
+            self.failures.append(f"{what}{failure}")
+
+    def certificate(
+        self, state: RunState, parameters: dict[str, np.ndarray], times: tuple[float, float]
+    ) -> Certificate:
+        problem, plan = self.seen.problem, self.seen.loop.plan
+        tensors = {
+            name: {
+                "checks": len(checks),
+                "largest_ratio": max(check.ratio for check in checks),
+                "verdicts": sorted({check.verdict.value for check in checks}),
+                "smallest_detectable_fault": None,
+            }
+            for name, checks in self.checks.items()
+        }
+        data = {"train": self.seen.data}
+        if problem is not None and "validation" in problem.examples:
+            data["validation"] = data_digests(problem, "validation")
+        failed = [check for checks in self.checks.values() for check in checks
+                  if not check.verdict.passed]  # fmt: skip
+        suspect = all(check.verdict.value == "SUSPECT" for check in failed)
+        outcome = "PARITY"
+        if self.failures:
+            outcome = "SUSPECT" if failed and suspect and not self._unchecked() else "DIVERGED"
+        made = state.step - plan.first_step
+        return Certificate({
+            "outcome": outcome,
+            "failures": self.failures,
+            "backend": self.seen.backend.name,
+            "environment": environment(self.seen.backend),
+            "declaration": self.seen.settings,
+            "network": asdict(self.seen.loop.network),
+            "model": {} if problem is None else model_of(problem),
+            "data": data,
+            "weights": digest(parameters),
+            "steps": {
+                "planned": plan.steps,
+                "made": made,
+                "checked": {str(step): self.steps[step] for step in sorted(self.steps)},
+            },
+            "tensors": tensors,
+            "not_covered": self._not_covered(),
+            "seconds": {"run": times[0], "checks": times[1]},
+        })  # fmt: skip
+
+    def _unchecked(self) -> bool:
+        """Whether any failure is not of a tensor's check."""
+        return any("step" not in failure or "ratio" not in failure for failure in self.failures)
+
+    def _not_covered(self) -> list[str]:
+        found = []
+        if self.seen.lbfgs:
+            found.append("the line search of SciPy, which chooses the iterates of lbfgs")
+        if self.seen.problem is None:
+            found.append("how data, weights of the examples and stopping follow from the settings")
+        if self.seen.goes_on:
+            found.append("what the run had become before")
+        return found
+
+
+def data_digests(problem: Problem, part: str) -> dict[str, str]:
+    """The SHA-256 of X, Y and S of a part of the examples, as a certificate has them."""
+    X, Y = problem.arrays(part)
+    found = {"X": digest({"X": X}), "Y": digest({"Y": Y})}
+    if part == "train" and problem.weights is not None:
+        S = problem.weights.astype(problem.declaration.dtype)
+        found["S"] = digest({"S": S})
+    return found
+
+
+def model_of(problem: Problem) -> dict[str, Any]:
+    """What a model has beside its weights."""
+    data = problem.examples["train"]
+    return {
+        "classes": list(data.classes),
+        "input_shape": list(data.input_shape),
+        "scaled": data.scaled,
+    }

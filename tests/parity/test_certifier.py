@@ -1,0 +1,196 @@
+"""Runs that are watched while they train: no bit moves, and what is wrong in them is found."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import portadnn as dnn
+import portadnn.training.lbfgs
+import portadnn.training.loop
+from portadnn.backends import tape
+from portadnn.data.dataset import Dataset
+from portadnn.training.models import fingerprint
+from portadnn.network.optimizers import Adam
+from portadnn.parity.certifier import Certifier
+from portadnn.training.callbacks import EarlyStopping
+from portadnn.training.sample_space import SampleSpace
+from portadnn.training.stops import TrainingInterrupted
+from portadnn.training.validation import Validation
+
+WIDE = {"first_layer": "sample", "l2": 1e-3}
+PATHS = {
+    "plain": {},
+    "short batches": {"batch_size": 7, "optimizer": "adam", "dropout": 0.2, "clip_norm": 0.5},
+    "sample space": WIDE,
+    "sample space in batches": WIDE | {"batch_size": 7},
+    "early stopping": {"validation": 0.3, "early_stopping": 2, "batch_size": 7},
+    "plateau": {"schedule": "plateau:patience=1", "report_every": 1, "class_weight": "balanced"},
+    "lbfgs": {"optimizer": "lbfgs", "learning_rate": None, "l2": 1e-2},
+    "reproducible": {"arithmetic": "reproducible"},
+    "float64": {"float64": True},
+}
+
+
+def data(seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((40, 30))
+    return Dataset(X, (X[:, 0] + X[:, 1] > 0.4).astype(int), ("no", "yes"))
+
+
+def made(certify=None, backend="numpy", **settings):
+    dtype = "float64" if settings.pop("float64", False) else "float32"
+    arithmetic = settings.pop("arithmetic", "fast")
+    chosen = dnn.get_backend(backend, dtype=dtype, arithmetic=arithmetic)
+    usual = {"layers": [5, 4], "learning_rate": 0.05, "epochs": 40, "rng": 1, "backend": chosen}
+    return dnn.train(data(), certify=certify, **usual | settings)
+
+
+def certificate_of(backend="numpy", **settings):
+    certifier = Certifier()
+    made(certifier, backend, **settings)
+    return certifier.certificate
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_no_bit_moves_and_every_path_is_covered(path, backends_under_test):
+    for name in backends_under_test:
+        if name.startswith(("dask", "strict:device1")):
+            continue
+        certifier = Certifier()
+        model = made(certifier, name, **PATHS[path])
+        assert fingerprint(model) == fingerprint(made(None, name, **PATHS[path]))
+        certificate = certifier.certificate
+        assert certificate.outcome == "PARITY", certificate.content["failures"]
+        assert certificate.content["weights"] == fingerprint(model)
+        steps = certificate.content["steps"]
+        checked = sorted(map(int, certificate.checked))
+        assert checked[:2] == [0, 1]
+        assert len(checked) >= min(13, steps["made"])
+        if path != "lbfgs":
+            assert checked[-1] == steps["made"] - 1
+            assert sum(step["random"] for step in certificate.checked.values()) >= 10
+        tensors = certificate.content["tensors"]
+        assert {"Z1", "dW2", "cost", "prediction, A3"} <= tensors.keys()
+        assert "W1+" in tensors
+        assert any("the program that trains" in name for name in tensors)
+        assert ("sample space, W1" in tensors) == path.startswith("sample space")
+        assert ("validation, cost" in tensors) == (path == "early stopping")
+        assert bool(certificate.content["not_covered"]) == (path == "lbfgs")
+
+
+def test_other_steps_are_drawn_each_time():
+    drawn = {tuple(certificate_of(epochs=300).checked) for _ in range(4)}
+    assert len(drawn) == 4
+
+
+def twice(patch):
+    honest = portadnn.training.loop.make_step
+
+    def make(*given, **options):
+        step = honest(*given, **options)
+
+        def wrong(state, inputs, shared):
+            state, cost = step(state, inputs, shared)
+            return step(state, inputs, shared)[0], cost
+
+        return wrong
+
+    patch.setattr(portadnn.training.loop, "make_step", make)
+
+
+def data_in_place(patch):
+    honest = portadnn.training.loop.Loop._descend
+
+    def descend(self, *given):
+        honest(self, *given)
+        self.shared.X[0, 0] += 1
+
+    patch.setattr(portadnn.training.loop.Loop, "_descend", descend)
+
+
+def corrections_off_by_one(patch):
+    honest = Adam.scalars
+    patch.setattr(Adam, "scalars", lambda self, rate, t: honest(self, rate, t + 1))
+
+
+def wrong_way_back(patch):
+    honest = SampleSpace._product
+    patch.setattr(SampleSpace, "_product", lambda self, K: honest(self, K) * np.float32(1 + 1e-5))
+
+
+def wrong_validation(patch):
+    honest = Validation.score
+    calls = []
+
+    def score(self, *given):
+        calls.append(1)
+        cost, found = honest(self, *given)
+        return (cost * (1 + 1e-6) if len(calls) == 1 else cost), found
+
+    patch.setattr(Validation, "score", score)
+
+
+def impatient(patch):
+    honest = EarlyStopping.__post_init__
+
+    def shorter(self):
+        honest(self)
+        self.patience -= 1
+
+    patch.setattr(EarlyStopping, "__post_init__", shorter)
+
+
+def not_the_best(patch):
+    patch.setattr(EarlyStopping, "on_train_end", lambda self, state: None)
+
+
+def lbfgs_without_penalty(patch):
+    honest = portadnn.training.lbfgs.final_gradients
+
+    def plain(parameters, found, *, recipe, xp):
+        return honest(parameters, found, recipe=dataclasses.replace(recipe, l2=0.0), xp=xp)
+
+    patch.setattr(portadnn.training.lbfgs, "final_gradients", plain)
+
+
+@pytest.mark.parametrize(
+    ("fault", "settings", "said"),
+    [
+        (twice, {}, "the program that trains, DIVERGED step 0, layer 1, W1+"),
+        (twice, {"float64": True}, "the program that trains, DIVERGED step 0, layer 1, W1+"),
+        (data_in_place, {}, "the data that the backend holds changed"),
+        (corrections_off_by_one, {"optimizer": "adam"}, "step 0, layer 0, correction1"),
+        (wrong_way_back, WIDE, "sample space, DIVERGED step 39, layer 1, W1"),
+        (wrong_validation, {"validation": 0.3}, "validation in epoch 1 has the cost"),
+        (impatient, {"validation": 0.3, "early_stopping": 3, "report_every": 1, "epochs": 900,
+                     "learning_rate": 0.5}, "early stopping ended the run after report"),
+        (not_the_best, PATHS["early stopping"] | {"learning_rate": 0.5}, "the weights are not"),
+        (lbfgs_without_penalty, PATHS["lbfgs"], "the program that trains, DIVERGED step 0"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_the_run_itself_is_found(fault, settings, said, monkeypatch):
+    assert certificate_of(**settings).outcome == "PARITY"
+    tape._TAPES.clear()  # a step that was recorded would be repeated without the fault
+    fault(monkeypatch)
+    certificate = certificate_of(**settings)
+    tape._TAPES.clear()
+    assert certificate.outcome == "DIVERGED"
+    assert any(said in failure for failure in certificate.content["failures"])
+
+
+def test_the_last_step_is_checked_also_if_nobody_knew_that_it_would_be_the_last():
+    class Interrupting:
+        def on_progress(self, state):
+            if state.steps_done >= 20:
+                raise KeyboardInterrupt
+
+    certifier = Certifier()
+    with pytest.raises(TrainingInterrupted) as stopped:
+        made(certifier, callbacks=[Interrupting()])
+    certificate = certifier.certificate
+    assert certificate.outcome == "PARITY"
+    done = certificate.content["steps"]["made"]
+    assert done >= 20
+    assert str(done - 1) in certificate.checked
+    assert certificate.content["weights"] == fingerprint(stopped.value.model)
