@@ -52,6 +52,8 @@ _HOMES = {
     "training.inference": ["evaluate", "predict"],
     "diagnostics.gradients": ["check_gradients"],
     "diagnostics.lives": ["UnitLives"],
+    "parity.certificate": ["Certificate"],
+    "parity.certifier": ["Certifier"],
     "errors": ["InputError"],
     "estimator": ["PortaDNNClassifier", "PortaDNNRegressor"],  # need scikit-learn
 }

@@ -1,0 +1,150 @@
+"""``portadnn train --certify`` and ``portadnn verify``: what does not belong together is named."""
+
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+from portadnn.cli.main import main
+from portadnn.data.models import load_model, save_model
+
+OPTIONS = ["--layers", "5", "--epochs", "60", "--learning-rate", "0.05", "--batch-size", "8"]
+
+
+def write_data(path, change=lambda x, y: None):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (30, 4, 4, 3), dtype=np.uint8)
+    y = (x[:, 0, 0, 0] > 127).astype(np.int64)
+    change(x, y)
+    with h5py.File(path, "w") as file:
+        file["train_set_x"], file["train_set_y"] = x, y
+        file["list_classes"] = np.asarray([b"non-cat", b"cat"])
+
+
+@pytest.fixture(scope="module")
+def certified(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("certified")
+    write_data(folder / "data.h5")
+    train = ["train", str(folder / "data.h5"), *OPTIONS, "--quiet"]
+    assert main([*train, "--out", str(folder / "run"), "--certify"]) == 0
+    assert main([*train, "--out", str(folder / "plain")]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(certified, tmp_path):
+    shutil.copytree(certified / "run", tmp_path / "run")
+    return tmp_path / "run"
+
+
+def verify(capsys, *arguments):
+    capsys.readouterr()
+    code = main(["verify", *map(str, arguments)])
+    return code, capsys.readouterr().out.replace("\n", " ")
+
+
+def test_the_bits_are_those_of_a_run_without_it(certified):
+    names = [
+        json.loads((certified / name / "history.json").read_text())["fingerprint"]
+        for name in ("run", "plain")
+    ]
+    assert names[0] == names[1]
+    assert not (certified / "plain" / "certificate.json").exists()
+
+
+def test_what_belongs_together(run, capsys):
+    code, text = verify(capsys, run / "model.h5")
+    assert code == 0
+    assert "belong together" in text
+    assert "PARITY over" in text
+
+
+@pytest.mark.parametrize("backend", ["numpy", "strict", "torch"])
+def test_it_is_made_again_on_another_backend(backend, run, capsys, require):
+    require(backend)
+    code, text = verify(capsys, run / "model.h5", "--replay", backend)
+    assert code == 0, text
+    assert f"made again on {backend}" in text
+
+
+def test_a_tampered_model(run, capsys):
+    model = load_model(run / "model.h5")
+    model.parameters["b1"][0, 0] = np.nextafter(model.parameters["b1"][0, 0], np.float32(1))
+    save_model(model, run / "model.h5")
+    code, text = verify(capsys, run / "model.h5")
+    assert code == 1
+    assert "the weights of the model are not those that the certified run ended with" in text
+
+
+def one_pixel(x, y):
+    x[3, 1, 2, 0] ^= 1
+
+
+def one_label(x, y):
+    y[3] ^= 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "unsaid"),
+    [(one_pixel, "examples", "labels"), (one_label, "labels", "examples")],
+)
+def test_changed_data(change, said, unsaid, run, tmp_path, capsys):
+    write_data(tmp_path / "other.h5", change)
+    code, text = verify(capsys, run / "model.h5", "--data", tmp_path / "other.h5")
+    assert code == 1
+    assert f"the {said} (train data) are not those of the certified run" in text
+    assert f"the {unsaid} (train" not in text
+
+
+def test_another_seed(certified, run, capsys):
+    out = run.parent / "other"
+    data = str(certified / "data.h5")
+    assert main(["train", data, *OPTIONS, "--quiet", "--seed", "4", "--out", str(out)]) == 0
+    shutil.copy(run / "certificate.json", out)
+    code, text = verify(capsys, out / "model.h5")
+    assert code == 1
+    assert "seed is 4 in config.toml, but the run had 3" in text
+    assert "the weights of the model are not" in text
+
+
+def test_a_certificate_with_another_seed_fails_when_the_run_is_made_again(run, capsys):
+    from portadnn.parity.certificate import Certificate
+
+    path = run / "certificate.json"
+    content = Certificate.read(path).content
+    content["declaration"]["rng"] = 4
+    Certificate(content).save(path)
+    (run / "config.toml").unlink()
+    assert verify(capsys, run / "model.h5")[0] == 0
+    code, text = verify(capsys, run / "model.h5", "--replay", "numpy")
+    assert code == 1
+    assert "the run did not start from these initial weights" in text
+
+
+def test_a_changed_certificate_is_bad_input(run, capsys):
+    path = run / "certificate.json"
+    path.write_bytes(path.read_bytes().replace(b'"PARITY"', b'"PARITX"', 1))
+    assert main(["verify", str(run / "model.h5")]) == 2
+    assert "was changed" in capsys.readouterr().err
+
+
+def test_a_run_that_fails_has_exit_code_1_and_keeps_its_certificate(
+    certified, tmp_path, capsys, monkeypatch
+):
+    import portadnn.training.recipe
+
+    honest = portadnn.training.recipe.dropout_mask
+    monkeypatch.setattr(portadnn.training.recipe, "dropout_mask", lambda *given: ~honest(*given))
+    out = tmp_path / "wrong"
+    arguments = [*OPTIONS, "--dropout", "0.3", "--quiet", "--out", str(out), "--certify"]
+    assert main(["train", str(certified / "data.h5"), *arguments]) == 1
+    assert "DIVERGED step 0, layer 1, D1" in capsys.readouterr().err
+    assert json.loads((out / "certificate.json").read_text())["outcome"] == "DIVERGED"
+
+
+def test_an_older_certificate_does_not_stay_beside_a_new_model(certified, run):
+    train = ["train", str(certified / "data.h5"), *OPTIONS, "--quiet", "--overwrite"]
+    assert main([*train, "--out", str(run)]) == 0
+    assert not (run / "certificate.json").exists()
