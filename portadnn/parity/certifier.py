@@ -135,8 +135,10 @@ class Certifier:
         """For the loop: the run has ended in this state. Now its steps are checked."""
         ended = time.perf_counter()
         evidence = Evidence(self)
+        last = self._last_step()
+        self.reservoir = [watched for watched in self.reservoir if watched.step != last.step]
         self.random.shuffle(self.reservoir)
-        least = [*self._fixed.values(), *self.reservoir[: self.random_steps], self._last_step()]
+        least = [*self._fixed.values(), *self.reservoir[: self.random_steps], last]
         for watched in {one.step: one for one in least}.values():
             evidence.check(watched)
         parameters = self.host(self.loop.parameters(state))

@@ -170,6 +170,7 @@ class LBFGSLoop(Loop):
         return np.concatenate([np.asarray(x, np.float64).ravel() for x in host])
 
     def _unpack(self, x: np.ndarray) -> Parameters:
+        x = np.array(x)  # SciPy writes into it again
         parameters, start = {}, 0
         for name, shape in self.network.shapes.items():
             stop = start + math.prod(shape)
