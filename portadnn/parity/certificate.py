@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from portadnn.data.files import open_regular, whole_file
-from portadnn.training.models import Model, fingerprint
 from portadnn.errors import InputError
 from portadnn.training.declaration import Declaration, parse_setting
+from portadnn.training.digests import digest_of
+from portadnn.training.models import Model, fingerprint
 
 FORMAT = "portadnn certificate 1"
 PATHS = ("data", "test", "validation")  # settings that may lie elsewhere on another machine
@@ -104,6 +105,7 @@ class Certificate:
             )
         has = {"network": json.loads(json.dumps(asdict(model.network)))}
         has |= {name: getattr(model, name) for name in ("classes", "input_shape", "scaled")}
+        has["preprocess"] = digest_of(model.preprocess)
         wanted = {"network": self.content["network"], **self.content["model"]}
         for name, value in wanted.items():
             given = list(has[name]) if isinstance(has[name], tuple) else has[name]

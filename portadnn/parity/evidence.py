@@ -26,6 +26,7 @@ from portadnn.parity.certify import (
 from portadnn.parity.run import Run, StepRecord, observe
 from portadnn.parity.step.operations import final_gradient
 from portadnn.parity.step.spread import spread
+from portadnn.training.digests import digest_of
 from portadnn.training.problem import Problem
 from portadnn.training.recipe import Plan
 from portadnn.training.schedules import Plateau
@@ -312,4 +313,5 @@ def model_of(problem: Problem) -> dict[str, Any]:
         "classes": list(data.classes),
         "input_shape": list(data.input_shape),
         "scaled": data.scaled,
+        "preprocess": digest_of(problem.preprocess),
     }

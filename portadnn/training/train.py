@@ -27,7 +27,7 @@ from portadnn.training.schedules import Schedule
 from portadnn.training.state import check_callbacks
 from portadnn.training.stops import DivergenceError, TrainingInterrupted
 
-NOT_DECLARED = ("callbacks", "certify", "y")  # what ``train`` takes that decides no number
+NOT_DECLARED = ("callbacks", "certify", "y")  # y goes into the data; the others move no bit
 COURSE = "randomstate:3"  # draws the initial weights if nothing else is said
 
 

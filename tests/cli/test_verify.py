@@ -1,5 +1,6 @@
 """``portadnn train --certify`` and ``portadnn verify``: what does not belong together is named."""
 
+import dataclasses
 import json
 import shutil
 
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 
 from portadnn.cli.main import main
-from portadnn.data.models import load_model, save_model
+from portadnn.data.preprocess import Column, Preprocess
+from portadnn.training.models import load_model, save_model
 
 OPTIONS = ["--layers", "5", "--epochs", "60", "--learning-rate", "0.05", "--batch-size", "8"]
 
@@ -76,6 +78,20 @@ def test_a_tampered_model(run, capsys):
     code, text = verify(capsys, run / "model.h5")
     assert code == 1
     assert "the weights of the model are not those that the certified run ended with" in text
+
+
+def test_a_model_with_other_classes_or_other_preprocessing(run, capsys):
+    model = load_model(run / "model.h5")
+    columns = tuple(Column(f"x{i}", mean=1.0) for i in range(48))
+    other = dataclasses.replace(
+        model, classes=("cat", "non-cat"), preprocess=Preprocess(columns), scaled=False
+    )
+    save_model(other, run / "model.h5")
+    code, text = verify(capsys, run / "model.h5")
+    assert code == 1
+    for said in ("classes", "preprocess", "scaled"):
+        assert f"the {said} of the model is" in text
+    assert "the weights" not in text
 
 
 def one_pixel(x, y):

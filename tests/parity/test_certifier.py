@@ -10,10 +10,10 @@ import portadnn.training.lbfgs
 import portadnn.training.loop
 from portadnn.backends import tape
 from portadnn.data.dataset import Dataset
-from portadnn.training.models import fingerprint
 from portadnn.network.optimizers import Adam
 from portadnn.parity.certifier import Certifier
 from portadnn.training.callbacks import EarlyStopping
+from portadnn.training.models import fingerprint
 from portadnn.training.sample_space import SampleSpace
 from portadnn.training.stops import TrainingInterrupted
 from portadnn.training.validation import Validation

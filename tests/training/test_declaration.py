@@ -24,7 +24,7 @@ from portadnn.training.declaration import SETTINGS, Declaration, Part, parse_set
 from portadnn.training.models import fingerprint
 from portadnn.training.problem import make_problem
 from portadnn.training.schedules import SCHEDULES, Schedule, Step
-from portadnn.training.train import train, train_problem
+from portadnn.training.train import NOT_DECLARED, train, train_problem
 
 NAMES = list(SETTINGS)
 NETWORK = Network((64, 5, 10), head="softmax")
@@ -87,7 +87,7 @@ def test_the_initial_draw_and_the_seed(given, rng, seed):
 
 
 def test_what_train_takes_is_declared():
-    taken = set(inspect.signature(train).parameters) - {"callbacks", "y"}  # y goes into the data
+    taken = set(inspect.signature(train).parameters) - {*NOT_DECLARED}
     renamed = {"activations": "activation"}
     declared = {renamed.get(name, name) for name in taken}
     # what follows is for the program or the estimators
