@@ -13,7 +13,7 @@ from portadnn.data.digest import digest
 from portadnn.network.model import L_model_forward, compute_cost_with_logits
 from portadnn.network.names import named, of
 from portadnn.parity import derived
-from portadnn.parity.bounds import Bound, declared_format, gamma, within
+from portadnn.parity.bounds import U_SHADOW, Bound, declared_format, gamma, within
 from portadnn.parity.certificate import Certificate
 from portadnn.parity.certify import (
     Check,
@@ -133,8 +133,8 @@ class Evidence:
         X, W0 = self.seen.given["X"].astype(np.float64), space.W0.astype(np.float64)
         B, form = np.concatenate([W0, X.T]), declared_format(self.seen.backend.dtype_name)
         signs = np.asarray(self.seen.random.choices((-1.0, 1.0), k=len(B)))
-        size = np.abs(B) @ (np.abs(B).T @ np.ones(len(B)))
-        error = gamma(2 * B.size, 2.0**-53) * size
+        largest = np.maximum(np.max(B, axis=1), -np.min(B, axis=1))
+        error = gamma(2 * sum(B.shape), U_SHADOW) * largest * np.sum(largest) * B.shape[1]
         found = space.gram @ signs
         self._add("sample space, ", [
             check_tensor(0, 1, "X", found, within(B @ (B.T @ signs), error), form),
@@ -144,8 +144,8 @@ class Evidence:
         )
         K = self.seen.host({"K": entry[1]["W1"]})["K"].astype(np.float64)
         W1 = K @ B
-        reach = (np.abs(K) @ np.max(np.abs(B), axis=1))[:, None]
-        error = 2 * gamma(K.shape[1], 2.0**-53) * reach + form.u * np.abs(W1) + form.tiny
+        reach = (np.abs(K) @ largest)[:, None]
+        error = 2 * gamma(K.shape[1], U_SHADOW) * reach + form.u * np.abs(W1) + form.tiny
         last = self.seen.loop.plan.steps - 1
         self._add(
             "sample space, ",

@@ -343,9 +343,13 @@ def observe(
 ) -> StepRecord:
     """A step from a state of the backend, parameters and slots, by the program of ``watch``."""
     made = make_step(run.network, backend.xp, observed_step, run.recipe, run.sample)
-    start = state, _blank_tensors(run, backend, state, shared, step)
     inputs = run.inputs(step, step + 1, backend, factor)
-    return _recorded(step, backend, backend.repeat(made, start, inputs, shared)[0], shared)
+    if backend.fuses:
+        start = state, _blank_tensors(run, backend, state, shared, step)
+        return _recorded(step, backend, backend.repeat(made, start, inputs, shared)[0], shared)
+    # the same bits, and to record a tape or a graph takes longer than the step
+    ended, _ = Backend.repeat(backend, made, (state, {}), inputs, shared)
+    return _recorded(step, backend, ended, shared)
 
 
 def _recorded(step: int, backend: Backend, state: Any, shared: Shared) -> StepRecord:

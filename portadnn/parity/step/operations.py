@@ -48,6 +48,8 @@ def operands(run: Run, tensor: str) -> tuple[str, ...]:
         slots = (of(slot, name) for slot in recipe.slots)
         norm = () if recipe.clip_norm is None else ("norm",)
         return (name, *gradients, *norm, *slots, *recipe.scalar_names)
+    if kind == "norm":
+        return tuple(_penalized_gradient(run, name) for name in network.shapes)
     Z, A, dZ, dA = (named(kind, l) for kind in ("Z", "A", "dZ", "dA"))
     passed_back = named("W", l + 1), named("dZ", l + 1)
     return {
@@ -62,7 +64,6 @@ def operands(run: Run, tensor: str) -> tuple[str, ...]:
         "dAD": passed_back,
         "dA": (named("dAD", l), named("D", l)) if l in dropped else passed_back,
         "rW": (named("dW", l), named("W", l)),
-        "norm": tuple(_penalized_gradient(run, name) for name in network.shapes),
         "gW": (_penalized_gradient(run, named("W", l)), "norm"),
         "gb": (_penalized_gradient(run, named("b", l)), "norm"),
     }.get(kind, ())
