@@ -35,9 +35,8 @@ def verify(
     from portadnn.cli.output import print_json, print_line
     from portadnn.cli.run_directory import CERTIFICATE, FILES
     from portadnn.cli.run_options import read_config
-    from portadnn.parity.certificate import Certificate
+    from portadnn.parity.certificate import Certificate, data_digests
     from portadnn.parity.certifier import replayed
-    from portadnn.parity.evidence import data_digests
     from portadnn.training.declaration import Declaration
     from portadnn.training.models import load_model
     from portadnn.training.problem import make_problem

@@ -9,11 +9,13 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from portadnn.data.digest import digest
 from portadnn.data.files import open_regular, whole_file
 from portadnn.errors import InputError
 from portadnn.training.declaration import Declaration, parse_setting
 from portadnn.training.digests import digest_of
 from portadnn.training.models import Model, fingerprint
+from portadnn.training.problem import Problem
 
 FORMAT = "portadnn certificate 1"
 PATHS = ("data", "test", "validation")  # settings that may lie elsewhere on another machine
@@ -156,6 +158,27 @@ class Certificate:
 
     def _reason(self) -> str:
         return "; ".join(self.content["failures"][:3])
+
+
+def data_digests(problem: Problem, part: str) -> dict[str, str]:
+    """The SHA-256 of X, Y and S of a part of the examples, as a certificate has them."""
+    X, Y = problem.arrays(part)
+    found = {"X": digest({"X": X}), "Y": digest({"Y": Y})}
+    if part == "train" and problem.weights is not None:
+        S = problem.weights.astype(problem.declaration.dtype)
+        found["S"] = digest({"S": S})
+    return found
+
+
+def model_of(problem: Problem) -> dict[str, Any]:
+    """What a model has beside its weights."""
+    data = problem.examples["train"]
+    return {
+        "classes": list(data.classes),
+        "input_shape": list(data.input_shape),
+        "scaled": data.scaled,
+        "preprocess": digest_of(problem.preprocess),
+    }
 
 
 def _sealed(content: dict[str, Any]) -> bytes:

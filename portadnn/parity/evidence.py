@@ -14,9 +14,10 @@ from portadnn.network.model import L_model_forward, compute_cost_with_logits
 from portadnn.network.names import named, of
 from portadnn.parity import derived
 from portadnn.parity.bounds import U_SHADOW, Bound, declared_format, gamma, within
-from portadnn.parity.certificate import Certificate
+from portadnn.parity.certificate import Certificate, data_digests, model_of
 from portadnn.parity.certify import (
     Check,
+    Verdict,
     certify_program,
     certify_step,
     check_tensor,
@@ -26,8 +27,6 @@ from portadnn.parity.certify import (
 from portadnn.parity.run import Run, StepRecord, observe
 from portadnn.parity.step.operations import final_gradient
 from portadnn.parity.step.spread import spread
-from portadnn.training.digests import digest_of
-from portadnn.training.problem import Problem
 from portadnn.training.recipe import Plan
 from portadnn.training.schedules import Plateau
 from portadnn.training.state import RunState
@@ -72,6 +71,7 @@ class Evidence:
     checks: dict[str, list[Check]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     steps: dict[int, dict[str, Any]] = field(default_factory=dict)
+    flagged: int = 0  # failures that are of a check
 
     def check(self, watched: Watched) -> None:
         """A step in full, and what the program that trains made of it."""
@@ -117,13 +117,24 @@ class Evidence:
         return float(spread(self.seen.run, t, bounds, form)["cost"].det)
 
     def check_data(self) -> None:
-        """What was given, and what the backend holds, are still what they were."""
+        """The data are still what they were, and the run began with the declared weights."""
         names = {"X": "the examples", "Y": "the labels", "S": "the weights of the examples"}
         for name, x in self.seen.given.items():
             if digest({name: x}) != self.seen.data[name]:
                 self.failures.append(f"{names[name]} that the run was given changed while it ran")
         if digest(self.seen.held()) != self.seen.held_digest:
             self.failures.append("the data that the backend holds changed while the run went on")
+        problem, space = self.seen.problem, self.seen.loop.space
+        if problem is None:
+            return
+        dtype = self.seen.backend.dtype_name
+        declared = {name: p.astype(dtype) for name, p in problem.parameters.items()}
+        begun = {name: self.seen.start[name] for name in declared}
+        if space is not None:  # W1 is K there
+            declared["K"] = np.eye(*begun["W1"].shape, dtype=dtype)
+            begun |= {"K": begun["W1"], "W1": space.W0}
+        if digest(declared) != digest(begun):
+            self.failures.append("the run did not start from the declared initial weights")
 
     def check_space(self, state: RunState, parameters: dict[str, np.ndarray]) -> None:
         """The way into sample space, by a projection, and W1 on the way back."""
@@ -237,6 +248,7 @@ class Evidence:
         failure = first_failure(list(checks))
         if failure is not None:
             self.failures.append(f"{what}{failure}")
+            self.flagged += 1
 
     def certificate(
         self, state: RunState, parameters: dict[str, np.ndarray], times: tuple[float, float]
@@ -254,12 +266,12 @@ class Evidence:
         data = {"train": self.seen.data}
         if problem is not None and "validation" in problem.examples:
             data["validation"] = data_digests(problem, "validation")
-        failed = [check for checks in self.checks.values() for check in checks
-                  if not check.verdict.passed]  # fmt: skip
-        suspect = all(check.verdict.value == "SUSPECT" for check in failed)
-        outcome = "PARITY"
-        if self.failures:
-            outcome = "SUSPECT" if failed and suspect and not self._unchecked() else "DIVERGED"
+        every = [check for checks in self.checks.values() for check in checks]
+        failed = [check for check in every if not check.verdict.passed]
+        suspect = all(check.verdict is Verdict.SUSPECT for check in failed)
+        outcome = "PARITY" if not self.failures else "DIVERGED"
+        if self.failures and len(self.failures) == self.flagged and suspect:
+            outcome = "SUSPECT"
         made = state.step - plan.first_step
         return Certificate({
             "outcome": outcome,
@@ -281,10 +293,6 @@ class Evidence:
             "seconds": {"run": times[0], "checks": times[1]},
         })  # fmt: skip
 
-    def _unchecked(self) -> bool:
-        """Whether any failure is not of a tensor's check."""
-        return any("step" not in failure or "ratio" not in failure for failure in self.failures)
-
     def _not_covered(self) -> list[str]:
         found = []
         if self.seen.lbfgs:
@@ -294,24 +302,3 @@ class Evidence:
         if self.seen.goes_on:
             found.append("what the run had become before")
         return found
-
-
-def data_digests(problem: Problem, part: str) -> dict[str, str]:
-    """The SHA-256 of X, Y and S of a part of the examples, as a certificate has them."""
-    X, Y = problem.arrays(part)
-    found = {"X": digest({"X": X}), "Y": digest({"Y": Y})}
-    if part == "train" and problem.weights is not None:
-        S = problem.weights.astype(problem.declaration.dtype)
-        found["S"] = digest({"S": S})
-    return found
-
-
-def model_of(problem: Problem) -> dict[str, Any]:
-    """What a model has beside its weights."""
-    data = problem.examples["train"]
-    return {
-        "classes": list(data.classes),
-        "input_shape": list(data.input_shape),
-        "scaled": data.scaled,
-        "preprocess": digest_of(problem.preprocess),
-    }

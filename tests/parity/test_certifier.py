@@ -8,6 +8,7 @@ import pytest
 import portadnn as dnn
 import portadnn.training.lbfgs
 import portadnn.training.loop
+import portadnn.training.train
 from portadnn.backends import tape
 from portadnn.data.dataset import Dataset
 from portadnn.network.optimizers import Adam
@@ -119,6 +120,16 @@ def wrong_way_back(patch):
     patch.setattr(SampleSpace, "_product", lambda self, K: honest(self, K) * np.float32(1 + 1e-5))
 
 
+def other_initial_weights(patch):
+    honest = portadnn.training.train.fit
+
+    def fit(parameters, *given, **settings):
+        changed = {name: np.nextafter(p, 1) for name, p in parameters.items()}
+        return honest(changed, *given, **settings)
+
+    patch.setattr(portadnn.training.train, "fit", fit)
+
+
 def wrong_validation(patch):
     honest = Validation.score
     calls = []
@@ -162,6 +173,7 @@ def lbfgs_without_penalty(patch):
         (data_in_place, {}, "the data that the backend holds changed"),
         (corrections_off_by_one, {"optimizer": "adam"}, "step 0, layer 0, correction1"),
         (wrong_way_back, WIDE, "sample space, DIVERGED step 39, layer 1, W1"),
+        (other_initial_weights, WIDE | {"float64": True}, "the declared initial weights"),
         (wrong_validation, {"validation": 0.3}, "validation in epoch 1 has the cost"),
         (impatient, {"validation": 0.3, "early_stopping": 3, "report_every": 1, "epochs": 900,
                      "learning_rate": 0.5}, "early stopping ended the run after report"),
