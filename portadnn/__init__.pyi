@@ -31,6 +31,8 @@ from portadnn.network.optimizers import Nesterov as Nesterov
 from portadnn.network.optimizers import RMSProp as RMSProp
 from portadnn.network.optimizers import update_parameters as update_parameters
 from portadnn.network.spec import Network as Network
+from portadnn.parity.certificate import Certificate as Certificate
+from portadnn.parity.certifier import Certifier as Certifier
 from portadnn.training.callbacks import BestModel as BestModel
 from portadnn.training.callbacks import CSVLog as CSVLog
 from portadnn.training.callbacks import EarlyStopping as EarlyStopping
