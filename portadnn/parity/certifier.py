@@ -49,7 +49,7 @@ class Certifier:
     certificate : Certificate or None
     """
 
-    share: float = 0.5
+    share: float = 0.4
     random_steps: int = 10
     steps: Sequence[int] | None = None
     certificate: Certificate | None = field(default=None, init=False)
