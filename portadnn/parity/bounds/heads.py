@@ -5,14 +5,14 @@ They are written as those of the activations are, in ``elementwise.py``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from portadnn.parity.bounds import K_DIV, U_SHADOW, Bound, Format, elementwise, gamma, within
+from portadnn.parity.bounds import U_SHADOW, Bound, Format, elementwise, within
 from portadnn.parity.bounds.elementwise import K_EXP, K_LOG, K_LOG1P, SECOND_ORDER, roundings
+from portadnn.parity.bounds.sums import summed
 
 Weights: TypeAlias = np.ndarray | None
 
@@ -38,46 +38,61 @@ def softmax_gradient(AL: np.ndarray, Y: np.ndarray, form: Format, S: Weights = N
     return within(bound.exact, bound.det + SECOND_ORDER * left_out)
 
 
-def sigmoid_cross_entropy(Z: np.ndarray, Y: np.ndarray, form: Format, S: Weights = None) -> Bound:
-    """``sum(max(Z, 0) - Y Z + l) / m`` with ``l = log1p(exp(-|Z|))``.
+class Terms(NamedTuple):
+    """The terms of a cost, in float64, and how far the backend's own may be from them.
 
-    Each term makes two roundings of at most a = max(Z, 0) + |Y Z| + l, and the two functions err
-    by K ulp of l each; the sum of N terms and the division add gamma(N + K_DIV).
+    ``det`` and ``stat`` as in ``Bound``, entry by entry; ``widest`` is the largest value on the
+    way to them.
+    """
+
+    value: np.ndarray
+    det: np.ndarray
+    stat: np.ndarray
+    widest: float = 0.0
+
+
+def sigmoid_cross_entropy(Z: np.ndarray, Y: np.ndarray, form: Format) -> Terms:
+    """``max(Z, 0) + l - Y Z`` with ``l = log1p(exp(-|Z|))``.
+
+    The sum and the difference round once each, the product unless Y is 0 or 1, and the two
+    functions err by K ulp of l each.
     """
     l = np.log1p(np.exp(-np.abs(Z)))
-    a = np.maximum(Z, 0) + np.abs(Y * Z) + l
-    t = 2 * form.u * a + 2 * (K_EXP + K_LOG1P) * form.u * l + 4 * form.tiny
-    return _mean(np.maximum(Z, 0) - Y * Z + l, t, a, S, Z.shape[1], form)
+    softplus = np.maximum(Z, 0) + l
+    value = softplus - Y * Z
+    multiplied = np.where((Y == 0) | (Y == 1), 0.0, np.abs(Y * Z))
+    error = form.u * (softplus + multiplied + np.abs(value))
+    error = SECOND_ORDER * (error + 2 * (K_EXP + K_LOG1P) * form.u * l) + 4 * form.tiny
+    error = error + 8 * U_SHADOW * (softplus + np.abs(Y * Z))
+    return Terms(value, error, error)
 
 
-def softmax_cross_entropy(Z: np.ndarray, Y: np.ndarray, form: Format, S: Weights = None) -> Bound:
-    """``sum(log(T) - sum(Y d)) / m`` with ``d = Z - max(Z)`` and ``T = sum(exp(d))`` per example.
+def softmax_cross_entropy(Z: np.ndarray, Y: np.ndarray, form: Format) -> Terms:
+    """``log(T) - sum(Y d)`` with ``d = Z - max(Z)`` and ``T = sum(exp(d))`` per example.
 
     The relative error of T, as in ``softmax``, is an absolute one of log(T), which adds K_LOG ulp;
-    ``sum(Y d)`` has d's rounding, the product's and gamma(n) of its sum; the difference one more.
+    ``sum(Y d)`` has d's rounding, the product's and that of its sum; the difference one more.
     """
     d = Z - np.max(Z, axis=0, keepdims=True)
-    t = np.exp(d)
-    total = np.sum(t, axis=0, keepdims=True)
-    log_total = np.log(total)
-    v = roundings(form)
-    n = len(Z)
-    r = v * np.minimum(np.abs(d), 800.0) + 2 * K_EXP * v
-    total_error = np.sum(t / total * r, axis=0, keepdims=True) + gamma(n - 1, v) + n * form.tiny
-    picked = np.sum(np.abs(Y * d), axis=0, keepdims=True)
-    a = np.abs(log_total) + picked
-    error = total_error + 2 * K_LOG * v * np.abs(log_total) + (2 * v + gamma(n, v)) * picked + v * a
-    terms = log_total - np.sum(Y * d, axis=0, keepdims=True)
+    T = elementwise.sum_of_exponentials(d, form)
+    picked = elementwise.sum_over_units(Y * d, form)
+    v, size = roundings(form), np.sum(np.abs(Y * d), axis=0, keepdims=True)
+    log_total = np.log(T.exact)
+    value = log_total - picked.exact
+    error = 2 * K_LOG * v * np.abs(log_total) + 2 * v * size + v * (np.abs(log_total) + size)
+    det, stat = (
+        SECOND_ORDER * (total + error + of_picked) + len(Z) * form.tiny
+        for total, of_picked in ((T.det, picked.det), (T.stat, picked.stat))
+    )
     # the largest logit and another may differ by more than the format holds
-    widest = float(np.max(np.abs(d), initial=0.0))
-    return _mean(terms, SECOND_ORDER * error + n * form.tiny, a, S, Z.shape[1], form, widest)
+    return Terms(value, det, stat, float(np.max(np.abs(d), initial=0.0)))
 
 
-def squared_error(Z: np.ndarray, Y: np.ndarray, form: Format, S: Weights = None) -> Bound:
-    """``sum(E * E) / 2m`` with ``E = Z - Y``: a term has E's rounding twice and its own."""
-    squares = np.square(Z - Y)
-    t = SECOND_ORDER * 3 * roundings(form) * squares + form.tiny
-    return _mean(squares, t, squares, S, 2 * Z.shape[1], form)
+def squared_error(Z: np.ndarray, Y: np.ndarray, form: Format) -> Terms:
+    """``E * E / 2`` with ``E = Z - Y``: E's rounding twice and its own; the half is exact."""
+    half = np.square(Z - Y) / 2
+    error = SECOND_ORDER * 3 * roundings(form) * half + form.tiny
+    return Terms(half, error, error, float(np.sum(half)))  # the sum is of twice the halves
 
 
 def exp(Z: np.ndarray, form: Format) -> Bound:
@@ -86,52 +101,50 @@ def exp(Z: np.ndarray, form: Format) -> Bound:
     return within(A, SECOND_ORDER * (2 * K_EXP * form.u + 8 * U_SHADOW) * A + form.tiny)
 
 
-def poisson_deviance(Z: np.ndarray, Y: np.ndarray, form: Format, S: Weights = None) -> Bound:
-    """``sum(e - Y (Z + 1 - l)) / m`` with ``e = exp(Z)`` and ``l = log(Y)``, 0 where Y is 0.
+def poisson_deviance(Z: np.ndarray, Y: np.ndarray, form: Format) -> Terms:
+    """``e - Y (Z + 1 - l)`` with ``e = exp(Z)`` and ``l = log(Y)``, 0 where Y is 0.
 
-    Each term makes four roundings of at most a = e + Y (abs(Z) + 1 + abs(l)), and the two functions
+    A term makes four roundings of at most a = e + Y (abs(Z) + 1 + abs(l)), and the two functions
     err by K ulp of e and of l.
     """
     v, e, l = roundings(form), np.exp(Z), np.log(np.where(Y > 0, Y, 1.0))
     a = e + Y * (np.abs(Z) + 1 + np.abs(l))
-    t = 4 * v * a + 2 * v * (K_EXP * e + K_LOG * Y * np.abs(l)) + (4 + Y) * form.tiny
-    return _mean(e - Y * (Z + 1 - l), SECOND_ORDER * t, a, S, Z.shape[1], form)
+    error = 4 * v * a + 2 * v * (K_EXP * e + K_LOG * Y * np.abs(l)) + (4 + Y) * form.tiny
+    error = SECOND_ORDER * error
+    return Terms(e - Y * (Z + 1 - l), error, error)
 
 
-def _mean(
-    terms: np.ndarray,
-    errors: np.ndarray,
-    magnitudes: np.ndarray,
-    S: Weights,
-    divisor: int,
-    form: Format,
-    widest: float = 0.0,
+def cost(
+    head: str, Z: np.ndarray, Y: np.ndarray, form: Format, S: Weights = None, entries: int = 1
 ) -> Bound:
-    """``sum(S terms) / divisor``, each term with its error; the shadow sums exactly.
+    """``sum(S terms) / m``: the terms' errors added up, and the error of their sum.
 
-    A weight makes one rounding more.
-
-    The division comes last, so the sum may overflow where the mean does not; ``widest`` is the
-    largest value before the terms.
+    What the terms err by may go one way for all of them, so it is added up as it is: that is a
+    multiple of u however many there are. Only the sum is taken statistically, see ``sums.summed``.
+    A weight makes one rounding more. The division comes last, so the sum may overflow where the
+    mean does not.
     """
+    terms = HEAD_BOUNDS[head].terms(Z, Y, form)
+    value, errors = terms.value, (terms.det, terms.stat)
     if S is not None:
-        terms, magnitudes = terms * S, magnitudes * S
-        errors = errors * S + roundings(form) * magnitudes + form.tiny
-    total = math.fsum(terms.ravel()) if np.isfinite(terms).all() else np.sum(terms)
-    summing = gamma(terms.size + K_DIV, form.u) + 8 * U_SHADOW
-    error = SECOND_ORDER * (np.sum(errors) + summing * np.sum(magnitudes))
-    return within(
-        np.asarray(total / divisor),
-        np.asarray(error / divisor + form.tiny),
-        np.asarray(np.sum(magnitudes) + error + widest),
+        value = value * S
+        rounding = roundings(form) * np.abs(value) + form.tiny
+        errors = tuple(error * S + rounding for error in errors)
+    m = Z.shape[1]
+    total = summed(value.reshape(1, -1), form, entries, m)
+    det, stat = (
+        SECOND_ORDER * (np.sum(error) / m + of_sum.ravel()[0]) + form.tiny
+        for error, of_sum in zip(errors, (total.det, total.stat), strict=True)
     )
+    magnitude = total.magnitude.ravel()[0] + det * m + terms.widest
+    return Bound(*map(np.asarray, (total.exact.ravel()[0], det, stat, magnitude)))
 
 
 class HeadBounds(NamedTuple):
-    """A row: bounds of ``A[L]`` from Z, of the cost from Z, Y and S, of dZ[L] from A, Y and S."""
+    """A row: bounds of ``A[L]`` from Z, the terms of the cost, the bound of dZ[L] from A, Y, S."""
 
     output: Callable[..., Bound]
-    cost: Callable[..., Bound]
+    terms: Callable[..., Terms]
     gradient: Callable[..., Bound] = output_gradient
 
 

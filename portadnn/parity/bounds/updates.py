@@ -13,9 +13,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from portadnn.network.optimizers import Optimizer
-from portadnn.parity.bounds import K_DIV, U_SHADOW, Bound, Format, gamma, product, within
+from portadnn.parity.bounds import K_DIV, U_SHADOW, Bound, Format, product, within
 from portadnn.parity.bounds.elementwise import SECOND_ORDER
 from portadnn.parity.bounds.rounded import Rounded
+from portadnn.parity.bounds.sums import summed
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]
 Made: TypeAlias = dict[str, Rounded]
@@ -47,13 +48,14 @@ def penalty(
         return Bound(*(np.reshape(x, ()) for x in bound))
     K, *Ws = Ws
     inner = product(K, gram, form=form, entries=entries)
-    size = np.sum(np.abs(inner.exact * K))
-    error = np.sum(np.abs(K) * inner.det) + gamma(K.size + 1, form.u + U_SHADOW) * size
-    squares = np.sum(inner.exact * K)
-    first = Rounded(squares, error + K.size * form.tiny, np.max(inner.magnitude), form)
-    first = first * Rounded.constant(l2 / 2, form)
+    squares = summed((inner.exact * K).reshape(1, -1), form, entries)
+    first = []
+    for of_inner, of_sum in ((inner.det, squares.det), (inner.stat, squares.stat)):
+        error = np.sum(np.abs(K) * of_inner) + of_sum + K.size * form.tiny
+        part = Rounded(squares.exact, error, np.max(inner.magnitude) + squares.magnitude, form)
+        first.append(part * Rounded.constant(l2 / 2, form))
     terms = _penalty_terms(Ws, l2, l1)
-    bound = _sum(terms, form, entries, lambda total: first + total) if terms else first.bound()
+    bound = _sum(terms, form, entries, lambda total: total, first)
     return Bound(*(np.reshape(x, ()) for x in bound))
 
 
@@ -105,17 +107,20 @@ def _sum(
     form: Format,
     entries: int,
     function: Callable[[Rounded], Rounded],
+    first: Sequence[Rounded] = (),
 ) -> Bound:
-    """``function`` of the sum of ``factor sum(P R)`` over the terms, which are 0 or more."""
-    form = form._replace(u_in=0.0, u_sum=form.u)  # sums alone are not made by tensor cores
+    """``function`` of the sum of ``factor sum(P R)`` over the terms, which are 0 or more.
+
+    ``first`` stands before them, once with the deterministic error and once with the statistical.
+    """
+    sums = [(summed((P * R).reshape(1, -1), form, entries), factor) for P, R, factor in terms]
     bounds = []
-    for which in ("det", "stat"):
-        total = None
-        for P, R, factor in terms:
-            sums = product(P.reshape(1, -1), R.reshape(-1, 1), form=form, entries=entries)
+    for i, which in enumerate(("det", "stat")):
+        total = first[i] if first else None
+        for one, factor in sums:
             # a gradient may be rounded anew where its square is fused with what made it: 3 u each
-            error = getattr(sums, which) + 6 * form.u * sums.exact
-            part = Rounded(sums.exact, error, sums.magnitude, form)
+            error = getattr(one, which) + 6 * form.u * one.exact
+            part = Rounded(one.exact, error, one.magnitude, form)
             if factor != 1.0:
                 part = part * Rounded.constant(factor, form)
             total = part if total is None else total + part

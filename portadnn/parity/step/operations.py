@@ -23,9 +23,9 @@ from portadnn.network.names import (
     of,
     slot_and_parameter,
 )
-from portadnn.parity.bounds import U_SHADOW, Bound, Format, Operands, product, updates, within
+from portadnn.parity.bounds import U_SHADOW, Bound, Format, Operands, product, updates
 from portadnn.parity.bounds.elementwise import ACTIVATION_BOUNDS
-from portadnn.parity.bounds.heads import HEAD_BOUNDS
+from portadnn.parity.bounds.heads import HEAD_BOUNDS, cost
 from portadnn.parity.bounds.rounded import Rounded
 from portadnn.parity.run import Run
 
@@ -174,12 +174,14 @@ def compute(
                 gram = run.gram.astype(dtype).astype(np.float64)
             return updates.penalty(x, recipe.l2, recipe.l1, form, entries or 1, gram)
         case "cost":
-            bound = _bounds_of(HEAD_BOUNDS, network.head).cost(x[0], x[1], form, S)
+            _bounds_of(HEAD_BOUNDS, network.head)
+            bound = cost(network.head, x[0], x[1], form, S, entries or 1)
             if not recipe.penalized:
                 return bound
             whole = bound.exact + t["penalty"]
-            error = 2 * (form.u + U_SHADOW) * np.abs(whole) + bound.det
-            return within(whole, error, bound.magnitude + np.abs(t["penalty"]))
+            error = 2 * (form.u + U_SHADOW) * np.abs(whole)
+            magnitude = bound.magnitude + np.abs(t["penalty"])
+            return Bound(whole, error + bound.det, error + bound.stat, magnitude)
         case "dW":  # of the first layer, in sample space
             return updates.placed(x[0], t.get("place"), network.layer_dims, divisor, form)
         case "dZ" if l == network.L:

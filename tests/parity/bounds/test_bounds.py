@@ -1,13 +1,15 @@
 """What is bounded, and how tightly."""
 
 import numpy as np
+import pytest
 
 from portadnn.network.activations import ACTIVATIONS
 from portadnn.network.losses import HEADS
 from portadnn.network.optimizers import OPTIMIZERS, GradientDescent
 from portadnn.parity.bounds import declared_format, elementwise, product, updates
-from portadnn.parity.bounds.heads import HEAD_BOUNDS
+from portadnn.parity.bounds.heads import HEAD_BOUNDS, cost
 from portadnn.parity.bounds.rounded import Rounded
+from portadnn.parity.bounds.sums import summed
 
 
 def test_everything_that_the_package_computes_has_a_bound():
@@ -60,3 +62,71 @@ def test_a_step_that_takes_in_the_division_of_the_mean_is_lawful():
     error = np.abs(fused - bound.exact)
     assert np.all(error <= bound.det)
     assert np.any(error > 2.0**-24 * np.abs(rate * g) + 2.0**-24 * np.abs(bound.exact))
+
+
+def drawn(head, m, seed=0):
+    """Logits and labels that follow from them, as far as a trained network's do."""
+    rng = np.random.default_rng(seed)
+    n = 10 if head == "softmax" else 1
+    Z = rng.standard_normal((n, m))
+    if head == "softmax":
+        return Z, np.eye(n)[:, np.argmax(Z + rng.gumbel(size=Z.shape), axis=0)]
+    if head == "identity":
+        return Z, Z + 0.3 * rng.standard_normal(Z.shape)
+    if head == "poisson":
+        return Z, rng.poisson(np.exp(Z)).astype(float)
+    return Z, (rng.random(Z.shape) < 1 / (1 + np.exp(-Z))).astype(float)
+
+
+def single(head, Z, Y, order=slice(None)):
+    """The cost in float32, with the examples in an order."""
+    Z, Y = (x[:, order].astype(np.float32) for x in (Z, Y))
+    return float(HEADS[head].cost_with_logits(Z, Y, xp=np))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_an_example_left_out_of_the_cost_is_beyond_its_bound(head):
+    m = 5000
+    Z, Y = (x.astype(np.float32).astype(float) for x in drawn(head, m))
+    bound = cost(head, Z, Y, declared_format("float32"), entries=10**6)
+    assert abs(single(head, Z, Y) - bound.exact) < bound.stat / 4
+    terms = HEAD_BOUNDS[head].terms(Z, Y, declared_format("float32")).value.sum(axis=0)
+    usual = np.argsort(terms)[m // 2 :]  # what half of the examples cost, or more
+    for missing in usual[:: m // 10]:
+        kept = np.arange(m) != missing
+        found = single(head, Z, Y, kept) * (m - 1) / m
+        assert abs(found - bound.exact) > bound.stat
+
+
+@pytest.mark.parametrize("head", ["sigmoid", "softmax"])
+def test_a_label_smoothing_of_a_thousandth_is_beyond_the_bound_of_the_cost(head):
+    Z, Y = (x.astype(np.float32).astype(float) for x in drawn(head, 2000))
+    bound = cost(head, Z, Y, declared_format("float32"), entries=10**6)
+    smoothed = 0.999 * Y + 0.001 / max(len(Y), 2)
+    assert abs(single(head, Z, smoothed) - bound.exact) > bound.stat
+
+
+def one_by_one(terms):
+    return np.add.accumulate(terms.ravel())[-1]
+
+
+@pytest.mark.parametrize("kind", ["drawn", "constant", "sorted", "signed"])
+def test_no_honest_order_of_a_sum_is_beyond_its_bound(kind, dtype):
+    rng = np.random.default_rng(1)
+    for n in (1, 2, 9, 300, 20_000):
+        terms = rng.standard_normal(n) if kind == "signed" else rng.exponential(size=n)
+        if kind == "constant":
+            terms = np.full(n, terms[0])
+        x = np.sort(terms).astype(dtype) if kind == "sorted" else terms.astype(dtype)
+        bound = summed(x[None].astype(float), declared_format(dtype), entries=1)
+        orders = [x, x[::-1], x[rng.permutation(n)]]
+        if kind != "signed":  # then sums that are ordered by value pass by much larger ones
+            orders += [np.sort(x), np.sort(x)[::-1]]
+        sums = [np.sum(x), *map(one_by_one, orders)]
+        sums += [one_by_one(x[: n // k * k].reshape(k, -1).sum(axis=0)) + np.sum(x[n // k * k :])
+                 for k in (4, 16, 128) if n >= k]  # fmt: skip
+        exactly = np.sum(x, dtype=np.longdouble)
+        for total in sums:
+            assert abs(total - exactly) <= bound.stat[0, 0], (n, total)
+        if kind != "constant" and n > 1000:
+            assert bound.stat[0, 0] < bound.det[0, 0] / 10
