@@ -1,7 +1,7 @@
 """The smallest fault that a check finds: what is promised beforehand, and what a run's bounds say.
 
-A fault is measured by how far it moves a tensor, as a share of it: ``|faulty - right| / |right|`` in
-the 2-norm, from the same operands.
+A fault is measured by how far it moves a tensor, as a share of it: ``|faulty - right| / |right|``
+in the 2-norm, from the same operands.
 """
 
 from __future__ import annotations

@@ -28,11 +28,14 @@ UNLIKELY = 30  # entries rounded correctly, of those that neither order of float
 _ELEMENTWISE = (precision.narrow_result, op.sign_flip, op.stale, op.permuted)
 _GIVEN = (
     precision.wide_input, precision.narrow_result, op.stale, op.sign_flip, op.transposed,
-    op.permuted,
+    op.shifted, op.permuted,
 )  # fmt: skip
 _PRODUCT = (precision.narrow_inputs, *_ELEMENTWISE, op.transposed)
 _MEAN = (*_PRODUCT, op.scaled, op.first_column, op.dropped_sample)
-_COST = (updates.unweighted, precision.narrow_result, op.sign_flip, op.stale, op.scaled)
+_COST = (
+    updates.unweighted, precision.narrow_result, op.sign_flip, op.stale, op.scaled,
+    op.dropped_sample,
+)  # fmt: skip
 _UPDATE = (
     op.not_updated, *_ELEMENTWISE, op.first_column, precision.other_rate, op.transposed,
     *updates.STEP,
@@ -44,17 +47,17 @@ HYPOTHESES: dict[str, tuple[Callable[[Case], Found], ...]] = {
     "place": (op.other_step,),
     **dict.fromkeys(STATE, _GIVEN),
     "Z": (*_PRODUCT, op.bias_dropped),
-    "A": _ELEMENTWISE,
+    "A": (*_ELEMENTWISE, op.other_slope),
     "AD": (*updates.DROPOUT, *_ELEMENTWISE),
     "penalty": (precision.narrow_result, updates.other_penalty),
     "cost": _COST,
-    "dZ": (op.wrong_mask, updates.unweighted, *_ELEMENTWISE, op.scaled),
+    "dZ": (op.wrong_mask, updates.unweighted, *_ELEMENTWISE, op.scaled, op.other_slope),
     "dW": _MEAN,
     "db": _MEAN,
     "dAD": (*_PRODUCT, op.scaled, op.updated_early),
     "dA": (*updates.DROPOUT, *_PRODUCT, op.scaled, op.updated_early),
     "rW": (updates.other_penalty, *_ELEMENTWISE),
-    "norm": (precision.narrow_result, updates.not_clipped),
+    "norm": (precision.narrow_result, updates.not_clipped, updates.penalized_bias),
     **dict.fromkeys(("gW", "gb"), (updates.not_clipped, *_ELEMENTWISE)),
     **dict.fromkeys(UPDATED, (*updates.SLOT, *_ELEMENTWISE)),
     **dict.fromkeys(("W+", "b+"), _UPDATE),

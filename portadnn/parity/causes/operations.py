@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from portadnn.network.activations import NEGATIVE_SLOPE
 from portadnn.network.names import after, named, of, slot_and_parameter
 from portadnn.parity.bounds import K_DIV, Bound, exact
-from portadnn.parity.bounds.elementwise import KINKED
+from portadnn.parity.bounds.elementwise import KINKED, NEGATIVE_SLOPE
+from portadnn.parity.bounds.heads import HEAD_BOUNDS
 from portadnn.parity.causes.case import Case, Found
 
+UNLIKELY = 0.05
 SEARCHED_STEPS = 1000  # batches of so many steps are compared with an undeclared input
 
 
@@ -29,6 +30,9 @@ def scaled(case: Case) -> Found:
         }
     once = "Divide by m once, in dW and db"
     factors[1 / m] = "extra 1/m", f"divided by m = {m} once too often", once
+    for factor, name in ((2.0, "doubled"), (0.5, "halved")):
+        remedy = "Compute it once: look at a factor of 2, or a sum that is made twice"
+        factors.setdefault(factor, (name, name, remedy))
     for factor, (name, sentence, remedy) in factors.items():
         result, det, stat, magnitude = (part * factor for part in case.expected)
         another = (1 + K_DIV) * case.form.u * np.abs(result)  # the factor rounds, once more
@@ -67,17 +71,39 @@ def first_column(case: Case) -> Found:
 
 def dropped_sample(case: Case) -> Found:
     """One example is missing from the sum over them."""
-    dZ = case.t[named("dZ", case.layer)]
-    A_prev = case.t[case.operands[1]] if case.kind == "dW" else np.ones((1, case.m))
-    for divisor in (case.m, case.m - 1)[: case.m]:
+    if case.m == 1:
+        return
+    for divisor in (case.m, case.m - 1):
         missing = case.expected.exact * case.m - case.observed * divisor
-        i, k = np.unravel_index(int(np.argmax(np.abs(missing))), missing.shape)
-        sample = int(np.argmin(np.abs(dZ[i] * A_prev[k] - missing[i, k])))
-        kept = np.arange(case.m) != sample
-        columns = {name: case.t[name][:, kept] for name in case.operands}
+        if case.kind == "cost":
+            missing = missing - case.t.get("penalty", 0.0) * (case.m - divisor)
+            shares = _costs(case)
+            unsure = 2 * float(case.expected.stat) * divisor
+            if len(shares) * unsure > UNLIKELY * np.ptp(shares):
+                return  # so many examples that one of them fits any error
+        else:
+            dZ = case.t[case.operands[0]]
+            A_prev = case.t[case.operands[1]] if case.kind == "dW" else np.ones((1, case.m))
+            i, k = np.unravel_index(int(np.argmax(np.abs(missing))), missing.shape)
+            shares, missing = dZ[i] * A_prev[k], missing[i, k]
+        sample = int(np.argmin(np.abs(shares - missing)))
         sentence = f"{case.tensor} leaves out example {sample} of the step, of {case.m}"
         remedy = "Sum over all examples of the step: look at slices and masks near that one"
-        yield case.compute(columns, divisor=divisor), "dropped sample", sentence, remedy
+        if case.kind == "cost":
+            exact_one = (shares.sum() - shares[sample]) / divisor + case.t.get("penalty", 0.0)
+            bound = case.expected._replace(exact=np.asarray(exact_one))
+        else:
+            kept = np.arange(case.m) != sample
+            columns = {name: case.t[name][:, kept] for name in case.operands}
+            bound = case.compute(columns, divisor=divisor)
+        yield bound, "dropped sample", sentence, remedy
+
+
+def _costs(case: Case) -> np.ndarray:
+    """What every example costs, with its weight and without the penalty."""
+    t, network = case.t, case.run.network
+    terms = HEAD_BOUNDS[network.head].terms(t[named("Z", network.L)], t["Y"], case.form).value
+    return np.sum(terms * t.get("S", 1.0), axis=0)
 
 
 def stale(case: Case) -> Found:
@@ -135,19 +161,54 @@ def other_step(case: Case) -> Found:
 
 
 def transposed(case: Case) -> Found:
-    """A square W that was transposed where it should not be, or was not where it should."""
-    name = (case.operands or (case.tensor,))[0]
-    W = case.t[name]
-    if W.shape[0] != W.shape[1]:
+    """A square matrix that was transposed where it should not be, or was not where it should."""
+    operand = case.kind in ("Z", "dA", "dAD")
+    name = case.operands[0] if operand else case.tensor
+    if case.t[name].shape[0] != case.t[name].shape[1]:
         return
-    if case.kind in ("Z", "dA"):
+    if operand:
         sentence = f"{case.tensor} was computed with {name} transposed"
-        bound = case.compute({name: W.T})
+        bound = case.compute({name: case.t[name].T})
     else:
         sentence = f"{case.tensor} is transposed"
         bound = Bound(*(part.T for part in case.expected))
-    remedy = "Z = W A_prev + b and dA_prev = W^T dZ: a square W hides the mistake from shape checks"
-    yield bound, "transposed W", sentence, remedy
+    remedy = "Z = W A_prev + b, dA_prev = W^T dZ and dW = dZ A_prev^T / m: a square matrix hides it"
+    yield bound, f"transposed {'dW' if case.kind == 'dW' else 'W'}", sentence, remedy
+
+
+def shifted(case: Case) -> Found:
+    """Everything stands one place further, but for what left one end and came in at the other."""
+    for axis, what in ((1, "example or input"), (0, "class or unit")):
+        n = case.observed.shape[axis]
+        for step in (1, -1) if n > 2 else ():
+            moved = np.roll(case.expected.exact, step, axis)
+            end = np.arange(n) == (0 if step == 1 else n - 1)
+            bound = exact(np.where(end if axis else end[:, None], case.observed, moved))
+            sentence = f"{case.tensor} stands one {what} too {'late' if step == 1 else 'early'}"
+            remedy = "Keep examples, labels and weights together: look at an index that is off by 1"
+            yield bound, "shifted by one", sentence, remedy
+
+
+def other_slope(case: Case) -> Found:
+    """Leaky ReLU, or its derivative, with another slope below 0."""
+    l, network = case.layer, case.run.network
+    if l >= network.L or network.activations[l - 1] != "leaky_relu":
+        return
+    Z = case.t[named("Z", l)]
+    x = Z if case.kind == "A" else case.t[named("dA", l)]
+    below = np.where(Z > 0, 0.0, x)
+    size = float(np.sum(below * below))
+    if size == 0:
+        return
+    slope = float(np.sum(below * case.observed) / size)
+    unsure = float(np.sum(case.expected.stat * np.abs(below)) / size)
+    another = case.form.u * np.abs(slope * below)
+    bound = case.expected._replace(
+        exact=np.where(Z > 0, x, slope * x),
+        stat=case.expected.stat + unsure * np.abs(below) + 2 * another,
+    )
+    sentence = f"{case.tensor} has the slope {slope:.6g} below 0, not {NEGATIVE_SLOPE:g}"
+    yield bound, "another slope", sentence, "Use one slope, forward and backward"
 
 
 def bias_dropped(case: Case) -> Found:

@@ -14,7 +14,7 @@ import numpy as np
 from portadnn.network.names import slot_and_parameter
 from portadnn.parity.bounds import Bound, Format, exact, within
 from portadnn.parity.causes.case import Case, Found
-from portadnn.parity.step.operations import final_gradient
+from portadnn.parity.step.operations import factors, final_gradient
 
 FEWEST_ENTRIES = 4  # fewer may look like anything by chance
 
@@ -41,7 +41,7 @@ def _as_dtype(x: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def narrow_inputs(case: Case) -> Found:
-    """The operands of a product were rounded: TF32 (11 bits of 24), bfloat16 (8), float16 (11)."""
+    """Operands of a product were rounded, both or one: TF32 has 11 bits of 24, bfloat16 8."""
     ways: list[tuple[str, int, Callable[[np.ndarray], np.ndarray]]] = [
         (name, bits, functools.partial(rounded, bits=bits, toward_zero=toward_zero))
         for name, bits in (("TF32", 11), ("bfloat16", 8))
@@ -50,17 +50,41 @@ def narrow_inputs(case: Case) -> Found:
     ways.append(("float16", 11, functools.partial(_as_dtype, dtype="float16")))
     if case.record.dtype == "float64":
         ways.append(("float32", 24, functools.partial(_as_dtype, dtype="float32")))
+    ways += [
+        (f"{bits}-bit inputs", bits, functools.partial(rounded, bits=bits))
+        for bits in _likely_bits(case)
+    ]
     # tensor cores add up with 2^-23; that bound is too wide to tell anything by itself
     form = case.form._replace(u_in=0.0, u_sum=2.0**-23)
     error = case.rms_error(case.expected.exact)
-    for name, bits, rounding in ways:
-        sentence = (
-            f"{case.tensor} is a product of operands rounded to {name} ({bits} significant bits)"
-        )
-        declare = f"{FULL_PRECISION}, or declare the mode"
-        bound = case.compute({n: rounding(case.t[n]) for n in case.operands[:2]}, form=form)
-        if case.rms_error(bound.exact) <= error / 4:
-            yield bound, name, sentence, declare if name in ("TF32", "bfloat16") else KEEP_DTYPE
+    both = case.operands[:2]
+    for narrow in (both, *((name,) for name in both if len(both) == 2)):
+        for way, bits, rounding in ways:
+            name, which = way, "operands rounded"
+            if len(narrow) < len(both):
+                name, which = f"{way} in one operand", f"operands of which {narrow[0]} was rounded"
+            sentence = f"{case.tensor} is a product of {which} to {bits} significant bits ({way})"
+            declare = f"{FULL_PRECISION}, or declare the mode"
+            bound = case.compute({n: rounding(case.t[n]) for n in narrow}, form=form)
+            if case.rms_error(bound.exact) <= error / 4:
+                known = name.startswith(("TF32", "bfloat16"))
+                yield bound, name, sentence, declare if known else KEEP_DTYPE
+
+
+def _likely_bits(case: Case) -> range:
+    """So many bits of the inputs would make about the error that was seen, 2 to 10.
+
+    Inputs of b bits make effective bits of about b + 1.4, and half a bit more if it is only one.
+    """
+    o = factors(case.run, case.tensor, case.t)
+    if o is None:
+        return range(0)
+    size = np.sqrt(2 * np.mean(np.square(o.P) @ np.square(o.R))) / o.divisor
+    error = case.rms_error(case.expected.exact)
+    if not (error > 0 and np.isfinite(size) and size > 0):
+        return range(0)
+    middle = round(float(-np.log2(error / size)) - 1.4)
+    return range(max(2, middle - 2), min(10, middle + 2) + 1)
 
 
 def narrow_result(case: Case) -> Found:

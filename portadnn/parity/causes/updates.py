@@ -6,13 +6,15 @@ Each hypothesis computes the tensor of a ``Case`` once more as its fault would h
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from portadnn.network.names import is_weight, named, of, slot_and_parameter
+from portadnn.network.names import after, is_weight, named, of, slot_and_parameter
 from portadnn.parity.bounds import exact, updates
 from portadnn.parity.causes.case import Case, Found
 from portadnn.parity.causes.operations import not_updated
+from portadnn.parity.step.operations import final_gradient
 
 
 def unscaled_dropout(case: Case) -> Found:
@@ -138,6 +140,43 @@ def unaveraged(case: Case) -> Found:
     yield bound, "slot reset", sentence, "Hand the slots of a step to the next"
 
 
+def other_betas(case: Case) -> Found:
+    """A slot of Adam with the beta of the other one."""
+    recipe = case.run.recipe
+    if "correction1" not in recipe.scalar_names:
+        return
+    o: Any = recipe.optimizer
+    swapped = replace(recipe, optimizer=replace(o, beta1=o.beta2, beta2=o.beta1))
+    run = replace(case.run, declaration=replace(case.run.declaration, **swapped.settings()))
+    slot, name = slot_and_parameter(case.tensor)
+    other = replace(case, tensor=after(of("s" if slot == "v" else "v", name)))
+    wrong, right = ("beta2", "beta1") if slot == "v" else ("beta1", "beta2")
+    both = other.explained_by(other.compute(run=run))
+    cause = "beta1 and beta2 swapped" if both else f"{wrong} for {right}"
+    sentence = f"{case.tensor} was averaged with {wrong}, not with {right}"
+    remedy = "beta1 is for the mean of the gradient, beta2 for that of its square"
+    yield case.compute(run=run), cause, sentence, remedy
+
+
+def penalized_bias(case: Case) -> Found:
+    """The penalty taken of the biases as well."""
+    recipe, t = case.run.recipe, case.t
+    if not recipe.penalized:
+        return
+    biases = [name for name in case.run.network.shapes if not is_weight(name)]
+    if case.kind != "norm":
+        biases = [name for name in biases if name == slot_and_parameter(case.tensor)[1]]
+    changes = {
+        given: t[given] + recipe.l2 * t[b] + recipe.l1 * np.sign(t[b])
+        for b in biases
+        for given in {final_gradient(case.run, b), of("d", b)}
+    }
+    if changes:
+        sentence = f"{case.tensor} has the penalty of the biases in it"
+        remedy = "Penalize every W and no b"
+        yield case.compute(changes), "bias penalized", sentence, remedy
+
+
 DROPOUT = (previous_mask, ignored_mask, unscaled_dropout)
-SLOT = (not_updated, unaveraged)
-STEP = (other_correction, other_decay)
+SLOT = (not_updated, unaveraged, other_betas, penalized_bias)
+STEP = (other_correction, other_decay, penalized_bias)

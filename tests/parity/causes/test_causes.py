@@ -76,6 +76,11 @@ def swapped(x, axis=0):
     return np.take(x, order, axis)
 
 
+def costs(t):
+    """What every example costs under the sigmoid head."""
+    return (np.log1p(np.exp(-np.abs(t["Z3"]))) + np.maximum(t["Z3"], 0) - t["Y"] * t["Z3"])[0]
+
+
 FAULTS = {
     "missing 1/m in dW": ("dW1", lambda t, _: t["dW1"] * M, "missing 1/m"),
     "missing 1/m in db": ("db2", lambda t, _: t["db2"] * M, "missing 1/m"),
@@ -128,6 +133,24 @@ FAULTS = {
         "W1+",
         lambda t, _: t["W1"] - float(np.float16(RATE)) * t["dW1"],
         "learning rate in float16",
+    ),
+    "dW doubled": ("dW2", lambda t, _: 2 * t["dW2"], "doubled"),
+    "dW transposed": ("dW2", lambda t, _: t["dW2"].T, "transposed dW"),
+    "labels shifted by one": ("Y", lambda t, _: np.roll(t["Y"], 1, axis=1), "shifted by one"),
+    "labels shifted, the first one twice": (
+        "Y",
+        lambda t, _: t["Y"][:, [0, *range(M - 1)]],
+        "shifted by one",
+    ),
+    "an example left out of the cost": (
+        "cost",
+        lambda t, _: costs(t)[np.arange(M) != 17].sum() / M,
+        "dropped sample",
+    ),
+    "an example left out of the cost and of m": (
+        "cost",
+        lambda t, _: costs(t)[np.arange(M) != 17].mean(),
+        "dropped sample",
     ),
     "rate of another": ("W1+", lambda t, _: t["W1"] - 0.009 * t["dW1"], "another learning rate"),
 }
@@ -186,6 +209,91 @@ def test_low_precision_inputs_of_products_are_named(tensor, way):
     if cause.name == "TF32":
         assert "allow_tf32 = False" in cause.remedy
         assert "CUPY_TF32=0" in cause.remedy
+
+
+@pytest.mark.parametrize("bits", [3, 4, 6])
+@pytest.mark.parametrize("batch_size", [None, 1])
+def test_few_bits_of_the_inputs_are_not_taken_for_a_narrow_result(bits, batch_size):
+    # with one example, a product of 4 bits and 4 bits has the 8 of bfloat16
+    run = make_run(batch_size=batch_size, steps=3)
+
+    def plant(t, _):
+        return rounded(t["dZ1"], bits) @ rounded(t["X"], bits).T / t["X"].shape[1]
+
+    cause = diagnose("dW1", plant, run)
+    assert cause.name == f"{bits}-bit inputs"
+    assert f"to {bits} significant bits" in cause.sentence
+
+
+@pytest.mark.parametrize("tensor", ["Z1", "dA1", "dW1"])
+@pytest.mark.parametrize("operand", [0, 1])
+def test_tf32_in_one_operand_is_named(tensor, operand):
+    def plant(t, _):
+        low = [lambda x: rounded(x, 11), lambda x: x][:: 1 if operand == 0 else -1]
+        if tensor == "Z1":
+            return low[0](t["W1"]) @ low[1](t["X"]) + t["b1"]
+        if tensor == "dW1":
+            return low[0](t["dZ1"]) @ low[1](t["X"]).T / M
+        return low[0](t["W2"]).T @ low[1](t["dZ2"])
+
+    cause = diagnose(tensor, plant)
+    assert cause.name == "TF32 in one operand"
+    name = {"Z1": ("W1", "X"), "dW1": ("dZ1", "X"), "dA1": ("W2", "dZ2")}[tensor][operand]
+    assert f"of which {name} was rounded" in cause.sentence
+
+
+@pytest.mark.parametrize("tensor", ["A1", "dZ1"])
+def test_another_slope_is_named(tensor, dtype):
+    def plant(t, _):
+        x = t["Z1"] if tensor == "A1" else t["dA1"]
+        return np.where(t["Z1"] > 0, x, 0.02 * x)
+
+    cause = diagnose(tensor, plant, make_run(activations="leaky_relu"), dtype)
+    assert cause.name == "another slope"
+    assert f"{tensor} has the slope 0.02 below 0, not 0.01" in cause.sentence
+
+
+ADAM = replace(RUN, declaration=Declaration(learning_rate=RATE, optimizer=Adam(), l2=0.1))
+WITH_CLIPPING = replace(RUN, declaration=Declaration(learning_rate=RATE, l2=0.1, clip_norm=0.01))
+
+
+@pytest.mark.parametrize(
+    ("swapped", "name"),
+    [("vs", "beta1 and beta2 swapped"), ("v", "beta2 for beta1"), ("s", "beta1 for beta2")],
+)
+def test_betas_in_the_place_of_each_other_are_named(swapped, name, dtype):
+    previous, record = records(ADAM, dtype)
+    t, o = wide(record), ADAM.recipe.optimizer
+    changed = dict(record.tensors)
+    for slot, beta in (("v", o.beta2), ("s", o.beta1)):
+        if slot in swapped:
+            g = t["rW1"] if slot == "v" else t["rW1"] ** 2
+            mean = beta * t[f"{slot}W1"] + (1 - beta) * g
+            changed[f"{slot}W1+"] = mean.astype(dtype)
+    record = replace(record, tensors=changed)
+    failure = first_failure(certify_step(ADAM, record, previous.state_after()))
+    assert failure.tensor == f"{swapped[0]}W1+"
+    assert name_cause(ADAM, record, failure, previous).name == name
+
+
+def test_a_penalty_of_the_biases_is_named(dtype):
+    def updated(t, _):
+        return t["b2"] - RATE * (t["db2"] + 0.1 * t["b2"])
+
+    plain = replace(RUN, declaration=Declaration(learning_rate=RATE, l2=0.1))
+    assert diagnose("b2+", updated, plain, dtype).name == "bias penalized"
+
+    def averaged(t, _):
+        return 0.9 * t["vb2"] + 0.1 * (t["db2"] + 0.1 * t["b2"])
+
+    assert diagnose("vb2+", averaged, ADAM, dtype).name == "bias penalized"
+
+    def norm(t, _):
+        squares = [np.sum(t[f"rW{l}"] ** 2) + np.sum((t[f"db{l}"] + 0.1 * t[f"b{l}"]) ** 2)
+                   for l in (1, 2, 3)]  # fmt: skip
+        return np.sqrt(np.sum(squares)).reshape(1, 1)
+
+    assert diagnose("norm", norm, WITH_CLIPPING, dtype).name == "bias penalized"
 
 
 def test_float16_of_small_numbers_is_told_from_tf32():
