@@ -168,7 +168,7 @@ def _record(function, inputs, backend, names):
             if host.dtype.kind == "f":
                 kind = backend.dtype_name
             elif host.dtype.kind in "iu":
-                kind = "int32" if np.all(np.abs(host) < 2**31) else "int64"
+                kind = _integers(name, host, backend)
             arrays[name] = recording.input(backend.asarray(host, dtype=kind))
         result = function(recording, **arrays)
     if not isinstance(result, Mapping):
@@ -185,6 +185,23 @@ def _record(function, inputs, backend, names):
             )
         made[name] = x._origin
     return recording.calls, made
+
+
+def _integers(name: str, host: Any, backend: Backend) -> str:
+    """The dtype of an input of integers: int32 if they fit, else int64 if the backend has it."""
+    from portadnn.errors import InputError
+
+    low, high = (int(host.min()), int(host.max())) if host.size else (0, 0)
+    if low >= -(2**31) and high < 2**31:
+        return "int32"
+    held = backend.xp.__array_namespace_info__().dtypes(kind="signed integer")
+    if high >= 2**63 or "int64" not in held:
+        raise InputError(
+            f"{name} has integers from {low:,} to {high:,}, which {backend.name} in "
+            f"{backend.dtype_name} does not hold: expected integers below "
+            f"{'2**63' if 'int64' in held else '2**31 (JAX holds larger ones with dtype=float64)'}"
+        )
+    return "int64"
 
 
 def _first_failure(

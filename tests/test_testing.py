@@ -188,13 +188,13 @@ def test_functions_that_part_and_data_that_differ_are_found():
 
 
 def test_what_is_not_seen_is_refused():
-    with pytest.raises(InputError, match=r"no bound is derived for cumulative_sum.*unchecked="):
-        assert_parity(lambda xp, X: {"S": xp.cumulative_sum(X, axis=0)}, {"X": INPUTS["X"]})
+    with pytest.raises(InputError, match=r"no bound is derived for cumulative_prod.*unchecked="):
+        assert_parity(lambda xp, X: {"S": xp.cumulative_prod(X, axis=0)}, {"X": INPUTS["X"]})
     report = assert_parity(
-        lambda xp, X: {"S": xp.cumulative_sum(X, axis=0)}, {"X": INPUTS["X"]},
-        unchecked=("cumulative_sum",),
+        lambda xp, X: {"S": xp.cumulative_prod(X, axis=0)}, {"X": INPUTS["X"]},
+        unchecked=("cumulative_prod",),
     )  # fmt: skip
-    assert report.unchecked == ("cumulative_sum",)
+    assert report.unchecked == ("cumulative_prod",)
     with pytest.raises(AssertionError, match="'A' is ndarray, which no recorded operation made"):
         assert_parity(lambda xp, X: {"A": np.ones(3)}, {"X": INPUTS["X"]})
     for escape in (np.exp, np.asarray):
@@ -208,6 +208,117 @@ def test_what_is_not_seen_is_refused():
         assert_parity(softmax_layer, INPUTS, [get_backend("numpy", dtype="float64")])
     with pytest.raises(InputError, match="returned RecordedArray: expected a dict"):
         assert_parity(lambda xp, X: X, {"X": INPUTS["X"]})
+
+
+def test_extensions_of_the_namespace_are_recorded_by_name(backend):
+    def factors(xp, X):
+        Q, R = xp.linalg.qr(X)
+        spectrum = xp.fft.rfft(X[0, ...])
+        return {"X": xp.linalg.matmul(Q, R), "size": xp.abs(spectrum)}
+
+    inputs = {"X": RNG.standard_normal((6, 6))}
+    options = {"backends": [backend], "dtype": backend.dtype_name}
+    if backend.name.startswith("dask"):
+        factors = lambda xp, X: {"X": xp.linalg.qr(X)[1]}  # noqa: E731
+        with pytest.raises(InputError, match="no bound is derived for linalg.qr: write it"):
+            assert_parity(factors, inputs, **options)
+        return
+    for unchecked, missing in (
+        ((), "abs of complex numbers, fft.rfft, fft.rfft of complex numbers, linalg.qr"),
+        (("linalg.qr", "fft.rfft"), "abs of complex numbers"),
+    ):
+        with pytest.raises(InputError, match=f"no bound is derived for {missing}: write it"):
+            assert_parity(factors, inputs, unchecked=unchecked, **options)
+    unchecked = ("linalg.qr", "fft.rfft", "abs")
+    assert assert_parity(factors, inputs, unchecked=unchecked, **options).operations == 5
+
+
+def sums(xp, x, y):
+    """Every function that adds up, and floors."""
+    return {
+        "var": xp.var(x, axis=1, correction=1.0),
+        "var of all": xp.var(x),
+        "std": xp.std(x + 100.0, axis=(0, 2), keepdims=True),
+        "running": xp.cumulative_sum(x, axis=1),
+        "from 0": xp.cumulative_sum(x, axis=-1, include_initial=True),
+        "tensordot": xp.tensordot(x, y, axes=2),
+        "of one axis": xp.tensordot(x, y, axes=((0,), (2,))),
+        "vecdot": xp.vecdot(x, x, axis=-2),
+        "linalg": xp.linalg.matmul(x, xp.linalg.matrix_transpose(x)),
+        "of linalg": xp.linalg.vecdot(x, x),
+        "dot of linalg": xp.linalg.tensordot(x, y),
+        "norm": xp.linalg.vector_norm(x, axis=(0, 1)),
+        "norms": xp.linalg.vector_norm(x, axis=-1, ord=1, keepdims=True),
+        "largest": xp.linalg.vector_norm(x, ord=float("inf")),
+        "floor": xp.floor_divide(x, 0.37),
+        "remainder": xp.remainder(x, xp.abs(x[:1, ...]) + 0.25),
+        "operators": (x // 0.5) + x % 0.25,
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sums_and_floors_are_within_their_bounds_and_faults_beyond(backend, seed):
+    if backend.name.startswith("dask"):
+        pytest.skip("Dask's tensordot, linalg and cumulative sums are not those of the standard")
+    rng = np.random.default_rng(seed)
+    inputs = {"x": rng.standard_normal((4, 300, 5)), "y": rng.standard_normal((300, 5, 4))}
+    report = assert_parity(sums, inputs, [backend], dtype=backend.dtype_name)
+    assert 0 < report.largest_ratio <= 1
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (lambda x, **k: np.var(x) * (1 + 1e-4), "var"),
+        (lambda x, **k: np.var(x, ddof=1), "var"),
+        (lambda x, **k: np.std(x) + np.float32(1e-3), "std"),
+        (lambda x, axis: np.cumsum(x, axis) - x[:, :1], "cumulative_sum"),
+        (lambda x, y: np.tensordot(x, y[::-1]), "tensordot"),
+        (lambda x, y: np.trunc(x / y), "floor_divide"),
+        (lambda x, y: np.fmod(x, y), "remainder"),
+    ],
+)
+def test_faults_of_sums_and_floors_are_found(function, name):
+    def step(xp, X, Y):
+        called = getattr(xp, name)
+        if name == "cumulative_sum":
+            return {"A": called(X, axis=1)}
+        return {"A": called(X) if name in ("var", "std") else called(X, Y)}
+
+    inputs = {"X": RNG.standard_normal((9, 300)), "Y": RNG.uniform(0.5, 1.0, (9, 300))}
+    assert_parity(step, inputs)
+    with pytest.raises(AssertionError, match=f"faulty, operation 1 .A., {name}"):
+        assert_parity(step, inputs, [faulty(**{name: function})])
+
+
+def test_nothing_is_added_up(backend):
+    def nothing(xp, x, y):
+        return {
+            "sum": xp.sum(x, axis=0), "of all": xp.sum(x), "none left": xp.sum(x, axis=1),
+            "product": xp.matmul(xp.matrix_transpose(x), x), "rows": xp.matmul(x, y),
+            "stack": xp.matmul(xp.reshape(x, (0, 3, 1)), y[:1, :]),
+            "exp": xp.exp(x), "vecdot": xp.vecdot(x, x),
+        }  # fmt: skip
+
+    inputs = {"x": np.zeros((0, 3)), "y": np.ones((3, 2))}
+    report = assert_parity(nothing, inputs, [backend], dtype=backend.dtype_name)
+    assert report.largest_ratio == 0
+
+
+def test_integers_that_a_backend_does_not_hold_are_refused(backend):
+    step = lambda xp, i: {"i": i + 1}  # noqa: E731
+    options = {"backends": [backend], "dtype": backend.dtype_name}
+    for limit in (2**31 - 2, -(2**31)):
+        assert_parity(step, {"i": np.asarray([limit])}, **options)
+    large = {"i": np.asarray([2**31, -(2**40)])}
+    held = "int64" in backend.xp.__array_namespace_info__().dtypes(kind="signed integer")
+    if held:
+        assert_parity(step, large, **options)
+    else:
+        with pytest.raises(InputError, match=r"i has integers from -1,099.* to 2,147,483,648"):
+            assert_parity(step, large, **options)
+    with pytest.raises(InputError, match=r"i has integers from 0 to 9,223,372,036,854,775,808"):
+        assert_parity(step, {"i": np.asarray([0, 2**63], np.uint64)}, **options)
 
 
 PLUGIN_TEST = """

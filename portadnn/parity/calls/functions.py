@@ -2,8 +2,8 @@
 
 A call is computed again in float64 from the inputs that the backend itself had. A function is in
 one of three tables: it rounds nothing (a selection, a comparison, a change of shape), it is
-elementwise and rounds its result, or it is a product, which sums and means are with a vector of
-ones. What stands in none of them has no bound, and is not certified.
+elementwise and rounds its result, or it adds up, see ``reductions.py``. What stands in none of them
+has no bound, and is not certified. ``linalg.matmul`` is ``matmul``, and so on.
 
 References
 ----------
@@ -12,16 +12,17 @@ Python array API standard, version 2024.12.
 
 from __future__ import annotations
 
-import itertools
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import array_api_compat.numpy as reference
 import numpy as np
 
-from portadnn.parity.bounds import K_DIV, U_SHADOW, Bound, Format, Operands, exact, product, within
+from portadnn.parity.bounds import K_DIV, U_SHADOW, Bound, Format, Operands, within
 from portadnn.parity.bounds.elementwise import K_EXP, K_LOG, K_LOG1P, K_TANH, SECOND_ORDER
+from portadnn.parity.calls.reductions import REDUCTIONS, floored_bound, reduction_bound
 
 EXACT = frozenset({
     "abs", "all", "any", "arange", "argmax", "argmin", "asarray", "astype", "bitwise_and",
@@ -48,9 +49,17 @@ K_LOG1P_NEGATIVE = 256  # XLA's log1p errs by 128 ulp in float64 near -0.414
 ROUNDINGS = {"add": 1, "subtract": 1, "multiply": 1, "square": 1, "divide": K_DIV,
              "reciprocal": K_DIV}  # fmt: skip
 
-PRODUCTS = frozenset({"matmul", "sum", "mean", "vecdot"})
+EXACT_OF_INTEGERS = frozenset({"matmul", "vecdot", "tensordot", "sum", "cumulative_sum"})
+FLOORED = frozenset({"floor_divide", "remainder"})
 
-KNOWN = EXACT | PRODUCTS | ULPS.keys() | ROUNDINGS.keys()
+# functions of xp.linalg that are others under a second name; vector_norm is there alone
+ALIASES = {f"linalg.{name}": name for name in ("matmul", "matrix_transpose", "tensordot", "vecdot",
+                                               "vector_norm")}  # fmt: skip
+
+KNOWN = (
+    EXACT | ULPS.keys() | ROUNDINGS.keys() | FLOORED | ALIASES.keys()
+    | (REDUCTIONS - {"vector_norm"})
+)  # fmt: skip
 
 
 def bounds_of_call(
@@ -62,9 +71,16 @@ def bounds_of_call(
     host. ``entries`` counts those that the whole recording checks, for the statistical bound.
     """
     floating = any(_is_floating(x) for x in (*arguments, *keywords.values()))
-    if function in PRODUCTS and floating:
-        bound, operands = _product_bound(function, arguments, keywords, form, entries)
+    function, called = ALIASES.get(function, function), function
+    if function in REDUCTIONS and (floating or function not in EXACT_OF_INTEGERS):
+        shape = np.shape(_compute(called, _read(arguments), _read(keywords)))
+        bound, operands = reduction_bound(function, arguments, keywords, form, entries, shape)
         return [bound], operands
+    if function in FLOORED and floating:
+        x, y = _read(arguments)
+        bound = floored_bound(function, x, y, form)
+        slack = _unsure(function, arguments, keywords, [bound.exact], form)[0]
+        return [bound._replace(det=bound.det + slack, stat=bound.stat + slack)], ()
     if function in ROUNDINGS and floating:
         relative: Any = ROUNDINGS[function] * form.u + K_DIV * U_SHADOW
     elif function in ULPS:
@@ -122,7 +138,7 @@ def _read(x: Any, form: Format | None = None, rounded: bool = False, flushed: bo
 def _compute(function: str, arguments: Any, keywords: Any) -> Any:
     if function == "getitem":
         return arguments[0][arguments[1]]
-    return getattr(reference, function)(*arguments, **keywords)
+    return operator.attrgetter(function)(reference)(*arguments, **keywords)
 
 
 def _results(result: Any) -> list[np.ndarray]:
@@ -133,45 +149,3 @@ def _results(result: Any) -> list[np.ndarray]:
 
 def _is_floating(x: Any) -> bool:
     return isinstance(x, float) or (hasattr(x, "dtype") and np.dtype(x.dtype).kind == "f")
-
-
-def _product_bound(
-    function: str, arguments: tuple, keywords: dict, form: Format, entries: int
-) -> tuple[Bound, list[Operands]]:
-    """A product, or a stack of them, by ``bounds.product``.
-
-    A sum over axes is ``x 1`` with x's rows gathered along these axes, and a mean divides it by
-    their length. No tensor core sums, so a sum has the plain format.
-    """
-    x = np.asarray(arguments[0], np.float64)
-    shape = np.shape(_compute(function, _read(arguments), _read(keywords)))
-    plain = form._replace(u_in=0.0, u_sum=form.u)
-    if function == "matmul":
-        P, R = x, np.asarray(arguments[1], np.float64)
-        P = P[None, :] if P.ndim == 1 else P
-        R = R[:, None] if R.ndim == 1 else R
-        stack = np.broadcast_shapes(P.shape[:-2], R.shape[:-2])
-        Ps = np.broadcast_to(P, (*stack, *P.shape[-2:])).reshape(-1, *P.shape[-2:])
-        Rs = np.broadcast_to(R, (*stack, *R.shape[-2:])).reshape(-1, *R.shape[-2:])
-        operands = [Operands(p, r) for p, r in zip(Ps, Rs, strict=True)]
-    elif function == "vecdot":
-        axis = keywords.get("axis", -1)
-        y = np.asarray(arguments[1], np.float64)
-        x, y = (np.moveaxis(z, axis, -1) for z in np.broadcast_arrays(x, y))
-        rows = (z.reshape(-1, z.shape[-1]) for z in (x, y))
-        operands = [Operands(p[None, :], r[:, None]) for p, r in zip(*rows, strict=True)]
-    else:
-        axes = arguments[1] if len(arguments) > 1 else keywords.get("axis")
-        axes = range(x.ndim) if axes is None else np.atleast_1d(axes) % x.ndim
-        gathered = np.moveaxis(x, list(axes), range(-len(axes), 0))
-        n = math.prod(x.shape[axis] for axis in axes)
-        P = gathered.reshape(-1, n)
-        operands = [Operands(P, np.ones((n, 1)), divisor=n if function == "mean" else 1)]
-        form = plain
-    if any(one.P.shape[1] == 0 for one in operands):  # an empty sum
-        return exact(np.zeros(shape)), []
-    bounds = [
-        product(one.P, one.R, form=form, divisor=one.divisor, entries=entries) for one in operands
-    ]
-    parts = (np.stack(part).reshape(shape) for part in itertools.zip_longest(*bounds))
-    return Bound(*parts), operands

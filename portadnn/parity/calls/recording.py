@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,11 @@ class RecordingNamespace:
         return f"RecordingNamespace({self._xp.__name__})"
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._xp, name)
+        return self._recorded(name, getattr(self._xp, name))
+
+    def _recorded(self, name: str, value: Any) -> Any:
+        if isinstance(value, ModuleType):  # xp.linalg, xp.fft
+            return _Extension(self, name, value)
         if name.startswith("_") or not callable(value) or isinstance(value, type):
             return value
         if any(value is dtype for dtype in self._dtypes):
@@ -99,13 +104,13 @@ class RecordingNamespace:
                 tuple(x._host for x in wrapped),
             )
         )
-        return type(result)(wrapped) if isinstance(result, tuple | list) else wrapped[0]
+        return _like(result, wrapped) if isinstance(result, tuple | list) else wrapped[0]
 
     def _on_host(self, x: Any) -> Any:
         if isinstance(x, RecordedArray):
             return x._host
         if isinstance(x, tuple | list):
-            return type(x)(self._on_host(y) for y in x)
+            return _like(x, [self._on_host(y) for y in x])
         if self._backend.owns(x):
             return np.array(self._backend.to_numpy(x))
         try:
@@ -114,12 +119,28 @@ class RecordingNamespace:
             return x
 
 
+class _Extension:
+    """``xp.linalg`` or ``xp.fft``: its calls are recorded as ``linalg.matmul`` and so on."""
+
+    def __init__(self, recording: RecordingNamespace, name: str, module: ModuleType) -> None:
+        self._recording, self._name, self._module = recording, name, module
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._module, name)
+        return self._recording._recorded(f"{self._name}.{name}", value)
+
+
+def _like(x: Any, values: list) -> Any:
+    """The values in a container like ``x``; a named tuple takes them one by one."""
+    return getattr(x, "_make", type(x))(values)
+
+
 def _bare(x: Any) -> Any:
     """``x`` with the arrays themselves for recorded ones."""
     if isinstance(x, RecordedArray):
         return x._array
     if isinstance(x, tuple | list):
-        return type(x)(_bare(y) for y in x)
+        return _like(x, [_bare(y) for y in x])
     if isinstance(x, dict):
         return {key: _bare(y) for key, y in x.items()}
     return x
@@ -165,7 +186,13 @@ class RecordedArray:
         raise TypeError("a recorded array was given to NumPy: call the functions of xp instead")
 
     def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("an array without axes has no length")
         return self.shape[0]
+
+    def __iter__(self) -> Iterator[RecordedArray]:
+        # by length: JAX takes any index, so Python's own way would never end
+        return (self[i, ...] for i in range(len(self)))
 
     def __bool__(self) -> bool:
         return bool(self._host)
