@@ -85,7 +85,7 @@ def compare(
     noise
         Measure each backend's own noise floor: repeat, threads, batch split.
     self_test
-        Plant every known fault and show which are found.
+        Plant a few faults in the step of training and show which are found.
     """
     from portadnn.backends import get_backend
     from portadnn.errors import InputError

@@ -151,9 +151,9 @@ def _as_json(result: Comparison) -> dict[str, Any]:
 
 
 def show_self_test(as_json: bool) -> int:
-    """Run the fault bench; the exit code is 1 where a fault was missed, misplaced or imagined."""
+    """Run the self-test; the exit code is 1 where a fault was missed, misplaced or imagined."""
     from portadnn.cli.output import print_json, print_line, table_text
-    from portadnn.parity.planted.self_test import detection_table, self_test
+    from portadnn.parity.planted import detection_table, self_test
 
     rows = self_test()
     passed = all(row.passed for row in rows)
@@ -164,7 +164,7 @@ def show_self_test(as_json: bool) -> int:
                 "dtype": row.dtype,
                 "result": row.result,
                 "flag": str(row.flag) if row.flag else None,
-                "customary": dict(row.customary),
+                "cause": row.cause.name if row.cause else None,
             }
             for row in rows
         ]

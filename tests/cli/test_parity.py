@@ -134,12 +134,12 @@ def test_the_self_test(capsys):
     code, out, _ = run(capsys, "parity", "--self-test")
     assert code == 0
     assert "the checker is sound" in out
-    assert "the certificate finds 57 of 57 at their place" in " ".join(out.split())
-    assert "the certificate finds 58 of 58 at their place" in " ".join(out.split())
+    assert out.count("found") == 2 * 13
+    assert out.count("not flagged") == 2 * 3
 
 
 def test_a_self_test_that_fails(capsys, monkeypatch):
-    monkeypatch.setattr("portadnn.parity.planted.self_test.first_failure", lambda checks: None)
+    monkeypatch.setattr("portadnn.parity.planted.first_failure", lambda checks: None)
     code, out, _ = run(capsys, "parity", "--self-test", "--json")
     assert code == 1
     assert not json.loads(out)["passed"]

@@ -32,7 +32,7 @@ def test_tf32_is_found_named_and_accepted_where_it_is_declared(gpu, work):
     from dataclasses import replace
 
     from portadnn.backends import get_backend
-    from portadnn.parity.planted.faults import tf32
+    from portadnn.parity.causes.precision import rounded
 
     stage = gpu("gpu.stages.parity")
     numpy = get_backend("numpy", dtype="float32")
@@ -47,7 +47,7 @@ def test_tf32_is_found_named_and_accepted_where_it_is_declared(gpu, work):
             return getattr(numpy.xp, name)
 
         def matmul(self, A, B):
-            return numpy.xp.matmul(tf32(A), tf32(B))
+            return numpy.xp.matmul(*(rounded(x, 11).astype(x.dtype) for x in (A, B)))
 
     found = judged(replace(numpy, xp=Rounding()))
     assert found.faults == []

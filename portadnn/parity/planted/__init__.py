@@ -1,1 +1,0 @@
-"""Faults planted in the step of training, and whether the certificate finds them."""
