@@ -1,0 +1,1 @@
+"""Mutants of the mathematics, and what parity makes of each."""
