@@ -244,6 +244,7 @@ def _effect(run, exact, honest, dtype):
             elif place is None:
                 moved = _share(t[tensor], right.tensors[tensor].astype(np.float64))
                 if moved <= (0 if given else NOISE):
+                    effect = max(effect, moved)
                     continue
                 place = record.step, tensor
             elif given:
