@@ -19,6 +19,7 @@ from mutation.make import MODULES, mutated_tree
 from portadnn.backends import get_backend
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.losses import get_head
+from portadnn.network.names import SCALARS
 from portadnn.network.optimizers import Adam, AdamW, Momentum, Nesterov, RMSProp
 from portadnn.network.spec import Network
 from portadnn.parity.bounds import declared_format
@@ -217,17 +218,18 @@ def _first_flag(run, records):
 
 
 def _in_order(run, record):
-    """Every tensor of a step, what it is given first, and whether it is given."""
+    """Every tensor of a step, what it is given first, and whether it must be equal to the bit."""
     made = [tensor for _, tensor in step_order(run)]
     given = [name for name in record.tensors if name not in made]
-    return [*((name, True) for name in given), *((name, False) for name in made)]
+    exact = ((name, name not in SCALARS) for name in given)  # scalars are formulas, with a level
+    return [*exact, *((name, False) for name in made)]
 
 
 def _effect(run, exact, honest, dtype):
     """Where the mutant is, how far it moves that tensor, and where it first moves one too far.
 
-    A share of the tensor, in the 2-norm. What comes after the first tensor that differs had other
-    operands, so there its own formula says what it should have been.
+    A share of the tensor, in the 2-norm. What is computed after the first tensor that differs had
+    other operands, so there its own formula says what it should have been.
     """
     place, effect = None, 0.0
     form = declared_format("float64")
@@ -241,14 +243,12 @@ def _effect(run, exact, honest, dtype):
                 if moved == 0:
                     continue
                 place = place or (record.step, tensor)
-            elif place is None:
+            elif place is None or given or tensor in SCALARS:
                 moved = _share(t[tensor], right.tensors[tensor].astype(np.float64))
                 if moved <= (0 if given else NOISE):
                     effect = max(effect, moved)
                     continue
-                place = record.step, tensor
-            elif given:
-                continue
+                place = place or (record.step, tensor)
             else:
                 with np.errstate(all="ignore"):
                     moved = _share(t[tensor], compute(run, tensor, t, form).exact)
