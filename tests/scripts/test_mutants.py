@@ -18,14 +18,14 @@ def mutants(*arguments):
 
 def test_a_sample_is_killed_in_its_place_or_lawful(tmp_path):
     results = tmp_path / "mutants.jsonl"
-    code, out, _ = mutants("--sample", 80, "--seed", 0, "--results", results)
+    code, out, _ = mutants("--sample", 60, "--seed", 0, "--results", results)
     assert code == 0, out
     found = [json.loads(line) for line in results.read_text().splitlines()]
-    assert len(found) == 80
+    assert len(found) == 60
     killed = [one for one in found if one["outcomes"]["float32"]["result"] == "killed"]
-    assert len(killed) > 50
+    assert len(killed) > 40
     assert any("place" in one["outcomes"]["float32"] for one in killed)
-    code, again, errors = mutants("--sample", 80, "--seed", 0, "--results", results)
+    code, again, errors = mutants("--sample", 60, "--seed", 0, "--results", results)
     assert (code, again) == (0, out)  # it went on from the file, and nothing was left to do
     assert "mutants" not in errors
 
