@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fake_cuda.events import on_stand_in
 
 from portadnn.backends import get_backend
 from portadnn.errors import InputError
@@ -211,6 +212,9 @@ def test_what_is_not_seen_is_refused():
 
 
 def test_extensions_of_the_namespace_are_recorded_by_name(backend):
+    if on_stand_in():
+        pytest.skip("the stand-in for CUDA has no solver and no Fourier transform")
+
     def factors(xp, X):
         Q, R = xp.linalg.qr(X)
         spectrum = xp.fft.rfft(X[0, ...])
@@ -236,9 +240,6 @@ def test_extensions_of_the_namespace_are_recorded_by_name(backend):
 def sums(xp, x, y):
     """Every function that adds up, and floors."""
     return {
-        "var": xp.var(x, axis=1, correction=1.0),
-        "var of all": xp.var(x),
-        "std": xp.std(x + 100.0, axis=(0, 2), keepdims=True),
         "running": xp.cumulative_sum(x, axis=1),
         "from 0": xp.cumulative_sum(x, axis=-1, include_initial=True),
         "tensordot": xp.tensordot(x, y, axes=2),
@@ -247,22 +248,34 @@ def sums(xp, x, y):
         "linalg": xp.linalg.matmul(x, xp.linalg.matrix_transpose(x)),
         "of linalg": xp.linalg.vecdot(x, x),
         "dot of linalg": xp.linalg.tensordot(x, y),
-        "norm": xp.linalg.vector_norm(x, axis=(0, 1)),
-        "norms": xp.linalg.vector_norm(x, axis=-1, ord=1, keepdims=True),
-        "largest": xp.linalg.vector_norm(x, ord=float("inf")),
         "floor": xp.floor_divide(x, 0.37),
         "remainder": xp.remainder(x, xp.abs(x[:1, ...]) + 0.25),
         "operators": (x // 0.5) + x % 0.25,
     }
 
 
+def spreads(xp, x, y):
+    """Those that CuPy computes with a kernel of complex numbers."""
+    return {
+        "var": xp.var(x, axis=1, correction=1.0),
+        "var of all": xp.var(x),
+        "std": xp.std(x + 100.0, axis=(0, 2), keepdims=True),
+        "norm": xp.linalg.vector_norm(x, axis=(0, 1)),
+        "norms": xp.linalg.vector_norm(x, axis=-1, ord=1, keepdims=True),
+        "largest": xp.linalg.vector_norm(x, ord=float("inf")),
+    }
+
+
+@pytest.mark.parametrize("function", [sums, spreads])
 @pytest.mark.parametrize("seed", range(3))
-def test_sums_and_floors_are_within_their_bounds_and_faults_beyond(backend, seed):
+def test_sums_and_floors_are_within_their_bounds(backend, function, seed):
+    if function is spreads and on_stand_in():
+        pytest.skip("the stand-in for CUDA does not compile this kernel of CuPy's")
     if backend.name.startswith("dask"):
         pytest.skip("Dask's tensordot, linalg and cumulative sums are not those of the standard")
     rng = np.random.default_rng(seed)
     inputs = {"x": rng.standard_normal((4, 300, 5)), "y": rng.standard_normal((300, 5, 4))}
-    report = assert_parity(sums, inputs, [backend], dtype=backend.dtype_name)
+    report = assert_parity(function, inputs, [backend], dtype=backend.dtype_name)
     assert 0 < report.largest_ratio <= 1
 
 
