@@ -191,16 +191,17 @@ def floored_bound(function: str, x: Any, y: Any, form: Format) -> Bound:
 
     Where the quotient is within its own rounding of a whole number, the floor may be that or the
     one below, and the remainder may be near 0 or near y. Elsewhere the floor rounds once, where the
-    format does not hold it, and the remainder is made of an exact one and perhaps y: one rounding
-    of y.
+    format does not hold it. The remainder may be exact, or made as it is written (CuPy), which
+    rounds the product, of at most ``abs(x) + abs(y)``, and the difference.
     """
     x, y = (np.asarray(value, np.float64) for value in (x, y))
     quotient, v = x / y, roundings(form)
     near = np.abs(quotient - np.round(quotient)) <= 2 * K_DIV * v * np.abs(quotient)
+    near &= x != 0
     if function == "floor_divide":
         result = np.floor_divide(x, y)
         error = np.where(near, 1.0, 0.0) + 2 * v * np.abs(result)
         return Bound(result, error, error, np.abs(result) + 1)
     result = np.remainder(x, y)
-    error = np.where(near, 1.0, 2 * v) * np.abs(y) + form.tiny
+    error = np.where(near, np.abs(y), 0.0) + 2 * v * (np.abs(x) + np.abs(y)) + form.tiny
     return Bound(result, error, error, np.maximum(np.abs(x), np.abs(y)))
