@@ -58,7 +58,7 @@ class Mutant:
 
 def source_tree(module):
     """The syntax tree of a module."""
-    with open(importlib.import_module(module).__file__) as file:
+    with open(importlib.import_module(module).__file__, encoding="utf-8") as file:
         return ast.parse(file.read())
 
 

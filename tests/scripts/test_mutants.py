@@ -20,7 +20,7 @@ def test_a_sample_is_killed_in_its_place_or_lawful(tmp_path):
     results = tmp_path / "mutants.jsonl"
     code, out, _ = mutants("--sample", 60, "--seed", 0, "--results", results)
     assert code == 0, out
-    found = [json.loads(line) for line in results.read_text().splitlines()]
+    found = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
     assert len(found) == 60
     killed = [one for one in found if one["outcomes"]["float32"]["result"] == "killed"]
     assert len(killed) > 40
