@@ -14,6 +14,7 @@ from portadnn.network.model import L_model_forward, compute_cost_with_logits
 from portadnn.network.names import named, of
 from portadnn.parity import derived
 from portadnn.parity.bounds import U_SHADOW, Bound, declared_format, gamma, within
+from portadnn.parity.bounds.levels import smallest_fault
 from portadnn.parity.certificate import Certificate, data_digests, model_of
 from portadnn.parity.certify import (
     Check,
@@ -71,6 +72,7 @@ class Evidence:
     checks: dict[str, list[Check]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     steps: dict[int, dict[str, Any]] = field(default_factory=dict)
+    smallest: dict[str, float] = field(default_factory=dict)
     flagged: int = 0  # failures that are of a check
 
     def check(self, watched: Watched) -> None:
@@ -82,6 +84,8 @@ class Evidence:
         record = observe(run, backend, self.seen.loop.shared, before, step, watched.factor)
         previous = self.seen.start if watched.step == self.seen.first_step else given
         bounds = step_bounds(run, record)
+        for name, bound in bounds.items():
+            self.smallest[name] = max(self.smallest.get(name, 0.0), smallest_fault(bound))
         checks = certify_step(run, record, previous, bounds=bounds, factor=watched.factor)
         made = self.seen.host(watched.made)
         if self.seen.lbfgs:
@@ -250,6 +254,11 @@ class Evidence:
             self.failures.append(f"{what}{failure}")
             self.flagged += 1
 
+    def _smallest(self, name: str) -> float | None:
+        """As a share of the tensor, in the step where it is largest; None if nothing can be said."""
+        found = self.smallest.get(name)
+        return found if found is not None and np.isfinite(found) else None
+
     def certificate(
         self, state: RunState, parameters: dict[str, np.ndarray], times: tuple[float, float]
     ) -> Certificate:
@@ -259,7 +268,7 @@ class Evidence:
                 "checks": len(checks),
                 "largest_ratio": max(check.ratio for check in checks),
                 "verdicts": sorted({check.verdict.value for check in checks}),
-                "smallest_detectable_fault": None,
+                "smallest_detectable_fault": self._smallest(name),
             }
             for name, checks in self.checks.items()
         }
