@@ -39,22 +39,25 @@ class WithProducts:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.raw, name)
 
-    def matmul(self, x: Any, y: Any) -> Any:
-        """``x @ y``; CuPy's own if they are not two matrices of one dtype, one piece each."""
+    def matmul(self, x: Any, y: Any, out: Any = None) -> Any:
+        """``x @ y``; CuPy's own if they are not two matrices of one dtype, one piece each.
+
+        ``out``, if there is one, has their dtype and lies in one piece, in C's order.
+        """
         import cupy
         from cupy._core._routines_linalg import get_compute_type
 
         kind = _KINDS.get(str(x.dtype))
         if kind is None or y.dtype != x.dtype or x.ndim != 2 or y.ndim != 2:
-            return self.raw.matmul(x, y)
+            return self.raw.matmul(x, y, out=out)
         (m, k), (rows, n) = x.shape, y.shape
         left, right = _layout(x), _layout(y)
         number, one, zero, computations = kind
         how = computations.get(get_compute_type(x.dtype))
         handle = _handle(cupy.cuda.runtime.getDevice(), threading.get_ident())
         if rows != k or not (left and right and how and handle):
-            return self.raw.matmul(x, y)
-        out = cupy.empty((m, n), x.dtype)
+            return self.raw.matmul(x, y, out=out)
+        out = cupy.empty((m, n), x.dtype) if out is None else out
         # cuBLAS goes by columns, so the product is that of the transposed matrices
         handle.call(
             "cublasGemmEx", right[0], left[0], n, m, k, one, y.data.ptr, number, right[1],

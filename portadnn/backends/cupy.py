@@ -23,6 +23,7 @@ from portadnn.backends.base import (
     importing,
 )
 from portadnn.backends.cublas import WithProducts
+from portadnn.backends.device_program import Program
 from portadnn.backends.survival import answer_to, crash_of
 
 
@@ -84,7 +85,7 @@ class CupyBackend(Backend):
         self, step: Step, state: Any, inputs: Any, shared: Any = (), *, every_output: bool = True
     ) -> tuple[Any, Any]:
         with self.scope():
-            found = graphs.repeat(step, state, inputs, shared, graphs.capture_by_cupy)
+            found = graphs.repeat(step, state, inputs, shared, graphs.capture_by_cupy, Program)
         return super().repeat(step, state, inputs, shared) if found is None else found
 
     @staticmethod

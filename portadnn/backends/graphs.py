@@ -53,6 +53,7 @@ class _Rows:
         shape = (room, *(x.shape[axis] for axis in order))
         self.array = xp.zeros(shape, dtype=x.dtype, device=x.device)
         self.turned = xp.permute_dims
+        self.first = self.turned(self.array[0, ...], self.back)
 
     def fill(self, rows: Any) -> None:
         self.array[: len(rows)] = self.turned(rows, self.order)
@@ -71,10 +72,18 @@ class Graph:
         Of as many steps as ``FEWEST_STEPS`` at least, as those of ``Backend.repeat``.
     capture : callable
         ``capture(run)``: something that does again on the GPU what ``run()`` did there.
+    program : callable, optional
+        Makes a step of these buffers that is launched in place of the step's own calls.
     """
 
     def __init__(
-        self, step: Any, state: Any, inputs: Any, shared: Any, capture: Callable[..., Any]
+        self,
+        step: Any,
+        state: Any,
+        inputs: Any,
+        shared: Any,
+        capture: Callable[..., Any],
+        program: Callable[..., Any] | None = None,
     ) -> None:
         (old, structure), (stacked, form) = flatten(state), flatten(inputs)
         self.xp = xp = array_namespace(*old)
@@ -107,17 +116,30 @@ class Graph:
                 buffer[...] = x
             self.step += 1
 
-        self._launch = capture(run)
+        self.program = program and program(
+            step, unflatten(structure, iter(self.state)),
+            unflatten(form, iter([rows.first for rows in self.inputs])), shared,
+            [rows.array for rows in self.inputs], self.step, self.room,
+        )  # fmt: skip
+        if self.program:
+            self.outputs, self.form = self.program.outputs, self.program.form
+        self._launch = capture(self.program or run)
         self._check(step, state, unflatten(form, iter([x[0] for x in stacked])), shared)
 
     def _check(self, step: Any, state: Any, given: Any, shared: Any) -> None:
         new, outputs = step(state, given, shared)
-        expected = [*flatten(new)[0], *flatten(outputs)[0]]
-        self._fill(flatten(state)[0], [x[None, ...] for x in flatten(given)[0]])
-        self._launch()
-        for x, y in zip((*self.state, *[x[0] for x in self.outputs]), expected, strict=True):
-            if not ((x == y) | ((x != x) & (y != y))).all():
-                raise Unsuitable("its graph gives other bits")
+        old, plain = flatten(state)[0], [*flatten(new)[0], *flatten(outputs)[0]]
+        found = self._once(self._launch, old, given)
+        expected = self._once(self.program, old, given) if self.program else plain
+        if not all(map(_same, found, expected)):
+            raise Unsuitable("its graph gives other bits")
+        if self.program and not self.program.agrees(old, found, plain):
+            raise Unsuitable("its generated kernels give other results than its calls")
+
+    def _once(self, run: Callable[[], Any], state: list[Any], given: Any) -> list[Any]:
+        self._fill(state, [x[None, ...] for x in flatten(given)[0]])
+        run()
+        return [self.xp.asarray(x, copy=True) for x in (*self.state, *(x[0] for x in self.outputs))]
 
     def _fill(self, state: list[Any], inputs: list[Any]) -> None:
         """Put a state, if there is one, and the inputs of a chunk in the buffers."""
@@ -145,7 +167,7 @@ _GRAPHS: OrderedDict[Any, Graph | None] = OrderedDict()
 
 
 def repeat(
-    step: Any, state: Any, inputs: Any, shared: Any, capture: Callable[..., Any]
+    step: Any, state: Any, inputs: Any, shared: Any, capture: Callable[..., Any], program: Any = None
 ) -> tuple[Any, Any] | None:
     """As ``Backend.repeat``, by a graph; None for few steps, and if there can be no graph."""
     leaves, data = flatten(inputs)[0], [x for x in flatten(shared)[0] if x is not None]
@@ -156,17 +178,24 @@ def repeat(
     if key not in _GRAPHS:
         if n < FEWEST_STEPS:
             return None
-        try:
-            _GRAPHS[key] = Graph(step, state, inputs, shared, capture)
-        except Exception as error:  # a fault of the step itself comes again without a graph
-            logger.info("the step runs without a CUDA graph: %s", error)
-            _GRAPHS[key] = None
+        given = step, state, inputs, shared, capture
+        _GRAPHS[key] = None
+        for kind, missing in ((program, "generated kernels"), (None, "a CUDA graph")):
+            if _GRAPHS[key] is None and (kind or missing == "a CUDA graph"):
+                try:
+                    _GRAPHS[key] = Graph(*given, kind)
+                except Exception as error:  # a fault of the step itself comes again without a graph
+                    logger.info("the step runs without %s: %s", missing, error)
         for x in data:  # the graph reads x but does not own it: drop the graph when x is freed
             weakref.finalize(x, _GRAPHS.pop, key, None)
         if len(_GRAPHS) > LARGEST_CACHE:
             _GRAPHS.popitem(last=False)
     graph = _GRAPHS[key]
     return None if graph is None else graph.repeat(state, inputs, n)
+
+
+def _same(x: Any, y: Any) -> bool:
+    return bool(((x == y) | ((x != x) & (y != y))).all())
 
 
 def _address(x: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,7 +61,7 @@ class Stand(NDArrayOperatorsMixin):
     def astype(self, dtype: Any, *, copy: bool = True) -> Stand:
         if self.dtype == dtype and not copy:
             return self
-        target = self.recording.stand(np.empty_like(self.value, dtype=dtype))
+        target = self.recording.made(_cast, [self.value], dtype)
         return self.recording.call(_cast, (self,), True, target)
 
     def __getitem__(self, key: Any) -> Stand:
@@ -169,8 +170,10 @@ class Recording:
     """The calls of a step, and what its arrays look like.
 
     ``likes`` has an array without memory for every slot; ``views`` how a slot is made of another;
-    ``kept`` the slots that are read after the calls.
+    ``kept`` the slots that are read after the calls. A ``dry`` recording computes nothing.
     """
+
+    dry: bool = False
 
     likes: list[np.ndarray] = field(default_factory=list)
     views: dict[int, tuple[int, Callable[..., Any]]] = field(default_factory=dict)
@@ -179,8 +182,22 @@ class Recording:
 
     def stand(self, value: np.ndarray) -> Stand:
         """A stand-in for an array, which lives as long as the step holds the stand-in."""
-        self.likes.append(_without_memory(value))
-        return Stand(self, len(self.likes) - 1, value)
+        self.likes.append(_without_memory(value.dtype, value.shape, value.strides))
+        return Stand(self, len(self.likes) - 1, self.likes[-1] if self.dry else value)
+
+    def made(
+        self, function: Any, values: list[Any], dtype: Any = None, shape: Any = None
+    ) -> Stand:
+        """A stand-in for what a call makes by itself; dry, one piece in C's order."""
+        if not self.dry:
+            return self.stand(
+                _result_of(function, values)
+                if dtype is None
+                else np.empty_like(values[0], dtype=dtype)
+            )
+        dtype = dtype or _result_of(function, [_entry(x) for x in values]).dtype
+        shape = _shape_of(function, values) if shape is None else shape
+        return self.stand(_without_memory(dtype, shape))
 
     def view(self, x: Stand, function: Callable[..., Any]) -> Stand:
         """A stand-in for a part of another array."""
@@ -194,12 +211,13 @@ class Recording:
         """Make the call now, and note it."""
         values = [x.value if isinstance(x, Stand) else x for x in args]
         if target is None:
-            target = self.stand(_result_of(function, values))
+            target = self.made(function, values)
         floats = target.value.dtype if target.value.dtype.kind == "f" else None
         if elementwise:  # a Python number has the dtype of the array that it meets
             met = floats or next(x.dtype for x in values if isinstance(x, np.ndarray))
             values = [x if isinstance(x, np.ndarray) else np.asarray(x, met) for x in values]
-        function(*values, target.value)
+        if not self.dry:
+            function(*values, target.value)
         operands = tuple(
             Slot(x.number) if isinstance(x, Stand) else value
             for x, value in zip(args, values, strict=True)
@@ -236,6 +254,34 @@ def _result_of(function: Any, values: list[Any]) -> np.ndarray:
     return np.empty_like(np.asarray(function(*values)))
 
 
-def _without_memory(x: np.ndarray) -> np.ndarray:
-    """An array of the same shape, dtype and strides that holds a single entry."""
-    return np.lib.stride_tricks.as_strided(np.empty(1, x.dtype), x.shape, x.strides)
+def _shape_of(function: Any, values: list[Any]) -> tuple[int, ...]:
+    shapes = [x.shape for x in values if isinstance(x, np.ndarray)]
+    if function is np.matmul:
+        return shapes[0][:-1] + shapes[1][1:]
+    if function is _take:
+        x, indices, axis = values
+        return (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    if function is _concat:
+        axis, *arrays = values
+        whole = list(shapes[0])
+        whole[axis] = sum(x.shape[axis] for x in arrays)
+        return tuple(whole)
+    if function in (_sum, _max):
+        x, axis, keepdims = values
+        axes = {a % x.ndim for a in (range(x.ndim) if axis is None else np.atleast_1d(axis))}
+        kept = [1 if a in axes else n for a, n in enumerate(x.shape) if keepdims or a not in axes]
+        return tuple(kept)
+    return np.broadcast_shapes(*shapes)
+
+
+def _entry(x: Any) -> Any:
+    """An array of one entry, which is also an index, like ``x``."""
+    return np.zeros((1,) * x.ndim, x.dtype) if isinstance(x, np.ndarray) else x
+
+
+def _without_memory(dtype: Any, shape: tuple[int, ...], strides: Any = None) -> np.ndarray:
+    """An array of that shape, dtype and strides, if any, that holds a single entry."""
+    if strides is None:
+        itemsize = np.dtype(dtype).itemsize
+        strides = [itemsize * math.prod(shape[i + 1 :]) for i in range(len(shape))]
+    return np.lib.stride_tricks.as_strided(np.empty(1, dtype), shape, strides)

@@ -241,7 +241,18 @@ def repeat(
 
 
 def _record(step: Any, state: Any, inputs: Any, shared: Any) -> Tape | None:
-    recording = Recording()
+    return tape_of(Tape, Recording(), step, state, _first(inputs), shared)
+
+
+def _first(inputs: Any) -> Any:
+    leaves, structure = flatten(inputs)
+    return unflatten(structure, iter([x[0] for x in leaves]))
+
+
+def tape_of(
+    kind: type[Tape], recording: Recording, step: Any, state: Any, inputs: Any, shared: Any
+) -> Any:
+    """The tape of a step, of whose inputs those of one step are given; None if there is none."""
 
     def stands(leaves: list[Any]) -> list[Any]:
         return [None if x is None else recording.stand(x) for x in leaves]
@@ -249,8 +260,6 @@ def _record(step: Any, state: Any, inputs: Any, shared: Any) -> Tape | None:
     groups, trees = [], []
     for tree in (state, inputs, shared):
         leaves, structure = flatten(tree)
-        if tree is inputs:
-            leaves = [x[0] for x in leaves]
         groups.append(stands(leaves))
         trees.append(unflatten(structure, iter(groups[-1])))
     try:
@@ -261,7 +270,7 @@ def _record(step: Any, state: Any, inputs: Any, shared: Any) -> Tape | None:
     if not all(isinstance(x, Stand) for x in (*new, *made)) or structure != flatten(state)[1]:
         return None
     given, inputs_, data = ([-1 if x is None else x.number for x in group] for group in groups)
-    return Tape(
+    return kind(
         recording,
         given,
         inputs_,

@@ -1,0 +1,343 @@
+"""A recorded step as launches of generated kernels and of cuBLAS.
+
+The step is recorded without computing, its elementwise calls and sums are printed as CUDA, and
+every array that more than one launch needs has a buffer. The new state is written over the old one
+if nothing reads that later. Kernels are compiled with IEEE rounding, without contraction, and are
+kept on disk.
+
+References
+----------
+NVIDIA, NVRTC, https://docs.nvidia.com/cuda/nvrtc/
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from portadnn.arithmetic import Reproducible, reproducible
+from portadnn.backends.kernels import (
+    THREADS,
+    Kernel,
+    Part,
+    Schedule,
+    Unprintable,
+    reduces,
+    shape_of,
+    split,
+)
+from portadnn.backends.recording import Call, Recording, Slot, _cast, _concat, _max, _sum
+from portadnn.backends.tape import Tape, _array, tape_of
+from portadnn.backends.trees import flatten
+
+SMALL = 2**21  # multiplications of a product that is printed
+LARGE_SUM = 2**12  # entries of a matrix whose sum is that of its rows' sums
+SHARE = 2.0**-4
+OPTIONS = ("--fmad=false", "-ftz=false", "-prec-div=true", "-prec-sqrt=true")
+
+
+class Normal(Tape):
+    """A tape whose calls each make an array of their own, with sums over one axis."""
+
+    def __post_init__(self) -> None:
+        self.renamed: dict[int, int] = {}
+        self.makers: set[int] = set()
+        calls = self._needed((*self.new_state, *self.outputs))
+        self.recording.calls = []
+        for call in calls:
+            self._add(call)
+        self.new_state = [
+            n if n == old else self._copy(n) for old, n in zip(self.state, self.new_state, strict=True)
+        ]
+        self.outputs = [self._copy(n) for n in self.outputs]
+
+    def _slot(self, n: int) -> int:
+        """The slot that has the value that ``n`` had in the recording by now."""
+        views = self.recording.views
+        if n in self.renamed:
+            return self.renamed[n]
+        if n not in views:
+            return n
+        of, function = views[n]
+        if (now := self._slot(of)) == of:
+            return n
+        like = self.recording.likes[n]
+        made = self._new(like.dtype, like.shape)
+        views[made] = now, function
+        return made
+
+    def _new(self, dtype: Any, shape: tuple[int, ...]) -> int:
+        return self.recording.made(_cast, [np.empty(0)], dtype, shape).number
+
+    def _copy(self, n: int) -> int:
+        like = self.recording.likes[n]
+        out = self._new(like.dtype, like.shape)
+        self._write(_cast, (Slot(self._slot(n)),), out)
+        return out
+
+    def _write(self, function: Any, arguments: tuple[Any, ...], out: int) -> None:
+        self.recording.calls.append(Call(function, arguments, out, True))
+        self.makers.add(out)
+
+    def _add(self, call: Call) -> None:
+        likes, views = self.recording.likes, self.recording.views
+        arguments = tuple(
+            Slot(self._slot(x.number)) if isinstance(x, Slot) else x for x in call.arguments
+        )
+        out = call.out
+        if out in views or out in {*self.state, *self.inputs, *self.shared}:
+            raise Unprintable("a call that writes into a part of an array, or into what is given")
+        if call.function is _concat:
+            axis, *pieces = arguments
+            start = 0
+            for piece in pieces:
+                like = likes[piece.number]
+                stop = start + like.shape[axis]
+                key = (*[slice(None)] * axis, slice(start, stop))
+                part = self._new(like.dtype, like.shape)
+                views[part] = out, functools.partial(_part, key)
+                self._write(_cast, (piece,), part)
+                start = stop
+        elif call.function in (_sum, _max):
+            self._reduce(call.function, arguments, out)
+        else:
+            if call.function is np.matmul:
+                arguments = tuple(self._buffered(x) for x in arguments)
+            if out in self.makers:  # in place
+                self.renamed[out] = self._new(likes[out].dtype, likes[out].shape)
+                out = self.renamed[out]
+            self._write(call.function, arguments, out)
+        self.makers.add(out)
+
+    def _buffered(self, x: Slot) -> Slot:
+        """An operand of a product, which cannot be read from a row of the inputs."""
+        if self.recording.root(x.number) not in self.inputs:
+            return x
+        return Slot(self._copy(x.number))
+
+    def _reduce(self, function: Any, arguments: tuple[Any, ...], out: int) -> None:
+        x, axis, _ = arguments
+        like = self.recording.likes[x.number]
+        axes = range(like.ndim) if axis is None else np.atleast_1d(axis)
+        rows, columns = shape_of(like)
+        wanted = {int(a) % like.ndim + 2 - like.ndim for a in axes}
+        n, dtype = x.number, self.recording.likes[out].dtype
+        shape = [rows, columns]
+        if wanted == {0, 1} and 1 in shape:
+            wanted = {shape.index(1) ^ 1} if shape != [1, 1] else {1}
+        for a in sorted(wanted, reverse=True):
+            shape[a] = 1
+            made = self._new(dtype, tuple(shape))
+            self._write(function, (Slot(n), a, True), made)
+            n = made
+        if self.recording.likes[out].size == 1:
+            self.renamed[out] = n
+        else:
+            kept = self.recording.likes[out].ndim == 2
+            key = (slice(None),) * 2 if kept else tuple(0 if a in wanted else slice(None) for a in (0, 1))
+            self.recording.views[out] = n, functools.partial(_part, key)
+            if kept:
+                self.renamed[out] = n
+
+
+def _part(key: Any, x: Any) -> Any:
+    return x[key]
+
+
+class Program:
+    """A step that is bound to its buffers; called, it makes the step, as launches on the device.
+
+    Parameters
+    ----------
+    step : callable
+        With ``xp`` among its keywords, a namespace of CuPy.
+    state, inputs, shared : trees of arrays
+        Inputs are those of one step. The new state is written over ``state``.
+    rows : list of arrays
+        The rows of which the inputs of a step are one, for each of the inputs.
+    counter : array
+        The number of the row.
+    room : int
+        How many rows there are.
+
+    Attributes
+    ----------
+    outputs : list of arrays
+        With a row for each step.
+    form
+        The structure of the outputs.
+    """
+
+    def __init__(
+        self, step: Any, state: Any, inputs: Any, shared: Any, rows: list[Any], counter: Any,
+        room: int,
+    ) -> None:  # fmt: skip
+        import cupy
+
+        xp = step.keywords["xp"]
+        import array_api_compat.numpy as plain
+
+        self.exact = isinstance(xp, Reproducible)
+        self.matmul = (xp.raw if isinstance(xp, Reproducible) else xp).matmul
+        on_host = reproducible(plain) if isinstance(xp, Reproducible) else plain
+        same = functools.partial(step.func, *step.args, **step.keywords | {"xp": on_host})
+        with np.errstate(all="ignore"):
+            tape = tape_of(Normal, Recording(dry=True), same, state, inputs, shared)
+        if tape is None:
+            raise Unprintable("the step cannot be recorded")
+        self.tape, self.recording, self.form = tape, tape.recording, tape.structures[1]
+        self.schedule = Schedule(self.recording, SMALL)
+        self.readers = self.schedule.readers()
+        likes = self.recording.likes
+        self.outputs = [cupy.zeros((room, *likes[n].shape), likes[n].dtype) for n in tape.outputs]
+        self.arrays = dict(zip(tape.state, flatten(state)[0], strict=True))
+        self.arrays |= zip(tape.shared, flatten(shared)[0], strict=True)
+        self.arrays |= zip(tape.inputs, rows, strict=True)
+        self.arrays |= zip(tape.outputs, self.outputs, strict=True)
+        self.in_rows = {n: likes[n].size for n in (*tape.inputs, *tape.outputs)}
+        self.counter, self.work, self.after = counter, [], []
+        for old, new in zip(tape.state, tape.new_state, strict=True):
+            if old != new and self._in_place(old, new):
+                self.arrays[new] = self.arrays[old]
+            elif old != new:
+                self.arrays[new] = cupy.empty(likes[new].shape, likes[new].dtype)
+                self.after.append((self.arrays[old], self.arrays[new]))
+        self.terms = max((x for like in likes for x in like.shape), default=1)
+        self._build()
+
+    def __call__(self) -> None:
+        for work in self.work:
+            work()
+        for old, new in self.after:
+            old[...] = new
+        self.counter += 1
+
+    def agrees(self, old: list[Any], found: list[Any], plain: list[Any]) -> bool:
+        """Whether what the program made is what the step's own calls made.
+
+        In reproducible arithmetic the bits must be the same. Else sums have another order: then an
+        array may be off, in the 2-norm, by SHARE of what the step changed in it, and by what the
+        rounding of its longest sum may be. A wrong program is off by as much as the step itself.
+        """
+        import cupy
+
+        if self.exact:
+            return all(bool(((x == y) | ((x != x) & (y != y))).all()) for x, y in zip(found, plain, strict=True))
+        before = [*old, *(None for _ in found[len(old) :])]
+        for x, y, z in zip(found, plain, before, strict=True):
+            x, y = x.astype(float), y.astype(float)
+            finite = cupy.isfinite(y)
+            if not bool(((x == y) | finite | ((x != x) & (y != y))).all()):
+                return False
+            change = y if z is None else y - z
+            off, changed, size = (
+                cupy.sqrt((cupy.where(finite, a, 0.0) ** 2).sum()) for a in (x - y, change, y)
+            )
+            rounding = self.terms * float(np.finfo(found[0].dtype).eps)
+            if not bool(off <= SHARE * changed + rounding * size):
+                return False
+        return True
+
+    def _in_place(self, old: int, new: int) -> bool:
+        """Whether the new state may be written over the old one."""
+        ((level, writer, _),) = self.schedule.makers[new]
+        likes = self.recording.likes
+        if writer is None or likes[old].strides != likes[new].strides:
+            return False
+        phases, inner = self.schedule.phases(writer), self.schedule.is_inner(writer, new)
+        for at, part, n in self.readers.get(old, []):
+            if at < level:
+                continue
+            if part is not writer or n != old:
+                return False
+            later = any(
+                phases[c.out] - reduces(c) > phases[new] for _, c in part.calls if old in c.reads()
+            )
+            if inner and writer.axis is not None and later:
+                return False
+        return True
+
+    def _stored(self, part: Part) -> set[int]:
+        """The slots of a part that something else reads."""
+        lasting = {*self.tape.new_state, *self.tape.outputs}
+        return {
+            n for n in part.makes()
+            if n in lasting or n in self.recording.views or any(
+                reader is not part or read != n
+                for _, reader, read in self.readers.get(self.recording.root(n), [])
+            )
+        }  # fmt: skip
+
+    def _build(self) -> None:
+        schedule = self.schedule
+        levels = {part.level for part in schedule.parts} | {level for level, _ in schedule.products}
+        launches: list[tuple[int, Any]] = []
+        for level in sorted(levels):
+            launches += [(level, call) for at, call in schedule.products if at == level]
+            for parts in split(part for part in schedule.parts if part.level == level):
+                stored = set().union(*map(self._stored, parts))
+                launches.append((level, Kernel(schedule, parts, stored, self.in_rows)))
+        self._allocate(launches)
+        for _, launch in launches:
+            if isinstance(launch, Kernel):
+                arrays = [self.counter, *(self.arrays[n] for n in launch.roots)]
+                run = compiled(launch.source)
+                self.work.append(
+                    functools.partial(run, (launch.blocks,), (THREADS,), tuple(arrays))
+                )
+            else:
+                x, y = (_array(self.arrays, self.recording.views, n) for n in launch.reads())
+                self.work.append(functools.partial(self.matmul, x, y, self.arrays[launch.out]))
+        self.kernels = [launch for _, launch in launches if isinstance(launch, Kernel)]
+
+    def _allocate(self, launches: list[tuple[int, Any]]) -> None:
+        """Give every array that launches need memory, which those have again that come later."""
+        import cupy
+
+        root, uses = self.recording.root, []
+        for level, launch in launches:
+            reads = [] if isinstance(launch, Kernel) else [root(n) for n in launch.reads()]
+            uses += [(level, n) for n in (launch.roots if not reads else [*reads, launch.out])]
+        last = {n: level for level, n in uses}
+        free: list[Any] = []
+        held: dict[int, Any] = {}
+        for level, n in uses:
+            free += [held.pop(m) for m in [*held] if last[m] < level]
+            if n not in self.arrays:
+                like = self.recording.likes[n]
+                size = max(like.nbytes, 1)
+                fits = [i for i, x in enumerate(free) if size <= x.size <= 2 * size]
+                held[n] = free.pop(fits[0]) if fits else cupy.empty(size, cupy.uint8)
+                room = held[n][: like.nbytes].view(like.dtype)
+                self.arrays[n] = room.reshape(like.shape)
+
+
+@functools.cache
+def compiled(source: str) -> Any:
+    """The function of a kernel, compiled here or found on disk."""
+    import cupy
+    from cupy.cuda import compiler, function, nvrtc
+
+    device = cupy.cuda.Device()
+    key = repr((source, OPTIONS, device.compute_capability, nvrtc.getVersion()))
+    folder = os.environ.get("CUPY_CACHE_DIR") or Path.home() / ".cupy" / "kernel_cache"
+    path = Path(folder, f"portadnn-{hashlib.sha256(key.encode()).hexdigest()}")
+    try:
+        binary = path.read_bytes()
+    except OSError:
+        binary = compiler.compile_using_nvrtc(source, OPTIONS)[0]
+        with contextlib.suppress(OSError):  # without a folder that can be written to, next time too
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+                file.write(binary)
+            os.replace(file.name, path)
+    module = function.Module()
+    module.load(binary)
+    return module.get_function("run")

@@ -1,0 +1,513 @@
+"""The calls of a recorded step in groups, each of which is printed as a part of a CUDA kernel.
+
+A part has one thread, or one row or column of threads, for each entry of its frame. A frame has the
+shape of the arrays of its calls. A sum or a maximum over one axis makes every thread of a part go
+along that axis; what follows the sum, and what has the frame's shape again, stays in the part. A
+small product is a sum over a third axis. Parts that do not depend on each other share a launch.
+
+References
+----------
+NVIDIA, CUDA C++ programming guide.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from portadnn.backends.recording import Call, Recording, Slot, _max, _sum, _take
+
+THREADS = 256  # of a block
+BLOCKS = 1056  # at most, of a part whose threads take several entries
+LONGEST = 120  # calls of a part or a kernel, so that it compiles in a second
+KEPT = 16  # values of a thread that stay in registers from one loop to the next
+
+TYPES = {"float32": "float", "float64": "double", "bool": "bool", "int32": "int",
+         "int64": "long long"}  # fmt: skip
+# {f} is f for float32; a comparison with NaN is false, and a maximum with NaN is NaN
+FORMS = {
+    "add": "({0} + {1})", "subtract": "({0} - {1})", "multiply": "({0} * {1})",
+    "divide": "({0} / {1})", "negative": "(-{0})", "absolute": "fabs{f}({0})",
+    "square": "({0} * {0})", "sqrt": "sqrt{f}({0})", "exp": "exp{f}({0})",
+    "expm1": "expm1{f}({0})", "log": "log{f}({0})", "log2": "log2{f}({0})", "log1p": "log1p{f}({0})",
+    "tanh": "tanh{f}({0})", "floor": "floor{f}({0})", "rint": "rint{f}({0})",
+    "copysign": "copysign{f}({0}, {1})", "isfinite": "isfinite({0})", "isnan": "({0} != {0})",
+    "greater": "({0} > {1})", "greater_equal": "({0} >= {1})", "less": "({0} < {1})",
+    "less_equal": "({0} <= {1})", "equal": "({0} == {1})", "not_equal": "({0} != {1})",
+    "logical_and": "({0} && {1})", "bitwise_and": "({0} & {1})", "logical_or": "({0} || {1})",
+    "bitwise_or": "({0} | {1})", "logical_not": "(!{0})", "invert": "(!{0})",
+    "sign": "({0} > 0 ? 1 : {0} < 0 ? -1 : {0} == 0 ? 0 : {0})",
+    "_maximum": "({0} >= {1} || {0} != {0} ? {0} : {1})",
+    "_minimum": "({0} <= {1} || {0} != {0} ? {0} : {1})",
+    "_where": "({0} ? {1} : {2})", "_masked": "({0} ? {1} : 0)", "_cast": "{0}", "_filled": "{1}",
+}  # fmt: skip
+
+
+_LEAST = "-__int_as_float(0x7f800000)"
+
+
+class Unprintable(TypeError):
+    """The step has a call that cannot be printed."""
+
+
+def shape_of(like: Any) -> tuple[int, int]:
+    """As a matrix, of whose rows a vector is one."""
+    if like.ndim > 2:
+        raise Unprintable(f"an array of shape {like.shape}")
+    return (1, 1, *like.shape)[-2:]
+
+
+def reduces(call: Call) -> bool:
+    return call.function in (_sum, _max, np.matmul)
+
+
+@dataclass(eq=False)
+class Part:
+    """Calls that one part of a launch makes.
+
+    ``axis`` is the axis of its sums and maxima, 2 if it begins with a product, None for neither.
+    """
+
+    level: int
+    shape: tuple[int, int]
+    axis: int | None = None
+    calls: list[tuple[int, Call]] = field(default_factory=list)  # with their places in the step
+
+    def reads(self) -> set[int]:
+        return {n for _, call in self.calls for n in call.reads()}
+
+    def makes(self) -> set[int]:
+        return {call.out for _, call in self.calls}
+
+
+@dataclass(eq=False)
+class Schedule:
+    """The calls of a recording by levels: what has one level has no dependences within it."""
+
+    recording: Recording
+    small: int  # multiplications of a product that is printed
+    parts: list[Part] = field(default_factory=list)
+    products: list[tuple[int, Call]] = field(default_factory=list)
+    makers: dict[int, list[tuple[int, Part | None, int]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for place, call in enumerate(self.recording.calls):
+            if call.function is np.matmul and not self._printed(call):
+                level = 1 + self._level(call)
+                self.products.append((level, call))
+                self._made(call, level, None)
+            else:
+                part = self._part_of(call)
+                part.calls.append((place, call))
+                self._made(call, part.level, part)
+        self._sink()
+        self._delay()
+
+    def _printed(self, call: Call) -> bool:
+        x, y = (self.recording.likes[n] for n in call.reads())
+        return x.shape[0] * x.shape[1] * y.shape[1] <= self.small
+
+    def _made(self, call: Call, level: int, part: Part | None) -> None:
+        root = self.recording.root(call.out)
+        self.makers.setdefault(root, []).append((level, part, call.out))
+
+    def _makers_of(self, n: int) -> list[tuple[int, Part | None, int]]:
+        return self.makers.get(self.recording.root(n), [])
+
+    def _level(self, call: Call) -> int:
+        return max((m[0] for n in call.reads() for m in self._makers_of(n)), default=0)
+
+    def _part_of(self, call: Call) -> Part:
+        axis, shape = self._frame(call)
+        base = self._level(call)
+        for part in self.parts:
+            if part.level == base and any(
+                maker[1] is part for n in call.reads() for maker in self._makers_of(n)
+            ):
+                outside = all(
+                    level < base or (other is part and made == n)
+                    for n in call.reads()
+                    for level, other, made in self._makers_of(n)
+                )
+                if outside and self._joins(part, call, axis, shape):
+                    return part
+        reads = {self.recording.root(n) for n in call.reads()}
+        for part in self.parts:
+            if part.level == base + 1 and (
+                math.prod(shape) == 1 or reads & {*map(self.recording.root, part.reads())}
+            ):
+                if self._joins(part, call, axis, shape):
+                    return part
+        part = Part(base + 1, shape, axis)
+        self.parts.append(part)
+        return part
+
+    def _frame(self, call: Call) -> tuple[int | None, tuple[int, int]]:
+        """The axis and the frame that a call needs."""
+        likes, name = self.recording.likes, call.function.__name__
+        if call.function is np.matmul:
+            return 2, shape_of(likes[call.out])
+        if call.function in (_sum, _max):
+            axis = call.arguments[1]
+            return int(axis), shape_of(likes[call.reads()[0]])
+        if call.function is _take:
+            if call.arguments[2] not in (0, 1) or likes[call.reads()[0]].ndim != 2:
+                raise Unprintable("take of other than rows or columns")
+        elif name not in FORMS:
+            raise Unprintable(name)
+        return None, shape_of(likes[call.out])
+
+    def _joins(self, part: Part, call: Call, axis: int | None, shape: tuple[int, int]) -> bool:
+        if len(part.calls) >= LONGEST or axis == 2:
+            return False
+        own, reads = part.makes(), call.reads()
+        inner = {n for n in own if self.is_inner(part, n)}
+        if axis is not None:
+            if part.shape != shape or part.axis not in (None, axis) or own & {*reads} - inner:
+                return False
+            part.axis = axis
+            return True
+        if shape == part.shape:
+            return True
+        flat = part.axis in (0, 1) and shape == self.outer(part)
+        return flat and call.function is not _take and not inner & {*reads}
+
+    def outer(self, part: Part) -> tuple[int, int]:
+        """The frame without the axis of its sums."""
+        rows, columns = part.shape
+        return (1, columns) if part.axis == 0 else (rows, 1)
+
+    def phases(self, part: Part) -> dict[int, int]:
+        """How many sums, one after the other, each of a part's values waits for."""
+        found: dict[int, int] = {}
+        for _, call in part.calls:
+            known = max((found.get(n, 0) for n in call.reads()), default=0)
+            found[call.out] = known + reduces(call)
+        return found
+
+    def is_inner(self, part: Part, n: int) -> bool:
+        """Whether a part makes an entry of ``n`` for each step along its axis."""
+        call = next(call for _, call in part.calls if call.out == n)
+        if call.function in (_sum, _max):
+            return False
+        return part.axis != 2 and shape_of(self.recording.likes[n]) == part.shape
+
+    def readers(self) -> dict[int, list[tuple[int, Part | None, int]]]:
+        """Of every root: the level, the part and the slot of everything that reads it."""
+        found: dict[int, list[tuple[int, Part | None, int]]] = {}
+        work = [(part.level, part, call) for part in self.parts for _, call in part.calls]
+        for level, part, call in [*work, *((level, None, c) for level, c in self.products)]:
+            for n in call.reads():
+                found.setdefault(self.recording.root(n), []).append((level, part, n))
+        return found
+
+    def _sink(self) -> None:
+        """Make a value where it is read, if it is read in one later part, and so is never stored."""
+        for part in reversed(list(self.parts)):
+            for place, call in reversed(list(part.calls)):
+                if (place, call) in part.calls and call.function not in (_sum, _max, _take):
+                    self._sink_call(part, place, call)
+        self.parts = [part for part in self.parts if part.calls]
+
+    def _sink_call(self, part: Part, place: int, call: Call) -> None:
+        if call.function is np.matmul or call.out in self.recording.views:
+            return
+        readers, shape = self.readers(), shape_of(self.recording.likes[call.out])
+        targets = {(reader, n == call.out) for _, reader, n in readers.get(call.out, [])}
+        if len(targets) != 1:
+            return
+        ((target, whole),) = targets
+        if target is None or target is part or not whole or target.shape != shape:
+            return
+        moved, waiting = {call.out}, [call]
+        while waiting:  # with what is read by nothing else
+            for n in waiting.pop().reads():
+                makers = [c for _, c in part.calls if c.out == n and n not in moved]
+                if any(m[1] is part and m[2] != n for m in self._makers_of(n)):
+                    return
+                for made in makers:
+                    users = [
+                        c for p in self.parts for _, c in p.calls
+                        if self.recording.root(n) in map(self.recording.root, c.reads())
+                    ]  # fmt: skip
+                    alone = all(u.out in moved for u in users) and shape == shape_of(
+                        self.recording.likes[n]
+                    )
+                    by_products = any(p is None for _, p, _ in readers.get(n, []))
+                    plain = made.function not in (_sum, _max, _take, np.matmul)
+                    if not (alone and plain and not by_products) or n in self.recording.views:
+                        return
+                    moved.add(n)
+                    waiting.append(made)
+        if len(target.calls) + len(moved) > LONGEST:
+            return
+        sunk = [item for item in part.calls if item[1].out in moved]
+        part.calls = [item for item in part.calls if item not in sunk]
+        target.calls = sorted(sunk + target.calls, key=lambda item: item[0])
+        for n in moved:
+            self.makers[n] = [(target.level, target, n)]
+
+    def _delay(self) -> None:
+        """Launch a part that can wait together with one that cannot."""
+        last = max((x.level for x in self.parts), default=0)
+        readers = self.readers()
+
+        def latest(part: Part, wait: Callable[[Part], int]) -> int:
+            found = last
+            for n in part.makes():
+                for level, reader, _ in readers.get(self.recording.root(n), []):
+                    if reader is not part:
+                        found = min(found, (level if reader is None else wait(reader)) - 1)
+            return found
+
+        late: dict[Part, int] = {}
+        for part in sorted(self.parts, key=lambda x: -x.level):
+            late[part] = latest(part, late.__getitem__)
+        fixed = {part.level for part in self.parts if late[part] == part.level}
+        for part in sorted(self.parts, key=lambda x: -x.level):
+            until = latest(part, lambda x: x.level)
+            part.level = min((t for t in fixed if part.level <= t <= until), default=part.level)
+
+
+def split(parts: Iterable[Part]) -> list[list[Part]]:
+    """The parts of one level as kernels that are not too long."""
+    kernels: list[list[Part]] = []
+    for part in parts:
+        if kernels and sum(len(p.calls) for p in [*kernels[-1], part]) <= LONGEST:
+            kernels[-1].append(part)
+        else:
+            kernels.append([part])
+    return kernels
+
+
+@dataclass(eq=False)
+class Kernel:
+    """The source of one launch, and the roots whose addresses it takes, in order."""
+
+    schedule: Schedule
+    parts: list[Part]
+    stored: set[int]  # slots that others read
+    rows: dict[int, int]  # entries of a step of the roots that have a row for each step
+    roots: list[int] = field(default_factory=list)
+    blocks: int = 0
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        body = []
+        for i, part in enumerate(self.parts):
+            lines, count = _Printed(self, part).lines()
+            self.blocks, first = self.blocks + count, self.blocks
+            body += [f"{'} else ' if i else ''}if (blockIdx.x < {self.blocks}) {{"]
+            body += [f"const int block = blockIdx.x - {first}, blocks = {count};", *lines]
+        likes = self.schedule.recording.likes
+        takes = [f"{TYPES[likes[n].dtype.name]}* p{i}" for i, n in enumerate(self.roots)]
+        shared = [
+            f"__shared__ {t} {t}_room[{THREADS}];" for t in ("float", "double")
+            if any(f"{t}_room" in line for line in body)
+        ]  # fmt: skip
+        lines = ["const int thread = threadIdx.x;", "const long long s = *step;", *shared, *body]
+        self.source = (
+            f'extern "C" __global__ void __launch_bounds__({THREADS})\n'
+            f"run({', '.join(['const long long* step', *takes])}) {{\n" + "\n".join(lines) + "\n}\n}\n"
+        )
+
+    def entry(self, n: int, row: str, column: str) -> str:
+        """Where an entry of a slot lies."""
+        recording = self.schedule.recording
+        root = recording.root(n)
+        if root not in self.roots:
+            self.roots.append(root)
+        offset, (down, right) = layout(recording, n)
+        terms = [
+            f"{x} * {k}" if k != 1 else x for x, k in ((row, down), (column, right)) if k and x != "0"
+        ]
+        terms += [f"s * {self.rows[root]}"] if root in self.rows else []
+        terms += [str(offset)] if offset or not terms else []
+        return f"p{self.roots.index(root)}[{' + '.join(terms)}]"
+
+
+def layout(recording: Recording, n: int) -> tuple[int, tuple[int, int]]:
+    """A slot's first entry in its root, and the entries from one row and column to the next."""
+
+    def seen(n: int) -> Any:
+        of, function = recording.views.get(n, (n, None))
+        return recording.likes[n] if function is None else function(seen(of))
+
+    root, x = recording.likes[recording.root(n)], seen(n)
+    start = x.__array_interface__["data"][0] - root.__array_interface__["data"][0]
+    strides = (0, 0, *(s if k > 1 else 0 for s, k in zip(x.strides, x.shape, strict=True)))
+    return start // x.itemsize, tuple(s // x.itemsize for s in strides[-2:])  # type: ignore[return-value]
+
+
+class _Printed:
+    """The lines of a part."""
+
+    def __init__(self, kernel: Kernel, part: Part) -> None:
+        self.kernel, self.part, self.schedule = kernel, part, kernel.schedule
+        self.recording, self.likes = kernel.schedule.recording, kernel.schedule.recording.likes
+        (rows, columns), axis = part.shape, part.axis
+        self.length = 1
+        if axis == 2:
+            first = part.calls[0][1]
+            x, y = (layout(self.recording, n)[1] for n in first.reads())
+            self.length = self.likes[first.reads()[0]].shape[1]
+            self.along = x[1] == 1 and y[0] == 1  # neighbours along the sum
+            self.lanes = (32 if self.along else 8) if self.length > KEPT else 1
+        elif axis == 1:
+            self.length, self.along, self.lanes = columns, True, 256 if columns > 64 else 32
+        elif axis == 0:
+            self.length, self.along = rows, False
+            width = min(8, 1 << (columns - 1).bit_length())
+            self.lanes = 1 if rows <= KEPT else THREADS // width
+        else:
+            self.along, self.lanes = True, 1
+        self.entries = {0: columns, 1: rows}.get(axis, rows * columns)
+        self.outers = THREADS // self.lanes
+        self.turns = -(-self.length // self.lanes)
+        self.kept = self.turns <= KEPT
+        if max(self.entries, self.length) >= 2**31 // THREADS:
+            raise Unprintable("an array with too many entries")
+
+    def lines(self) -> tuple[list[str], int]:
+        part, axis = self.part, self.part.axis
+        columns = part.shape[1]
+        inner = {n for n in part.makes() if axis is not None and self.schedule.is_inner(part, n)}
+        self.phase = self.schedule.phases(part)
+        self.inner = inner
+        split = (
+            ["const int lane = thread % {0}, own = thread / {0};", "const int own = thread % {1}, lane = thread / {1};"]
+        )[not self.along].format(self.lanes, self.outers)
+        out = [split]
+        if axis is None:
+            blocks = min(-(-self.entries // THREADS), BLOCKS)
+            out += [f"for (int o = block * {THREADS} + thread; o < {self.entries}; o += blocks * {THREADS}) {{"]
+            out += ["const bool live = true;"]
+        else:
+            blocks = -(-self.entries // self.outers)
+            out += [f"const int at = block * {self.outers} + own, o = min(at, {self.entries - 1});"]
+            out += [f"const bool live = at < {self.entries};", "{"]
+        if axis in (None, 2):
+            out += [f"const int r = o / {columns}, c = o % {columns};"]
+            self.row, self.column = "r", "c"
+        self.at = {0: ("i", "o"), 1: ("o", "i")}.get(axis, ("r", "c"))  # of inner entries
+        self.flat = {0: ("0", "o"), 1: ("o", "0")}.get(axis, ("r", "c"))
+        self.names: dict[int, str] = {}
+        stores: list[str] = []
+        for phase in range(max(self.phase.values()) + 1):
+            outer = [c for _, c in part.calls if c.out not in inner and self._begins(c) == phase and not reduces(c)]
+            for call in outer:
+                out += self._made(call, self.flat, self.names)
+                if call.out in self.kernel.stored:
+                    where = self.kernel.entry(call.out, *self.flat)
+                    stores += [f"if (live && lane == 0) {where} = v{call.out};"]
+            out += self._loop(phase)
+        wait = ["__syncthreads();"] if stores and self.lanes > 1 else []  # for those who still read
+        return [*out, *wait, *stores, "}"], blocks
+
+    def _begins(self, call: Call) -> int:
+        return self.phase[call.out] - reduces(call)
+
+    def _loop(self, phase: int) -> list[str]:
+        """The steps along the axis that what follows a phase waits for."""
+        calls = [c for _, c in self.part.calls if self._begins(c) == phase]
+        reductions = [c for c in calls if reduces(c)]
+        inner = [c for c in calls if c.out in self.inner]
+        if not inner and not reductions:
+            return []
+        names = dict(self.names)
+        before, within = [], []
+        for call in inner:
+            within += self._made(call, self.at, names)
+            crosses = any(self._begins(c) > phase for _, c in self.part.calls if call.out in c.reads())
+            if crosses and self.kept:
+                before += [f"{self._type(call.out)} w{call.out}[{self.turns}];"]
+                within += [f"w{call.out}[j] = v{call.out};"]
+            if call.out in self.kernel.stored or (crosses and not self.kept):
+                within += [f"if (live) {self.kernel.entry(call.out, *self.at)} = v{call.out};"]
+        after: list[str] = []
+        for call in reductions:
+            n, t = call.out, self._type(call.out)
+            if t not in ("float", "double"):
+                raise Unprintable(f"a sum of {t}")
+            if call.function is np.matmul:
+                x, y = call.reads()
+                value = f"{self.kernel.entry(x, 'r', 'i')} * {self.kernel.entry(y, 'i', 'c')}"
+            else:
+                value = self._value(call.reads()[0], self.at, names, within)
+            form = FORMS["_maximum" if call.function is _max else "add"]
+            before += [f"{t} v{n} = {_LEAST if call.function is _max else '0'};"]
+            within += [f"const {t} x{n} = {value};", f"v{n} = {form.format(f'v{n}', f'x{n}')};"]
+            if self.lanes > 1:
+                after += self._over_lanes(f"v{n}", f"{t}_room", form)
+            if n in self.kernel.stored:
+                after += [f"if (live && lane == 0) {self.kernel.entry(n, *self.flat)} = v{n};"]
+            self.names[n] = f"v{n}"
+        unroll = ["#pragma unroll"] if self.kept else []
+        loop = f"for (int j = 0, i = lane; j < {self.turns}; ++j, i += {self.lanes}) "
+        guard = f"if (i < {self.length}) " if self.length % self.lanes else ""
+        return [*before, *unroll, loop + guard + "{", *within, "}", *after]
+
+    def _over_lanes(self, value: str, room: str, form: str) -> list[str]:
+        next_lane = 1 if self.along else self.outers
+        other = f"{room}[thread + d * {next_lane}]"
+        return [
+            f"{room}[thread] = {value};", "__syncthreads();",
+            f"for (int d = {self.lanes // 2}; d > 0; d /= 2) {{",
+            f"if (lane < d) {room}[thread] = {form.format(f'{room}[thread]', other)};",
+            "__syncthreads();", "}",
+            f"{value} = {room}[thread - lane * {next_lane}];", "__syncthreads();",
+        ]  # fmt: skip
+
+    def _type(self, n: int) -> str:
+        return TYPES[self.likes[n].dtype.name]
+
+    def _made(self, call: Call, at: tuple[str, str], names: dict[int, str]) -> list[str]:
+        """The lines that make a call's value."""
+        lines: list[str] = []
+        t = self._type(call.out)
+        if call.function is _take:
+            x, indices, axis = call.arguments
+            index = self.kernel.entry(indices.number, "0", at[axis])
+            lines += [f"const int k{call.out} = {index};"]
+            place = list(at)
+            place[axis] = f"k{call.out}"
+            value = self.kernel.entry(x.number, *place)
+        else:
+            values = [
+                self._value(x.number, at, names, lines) if isinstance(x, Slot)
+                else _literal(x, self.likes[call.out].dtype)
+                for x in call.arguments
+            ]  # fmt: skip
+            kinds = [self.likes[n].dtype for n in call.reads()] + [self.likes[call.out].dtype]
+            suffix = "f" if next((k for k in kinds if k.kind == "f"), None) == np.float32 else ""
+            value = FORMS[call.function.__name__].format(*values, f=suffix)
+        names[call.out] = f"v{call.out}"
+        return [*lines, f"const {t} v{call.out} = ({t}){value};"]
+
+    def _value(self, n: int, at: tuple[str, str], names: dict[int, str], lines: list[str]) -> str:
+        if n in names:
+            return names[n]
+        if n in self.inner and self.kept:
+            return f"w{n}[j]"
+        names[n] = f"v{n}"
+        lines += [f"const {self._type(n)} v{n} = {self.kernel.entry(n, *at)};"]
+        return names[n]
+
+
+def _literal(x: Any, dtype: np.dtype) -> str:
+    if isinstance(x, np.ndarray | np.generic):
+        if x.size != 1:
+            raise Unprintable("an array that the step makes itself")
+        x, dtype = x.item(), x.dtype
+    if dtype.kind != "f":
+        return str(int(x))
+    value = float(dtype.type(x))
+    t = TYPES[dtype.name]
+    if not math.isfinite(value):
+        bits = int(np.float32(value).view(np.int32))
+        return f"({t})__int_as_float({bits})"
+    return f"({value.hex()}{'f' if t == 'float' else ''})"
