@@ -39,10 +39,11 @@ class WithProducts:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.raw, name)
 
-    def matmul(self, x: Any, y: Any, out: Any = None) -> Any:
+    def matmul(self, x: Any, y: Any, out: Any = None, number: int = 0) -> Any:
         """``x @ y``; CuPy's own if they are not two matrices of one dtype, one piece each.
 
-        ``out``, if there is one, has their dtype and lies in one piece, in C's order.
+        ``out``, if there is one, has their dtype and lies in one piece, in C's order. Products at
+        the same time, on several streams, need each a ``number`` of their own.
         """
         import cupy
         from cupy._core._routines_linalg import get_compute_type
@@ -54,7 +55,7 @@ class WithProducts:
         left, right = _layout(x), _layout(y)
         number, one, zero, computations = kind
         how = computations.get(get_compute_type(x.dtype))
-        handle = _handle(cupy.cuda.runtime.getDevice(), threading.get_ident())
+        handle = _handle(cupy.cuda.runtime.getDevice(), threading.get_ident(), number)
         if rows != k or not (left and right and how and handle):
             return self.raw.matmul(x, y, out=out)
         out = cupy.empty((m, n), x.dtype) if out is None else out
@@ -116,8 +117,8 @@ class _Handle:
 
 
 @functools.cache
-def _handle(device: int, thread: int) -> _Handle | None:
-    """A handle of the device and the thread of now; None if CuPy's cuBLAS is not found by name."""
+def _handle(device: int, thread: int, number: int) -> _Handle | None:
+    """A handle, by its number, of the device and the thread of now; None if CuPy's cuBLAS is not found by name."""
     try:
         return _Handle()
     except OSError:

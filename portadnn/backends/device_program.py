@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import itertools
 import os
 import tempfile
 from pathlib import Path
@@ -193,7 +194,8 @@ class Program:
         if tape is None:
             raise Unprintable("the step cannot be recorded")
         self.tape, self.recording, self.form = tape, tape.recording, tape.structures[1]
-        self.schedule = Schedule(self.recording, SMALL)
+        homes = dict(zip(tape.new_state, tape.state, strict=True))
+        self.schedule = Schedule(self.recording, homes, SMALL)
         self.readers = self.schedule.readers()
         likes = self.recording.likes
         self.outputs = [cupy.zeros((room, *likes[n].shape), likes[n].dtype) for n in tape.outputs]
@@ -202,7 +204,9 @@ class Program:
         self.arrays |= zip(tape.inputs, rows, strict=True)
         self.arrays |= zip(tape.outputs, self.outputs, strict=True)
         self.in_rows = {n: likes[n].size for n in (*tape.inputs, *tape.outputs)}
-        self.counter, self.work, self.after = counter, [], []
+        self.counter, self.counters = counter, cupy.zeros(3, cupy.int64)
+        self.work: list[Any] = []
+        self.after: list[Any] = []
         for old, new in zip(tape.state, tape.new_state, strict=True):
             if old != new and self._in_place(old, new):
                 self.arrays[new] = self.arrays[old]
@@ -217,7 +221,8 @@ class Program:
             work()
         for old, new in self.after:
             old[...] = new
-        self.counter += 1
+        if len(self.kernels) == 1:
+            self.counter += 1
 
     def agrees(self, old: list[Any], found: list[Any], plain: list[Any]) -> bool:
         """Whether what the program made is what the step's own calls made.
@@ -285,17 +290,28 @@ class Program:
                 stored = set().union(*map(self._stored, parts))
                 launches.append((level, Kernel(schedule, parts, stored, self.in_rows)))
         self._allocate(launches)
-        for _, launch in launches:
-            if isinstance(launch, Kernel):
-                arrays = [self.counter, *(self.arrays[n] for n in launch.roots)]
-                run = compiled(launch.source)
-                self.work.append(
-                    functools.partial(run, (launch.blocks,), (THREADS,), tuple(arrays))
-                )
-            else:
-                x, y = (_array(self.arrays, self.recording.views, n) for n in launch.reads())
-                self.work.append(functools.partial(self.matmul, x, y, self.arrays[launch.out]))
         self.kernels = [launch for _, launch in launches if isinstance(launch, Kernel)]
+        for level, together in itertools.groupby(launches, key=lambda item: item[0]):
+            first, *others = [self._launched(launch, i) for i, (_, launch) in enumerate(together)]
+            self.work.append(_SideBySide(first, others) if others else first)
+
+    def _launched(self, launch: Any, number: int) -> Any:
+        """A call of no arguments that launches a kernel or a product."""
+        if not isinstance(launch, Kernel):
+            x, y = (_array(self.arrays, self.recording.views, n) for n in launch.reads())
+            return functools.partial(self.matmul, x, y, self.arrays[launch.out], number)
+        # the first reads the counter and the others a copy of it, so the last may count on
+        copy = self.counters[1:2]
+        read, write, more = copy, self.counters[2:], 0
+        if launch is self.kernels[0]:
+            read, write = self.counter, copy
+        elif launch is self.kernels[-1]:
+            write, more = self.counter, 1
+        arrays = (self.arrays[n] for n in launch.roots)
+        run = compiled(launch.source)
+        return functools.partial(
+            run, (launch.blocks,), (THREADS,), (read, write, np.int64(more), *arrays)
+        )
 
     def _allocate(self, launches: list[tuple[int, Any]]) -> None:
         """Give every array that launches need memory, which those have again that come later."""
@@ -317,6 +333,34 @@ class Program:
                 held[n] = free.pop(fits[0]) if fits else cupy.empty(size, cupy.uint8)
                 room = held[n][: like.nbytes].view(like.dtype)
                 self.arrays[n] = room.reshape(like.shape)
+
+
+class _SideBySide:
+    """Launches that do not depend on each other, each on a stream of its own."""
+
+    def __init__(self, first: Any, others: list[Any]) -> None:
+        import cupy
+
+        def event() -> Any:
+            return cupy.cuda.Event(disable_timing=True)
+
+        # they must live as long as a capture of them
+        self.first, self.start = first, event()
+        self.others = [(work, cupy.cuda.Stream(non_blocking=True), event()) for work in others]
+
+    def __call__(self) -> None:
+        import cupy
+
+        main = cupy.cuda.get_current_stream()
+        self.start.record(main)
+        for work, stream, end in self.others:
+            stream.wait_event(self.start)
+            with stream:
+                work()
+            end.record(stream)
+        self.first()
+        for _, _, end in self.others:
+            main.wait_event(end)
 
 
 @functools.cache

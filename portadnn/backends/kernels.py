@@ -86,16 +86,22 @@ class Part:
 
 @dataclass(eq=False)
 class Schedule:
-    """The calls of a recording by levels: what has one level has no dependences within it."""
+    """The calls of a recording by levels: what has one level has no dependences within it.
+
+    ``homes`` has the old state of each new one, which is made, if it can be, when nothing else
+    reads the old one any more. A product of at most ``small`` multiplications is printed.
+    """
 
     recording: Recording
-    small: int  # multiplications of a product that is printed
+    homes: dict[int, int]
+    small: int
     parts: list[Part] = field(default_factory=list)
     products: list[tuple[int, Call]] = field(default_factory=list)
     makers: dict[int, list[tuple[int, Part | None, int]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for place, call in enumerate(self.recording.calls):
+        calls = list(enumerate(self.recording.calls))
+        for place, call in sorted(calls, key=lambda item: item[1].out in self.homes):
             if call.function is np.matmul and not self._printed(call):
                 level = 1 + self._level(call)
                 self.products.append((level, call))
@@ -123,9 +129,9 @@ class Schedule:
 
     def _part_of(self, call: Call) -> Part:
         axis, shape = self._frame(call)
-        base = self._level(call)
+        base, old = self._level(call), self.homes.get(call.out)
         for part in self.parts:
-            if part.level == base and any(
+            if part.level == base and self._last_to_read(old, part) and any(
                 maker[1] is part for n in call.reads() for maker in self._makers_of(n)
             ):
                 outside = all(
@@ -135,6 +141,8 @@ class Schedule:
                 )
                 if outside and self._joins(part, call, axis, shape):
                     return part
+        if old is not None:
+            base = max(base, *(level for level, _, _ in self.readers().get(old, [(0, None, 0)])))
         reads = {self.recording.root(n) for n in call.reads()}
         for part in self.parts:
             if part.level == base + 1 and (
@@ -145,6 +153,10 @@ class Schedule:
         part = Part(base + 1, shape, axis)
         self.parts.append(part)
         return part
+
+    def _last_to_read(self, old: int | None, part: Part) -> bool:
+        readers = [] if old is None else self.readers().get(old, [])
+        return all(level < part.level or reader is part for level, reader, _ in readers)
 
     def _frame(self, call: Call) -> tuple[int | None, tuple[int, int]]:
         """The axis and the frame that a call needs."""
@@ -309,11 +321,14 @@ class Kernel:
             f"__shared__ {t} {t}_room[{THREADS}];" for t in ("float", "double")
             if any(f"{t}_room" in line for line in body)
         ]  # fmt: skip
-        lines = ["const int thread = threadIdx.x;", "const long long s = *step;", *shared, *body]
-        self.source = (
-            f'extern "C" __global__ void __launch_bounds__({THREADS})\n'
-            f"run({', '.join(['const long long* step', *takes])}) {{\n" + "\n".join(lines) + "\n}\n}\n"
-        )
+        start = [
+            "const int thread = threadIdx.x;", "const long long s = *step;",
+            "if (blockIdx.x == 0 && thread == 0) *next = s + more;",
+        ]  # fmt: skip
+        takes = ["const long long* step", "long long* next", "long long more", *takes]
+        lines = [f"run({', '.join(takes)}) {{", *start, *shared, *body, "}", "}", ""]
+        head = f'extern "C" __global__ void __launch_bounds__({THREADS})'
+        self.source = "\n".join([head, *lines])
 
     def entry(self, n: int, row: str, column: str) -> str:
         """Where an entry of a slot lies."""
