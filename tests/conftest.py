@@ -42,6 +42,8 @@ hypothesis.settings.load_profile("portadnn")
 def pytest_addoption(parser):
     text = "run only tests that compute on a backend under test: the others ran without it"
     parser.addoption("--backend-tests", action="store_true", help=text)
+    text = "how many drawn recipes generated kernels are tested with, in each dtype and arithmetic"
+    parser.addoption("--portadnn-recipes", type=int, default=3, help=text)
 
 
 def pytest_collection_modifyitems(config, items):

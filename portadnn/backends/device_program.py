@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from portadnn.arithmetic import Reproducible, reproducible
+from portadnn.backends import kernels
 from portadnn.backends.kernels import (
     THREADS,
     Kernel,

@@ -1,0 +1,229 @@
+"""Generated kernels on the stand-in for CUDA, which has g++ compile them, or on a GPU."""
+
+import logging
+import re
+
+import numpy as np
+import pytest
+from fake_cuda.events import recorded
+
+from portadnn.backends import cupy as cupy_backend
+from portadnn.backends import device_program, get_backend, graphs
+from portadnn.backends.base import Backend
+from portadnn.backends.trees import flatten
+from portadnn.network.activations import ACTIVATIONS
+from portadnn.network.initializers import initialize_parameters_deep
+from portadnn.network.losses import HEADS
+from portadnn.network.optimizers import OPTIMIZERS
+from portadnn.network.spec import Network
+from portadnn.parity.compare import Outcome, compare
+from portadnn.parity.run import Run, on_backend, watch
+from portadnn.training.declaration import Declaration
+from portadnn.training.fit import make_loop
+from portadnn.training.recipe import Plan, Recipe
+from portadnn.training.step import make_step
+from portadnn.training.streams import Batches
+
+pytestmark = pytest.mark.usefixtures("cupy")
+EVERYTHING = Recipe("adamw", l2=0.05, l1=0.01, clip_norm=0.05, dropout=(0.25, 0.5))
+
+
+@pytest.fixture(autouse=True)
+def no_graphs(monkeypatch):
+    monkeypatch.setattr(graphs, "_GRAPHS", type(graphs._GRAPHS)())
+
+
+def pytest_generate_tests(metafunc):
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", range(metafunc.config.getoption("--portadnn-recipes")))
+
+
+def drawn_run(seed, dtype, arithmetic):
+    """A run of a few steps with settings that a seed draws."""
+    rng = np.random.default_rng(seed)
+
+    def one_of(values):
+        return values[rng.integers(len(values))]
+
+    dims = (*rng.integers(1, 20, rng.integers(2, 5)).tolist(), int(rng.integers(1, 5)))
+    m = int(rng.integers(1, 40))
+    head = one_of([h for h in HEADS if h != "softmax" or dims[-1] > 1])
+    network = Network(dims, tuple(one_of([*ACTIVATIONS]) for _ in dims[1:-1]), head)
+    X = rng.standard_normal((dims[0], m))
+    Y = rng.integers(0, 2, (dims[-1], m)).astype(float)
+    if head == "softmax":
+        Y = np.eye(dims[-1])[:, rng.integers(0, dims[-1], m)]
+    batch = one_of([None, int(rng.integers(1, m + 1))])
+    declaration = Declaration(
+        optimizer=one_of([*OPTIMIZERS]),
+        learning_rate=0.01,
+        epochs=16,
+        batch_size=batch,
+        l2=one_of([0.0, 0.1]),
+        l1=one_of([0.0, 0.01]),
+        clip_norm=one_of([None, 0.5]),
+        dropout=one_of([0.0, 0.25]),
+        dtype=dtype,
+        arithmetic=arithmetic,
+    )
+    weights = one_of([None, np.linspace(0.5, 1.5, m)[None]]) if m > 1 else None
+    parameters = initialize_parameters_deep(dims, rng=rng)
+    return Run(network, parameters, X, Y, declaration, 8, weights, drop_last=True)
+
+
+def programs():
+    return [graph and graph.program for graph in graphs._GRAPHS.values()]
+
+
+def test_drawn_steps_have_the_bits_of_numpy_in_reproducible_arithmetic(seed, dtype):
+    run, made = drawn_run(seed, dtype, "reproducible"), []
+    for name in ("cupy", "numpy"):
+        backend = get_backend(name, dtype=dtype, arithmetic="reproducible")
+        with backend.scope():
+            shared, state = on_backend(run, backend)
+            step = make_step(run.network, backend.xp, recipe=run.recipe)
+            found = backend.repeat(step, state, run.inputs(0, 8, backend), shared)
+            made.append([backend.to_numpy(x) for x in flatten(found)[0]])
+    assert all(programs())
+    for x, y in zip(*made, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_drawn_steps_lie_within_the_bounds_of_parity(seed, dtype, monkeypatch):
+    """Every tensor of every step, as the generated kernels made it."""
+    monkeypatch.setattr(graphs, "FEWEST_STEPS", 1)
+    run = drawn_run(seed, dtype, "fast")
+    result = compare(run, [get_backend("cupy", dtype=dtype)])
+    assert result.outcome is Outcome.PARITY, result.first_divergence
+    assert all(programs())
+    assert programs()
+
+
+def test_a_wrong_kernel_is_outside_the_bounds_of_parity(monkeypatch):
+    """So the test above can fail; the program's own check must fail before."""
+    monkeypatch.setattr(graphs, "FEWEST_STEPS", 1)
+    monkeypatch.setitem(device_program.kernels.FORMS, "subtract", "({0} - {1} * 1.001f)")
+    run, backend = drawn_run(0, "float32", "fast"), get_backend("cupy")
+    monkeypatch.setattr(device_program.Program, "agrees", lambda *_: True)
+    assert compare(run, [backend]).outcome is not Outcome.PARITY
+
+
+@pytest.mark.parametrize("arithmetic", ["fast", "reproducible"])
+@pytest.mark.parametrize("fault", ["wrong", "refused"])
+def test_the_graph_of_the_calls_stands_in_for_faulty_kernels(arithmetic, fault, monkeypatch, caplog):
+    monkeypatch.setitem(device_program.kernels.FORMS, "subtract", "({1} - {0})")
+    if fault == "refused":
+        monkeypatch.delitem(device_program.kernels.FORMS, "subtract")
+    run, backend = drawn_run(3, "float32", arithmetic), get_backend("cupy", arithmetic=arithmetic)
+    shared, state = on_backend(run, backend)
+    step = make_step(run.network, backend.xp, recipe=run.recipe)
+    given = step, state, run.inputs(0, 8, backend), shared
+    with caplog.at_level(logging.INFO, "portadnn"):
+        found = backend.repeat(*given)
+    assert "the step runs without generated kernels" in caplog.text
+    assert programs() == [None]
+    for x, y in zip(flatten(found)[0], flatten(Backend.repeat(backend, *given))[0], strict=True):
+        np.testing.assert_array_equal(x.get(), y.get())
+
+
+def big_step(dims, m, batch, recipe, arithmetic="fast"):
+    backend, rng = get_backend("cupy", arithmetic=arithmetic), np.random.default_rng(0)
+    network = Network(dims, "relu", "sigmoid" if dims[-1] == 1 else "softmax")
+    Y = rng.integers(0, 2, (1, m)) if dims[-1] == 1 else np.eye(10)[:, rng.integers(0, 10, m)]
+    loop, start = make_loop(
+        initialize_parameters_deep(dims, rng=0),
+        rng.standard_normal((dims[0], m), dtype=np.float32),
+        Y.astype(float),
+        network=network,
+        backend=backend,
+        plan=Plan(1e-3, 100, Batches(m, batch), recipe),
+        first_layer="auto",
+    )
+    return backend, loop, (start.parameters, start.slots)
+
+
+def program_of(backend, loop, state):
+    """The program of a step, neither compiled nor run."""
+    from portadnn.backends.trees import unflatten
+
+    leaves, form = flatten(loop.inputs(0, 1))
+    rows = [graphs._Rows(x[0, ...], 8, backend.xp) for x in leaves]
+    firsts = unflatten(form, iter([x.first for x in rows]))
+    counter = backend.xp.zeros(1, dtype=backend.xp.int64)
+    return device_program.Program(
+        loop.step(), state, firsts, loop.shared, [x.array for x in rows], counter, 8
+    )
+
+
+WIDE = (784, 512, 512, 10)
+
+
+@pytest.mark.parametrize(
+    ("dims", "m", "batch", "recipe", "arithmetic", "most"),
+    [
+        ((12288, 20, 7, 5, 1), 209, None, Recipe(), "fast", 8),
+        (WIDE, 4096, 256, Recipe(), "fast", 30),
+        (WIDE, 4096, 256, Recipe("adam"), "fast", 30),
+        (WIDE, 4096, 256, EVERYTHING, "fast", 60),
+        (WIDE, 4096, 256, Recipe("adam"), "reproducible", 140),
+    ],
+)
+def test_launches_of_a_step(dims, m, batch, recipe, arithmetic, most, monkeypatch):
+    sources = []
+
+    def noted(source):
+        sources.append(source)
+        return lambda *_: None
+
+    monkeypatch.setattr(device_program, "compiled", noted)
+    program = program_of(*big_step(dims, m, batch, recipe, arithmetic))
+    launches = len(program.kernels) + len(program.schedule.products) + len(program.after)
+    assert launches <= most
+    assert program.after == []
+    assert all(len(re.findall(r"\n", source)) < 2000 for source in sources)
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize("recipe", [Recipe(), EVERYTHING])
+def test_products_of_the_library_and_steps_that_run_side_by_side(recipe, monkeypatch):
+    monkeypatch.setattr(device_program, "SMALL", 0)
+    backend, loop, state = big_step((12, 9, 8, 10), 64, 16, recipe)
+    given = loop.step(), state, loop.inputs(0, 20), loop.shared
+    with recorded() as events:
+        found = backend.repeat(*given)
+    (program,) = programs()
+    assert len(program.schedule.products) == 8
+    assert any(isinstance(work, device_program._SideBySide) for work in program.work)
+    (captured,) = [e for e in events if e.kind == "capture" and e.name == "end"]
+    assert int(captured.details[0]) == len(program.kernels) + 8
+    for x, y in zip(flatten(found)[0], flatten(Backend.repeat(backend, *given))[0], strict=True):
+        np.testing.assert_allclose(x.get(), y.get(), rtol=2e-3, atol=1e-5)
+
+
+def test_kernels_are_compiled_once_and_kept_on_disk(tmp_path, monkeypatch):
+    from cupy.cuda import compiler
+
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "new"))
+    source = 'extern "C" __global__ void run(float* x) { x[0] = x[1] * x[1] - x[2]; }'
+    device_program.compiled.cache_clear()
+    device_program.compiled(source)
+    monkeypatch.setattr(compiler, "compile_using_nvrtc", None)
+    device_program.compiled.cache_clear()
+    import cupy
+
+    x = cupy.asarray([0, 1 + 2.0**-12, 1 + 2.0**-11], dtype=cupy.float32)
+    device_program.compiled(source)((1,), (1,), (x,))
+    assert float(x[0]) == 0  # a fused multiply and add would keep 2**-24
+    device_program.compiled.cache_clear()
+
+
+def test_watching_a_run_uses_the_same_kernels(monkeypatch):
+    monkeypatch.setattr(graphs, "FEWEST_STEPS", 1)
+    run, backend = drawn_run(1, "float64", "reproducible"), get_backend("cupy", dtype="float64", arithmetic="reproducible")
+    watched = list(watch(run, backend, range(3)))
+    plain = list(watch(run, get_backend("numpy", dtype="float64", arithmetic="reproducible"), range(3)))
+    for x, y in zip(watched, plain, strict=True):
+        assert x.tensors.keys() == y.tensors.keys()
+        for name in x.tensors:
+            np.testing.assert_array_equal(x.tensors[name], y.tensors[name], err_msg=name)
+    assert cupy_backend.Program is device_program.Program
