@@ -118,7 +118,7 @@ class _Handle:
 
 @functools.cache
 def _handle(device: int, thread: int, number: int) -> _Handle | None:
-    """A handle, by its number, of the device and the thread of now; None if CuPy's cuBLAS is not found by name."""
+    """A handle of the device and the thread of now; None if CuPy's cuBLAS is not found by name."""
     try:
         return _Handle()
     except OSError:

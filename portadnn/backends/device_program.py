@@ -24,18 +24,9 @@ from typing import Any
 import numpy as np
 
 from portadnn.arithmetic import Reproducible, reproducible
-from portadnn.backends import kernels
-from portadnn.backends.kernels import (
-    THREADS,
-    Kernel,
-    Part,
-    Schedule,
-    Unprintable,
-    reduces,
-    shape_of,
-    split,
-)
+from portadnn.backends.kernels import THREADS, Kernel
 from portadnn.backends.recording import Call, Recording, Slot, _cast, _concat, _max, _sum
+from portadnn.backends.schedule import Part, Schedule, Unprintable, reduces, shape_of, split
 from portadnn.backends.tape import Tape, _array, tape_of
 from portadnn.backends.trees import flatten
 
@@ -56,7 +47,8 @@ class Normal(Tape):
         for call in calls:
             self._add(call)
         self.new_state = [
-            n if n == old else self._copy(n) for old, n in zip(self.state, self.new_state, strict=True)
+            n if n == old else self._copy(n)
+            for old, n in zip(self.state, self.new_state, strict=True)
         ]
         self.outputs = [self._copy(n) for n in self.outputs]
 
@@ -97,9 +89,8 @@ class Normal(Tape):
         if out in views or out in {*self.state, *self.inputs, *self.shared}:
             raise Unprintable("a call that writes into a part of an array, or into what is given")
         if call.function is _concat:
-            axis, *pieces = arguments
-            start = 0
-            for piece in pieces:
+            start, axis = 0, call.arguments[0]
+            for piece in arguments[1:]:
                 like = likes[piece.number]
                 stop = start + like.shape[axis]
                 key = (*[slice(None)] * axis, slice(start, stop))
@@ -143,7 +134,11 @@ class Normal(Tape):
             self.renamed[out] = n
         else:
             kept = self.recording.likes[out].ndim == 2
-            key = (slice(None),) * 2 if kept else tuple(0 if a in wanted else slice(None) for a in (0, 1))
+            key = (
+                (slice(None),) * 2
+                if kept
+                else tuple(0 if a in wanted else slice(None) for a in (0, 1))
+            )
             self.recording.views[out] = n, functools.partial(_part, key)
             if kept:
                 self.renamed[out] = n
@@ -222,7 +217,7 @@ class Program:
             work()
         for old, new in self.after:
             old[...] = new
-        if len(self.kernels) == 1:
+        if self.alone:
             self.counter += 1
 
     def agrees(self, old: list[Any], found: list[Any], plain: list[Any]) -> bool:
@@ -235,7 +230,10 @@ class Program:
         import cupy
 
         if self.exact:
-            return all(bool(((x == y) | ((x != x) & (y != y))).all()) for x, y in zip(found, plain, strict=True))
+            return all(
+                bool(((x == y) | ((x != x) & (y != y))).all())
+                for x, y in zip(found, plain, strict=True)
+            )
         before = [*old, *(None for _ in found[len(old) :])]
         for x, y, z in zip(found, plain, before, strict=True):
             x, y = x.astype(float), y.astype(float)
@@ -258,7 +256,7 @@ class Program:
         if writer is None or likes[old].strides != likes[new].strides:
             return False
         phases, inner = self.schedule.phases(writer), self.schedule.is_inner(writer, new)
-        for at, part, n in self.readers.get(old, []):
+        for at, part, n, _ in self.readers.get(old, []):
             if at < level:
                 continue
             if part is not writer or n != old:
@@ -277,7 +275,7 @@ class Program:
             n for n in part.makes()
             if n in lasting or n in self.recording.views or any(
                 reader is not part or read != n
-                for _, reader, read in self.readers.get(self.recording.root(n), [])
+                for _, reader, read, _ in self.readers.get(self.recording.root(n), [])
             )
         }  # fmt: skip
 
@@ -292,7 +290,8 @@ class Program:
                 launches.append((level, Kernel(schedule, parts, stored, self.in_rows)))
         self._allocate(launches)
         self.kernels = [launch for _, launch in launches if isinstance(launch, Kernel)]
-        for level, together in itertools.groupby(launches, key=lambda item: item[0]):
+        self.alone = self.kernels[0].level == self.kernels[-1].level
+        for _, together in itertools.groupby(launches, key=lambda item: item[0]):
             first, *others = [self._launched(launch, i) for i, (_, launch) in enumerate(together)]
             self.work.append(_SideBySide(first, others) if others else first)
 
@@ -301,10 +300,10 @@ class Program:
         if not isinstance(launch, Kernel):
             x, y = (_array(self.arrays, self.recording.views, n) for n in launch.reads())
             return functools.partial(self.matmul, x, y, self.arrays[launch.out], number)
-        # the first reads the counter and the others a copy of it, so the last may count on
-        copy = self.counters[1:2]
-        read, write, more = copy, self.counters[2:], 0
-        if launch is self.kernels[0]:
+        # those of the first level read the counter, which the last one sets, and all others a copy
+        copy, nowhere = self.counters[1:2], self.counters[2:]
+        read, write, more = copy, nowhere, 0
+        if launch.level == self.kernels[0].level:
             read, write = self.counter, copy
         elif launch is self.kernels[-1]:
             write, more = self.counter, 1

@@ -167,7 +167,12 @@ _GRAPHS: OrderedDict[Any, Graph | None] = OrderedDict()
 
 
 def repeat(
-    step: Any, state: Any, inputs: Any, shared: Any, capture: Callable[..., Any], program: Any = None
+    step: Any,
+    state: Any,
+    inputs: Any,
+    shared: Any,
+    capture: Callable[..., Any],
+    program: Any = None,
 ) -> tuple[Any, Any] | None:
     """As ``Backend.repeat``, by a graph; None for few steps, and if there can be no graph."""
     leaves, data = flatten(inputs)[0], [x for x in flatten(shared)[0] if x is not None]

@@ -1,9 +1,6 @@
-"""The calls of a recorded step in groups, each of which is printed as a part of a CUDA kernel.
+"""Parts of a recorded step, printed as CUDA.
 
-A part has one thread, or one row or column of threads, for each entry of its frame. A frame has the
-shape of the arrays of its calls. A sum or a maximum over one axis makes every thread of a part go
-along that axis; what follows the sum, and what has the frame's shape again, stays in the part. A
-small product is a sum over a third axis. Parts that do not depend on each other share a launch.
+What rounds is written as the step has it. The compiler must not contract it.
 
 References
 ----------
@@ -13,17 +10,16 @@ NVIDIA, CUDA C++ programming guide.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from portadnn.backends.recording import Call, Recording, Slot, _max, _sum, _take
+from portadnn.backends.recording import Call, Recording, Slot, _max, _take
+from portadnn.backends.schedule import Part, Schedule, Unprintable, reduces
 
 THREADS = 256  # of a block
 BLOCKS = 1056  # at most, of a part whose threads take several entries
-LONGEST = 120  # calls of a part or a kernel, so that it compiles in a second
 KEPT = 16  # values of a thread that stay in registers from one loop to the next
 
 TYPES = {"float32": "float", "float64": "double", "bool": "bool", "int32": "int",
@@ -33,8 +29,8 @@ FORMS = {
     "add": "({0} + {1})", "subtract": "({0} - {1})", "multiply": "({0} * {1})",
     "divide": "({0} / {1})", "negative": "(-{0})", "absolute": "fabs{f}({0})",
     "square": "({0} * {0})", "sqrt": "sqrt{f}({0})", "exp": "exp{f}({0})",
-    "expm1": "expm1{f}({0})", "log": "log{f}({0})", "log2": "log2{f}({0})", "log1p": "log1p{f}({0})",
-    "tanh": "tanh{f}({0})", "floor": "floor{f}({0})", "rint": "rint{f}({0})",
+    "expm1": "expm1{f}({0})", "log": "log{f}({0})", "log2": "log2{f}({0})",
+    "log1p": "log1p{f}({0})", "tanh": "tanh{f}({0})", "floor": "floor{f}({0})", "rint": "rint{f}({0})",
     "copysign": "copysign{f}({0}, {1})", "isfinite": "isfinite({0})", "isnan": "({0} != {0})",
     "greater": "({0} > {1})", "greater_equal": "({0} >= {1})", "less": "({0} < {1})",
     "less_equal": "({0} <= {1})", "equal": "({0} == {1})", "not_equal": "({0} != {1})",
@@ -50,252 +46,6 @@ FORMS = {
 _LEAST = "-__int_as_float(0x7f800000)"
 
 
-class Unprintable(TypeError):
-    """The step has a call that cannot be printed."""
-
-
-def shape_of(like: Any) -> tuple[int, int]:
-    """As a matrix, of whose rows a vector is one."""
-    if like.ndim > 2:
-        raise Unprintable(f"an array of shape {like.shape}")
-    return (1, 1, *like.shape)[-2:]
-
-
-def reduces(call: Call) -> bool:
-    return call.function in (_sum, _max, np.matmul)
-
-
-@dataclass(eq=False)
-class Part:
-    """Calls that one part of a launch makes.
-
-    ``axis`` is the axis of its sums and maxima, 2 if it begins with a product, None for neither.
-    """
-
-    level: int
-    shape: tuple[int, int]
-    axis: int | None = None
-    calls: list[tuple[int, Call]] = field(default_factory=list)  # with their places in the step
-
-    def reads(self) -> set[int]:
-        return {n for _, call in self.calls for n in call.reads()}
-
-    def makes(self) -> set[int]:
-        return {call.out for _, call in self.calls}
-
-
-@dataclass(eq=False)
-class Schedule:
-    """The calls of a recording by levels: what has one level has no dependences within it.
-
-    ``homes`` has the old state of each new one, which is made, if it can be, when nothing else
-    reads the old one any more. A product of at most ``small`` multiplications is printed.
-    """
-
-    recording: Recording
-    homes: dict[int, int]
-    small: int
-    parts: list[Part] = field(default_factory=list)
-    products: list[tuple[int, Call]] = field(default_factory=list)
-    makers: dict[int, list[tuple[int, Part | None, int]]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        calls = list(enumerate(self.recording.calls))
-        for place, call in sorted(calls, key=lambda item: item[1].out in self.homes):
-            if call.function is np.matmul and not self._printed(call):
-                level = 1 + self._level(call)
-                self.products.append((level, call))
-                self._made(call, level, None)
-            else:
-                part = self._part_of(call)
-                part.calls.append((place, call))
-                self._made(call, part.level, part)
-        self._sink()
-        self._delay()
-
-    def _printed(self, call: Call) -> bool:
-        x, y = (self.recording.likes[n] for n in call.reads())
-        return x.shape[0] * x.shape[1] * y.shape[1] <= self.small
-
-    def _made(self, call: Call, level: int, part: Part | None) -> None:
-        root = self.recording.root(call.out)
-        self.makers.setdefault(root, []).append((level, part, call.out))
-
-    def _makers_of(self, n: int) -> list[tuple[int, Part | None, int]]:
-        return self.makers.get(self.recording.root(n), [])
-
-    def _level(self, call: Call) -> int:
-        return max((m[0] for n in call.reads() for m in self._makers_of(n)), default=0)
-
-    def _part_of(self, call: Call) -> Part:
-        axis, shape = self._frame(call)
-        base, old = self._level(call), self.homes.get(call.out)
-        for part in self.parts:
-            if part.level == base and self._last_to_read(old, part) and any(
-                maker[1] is part for n in call.reads() for maker in self._makers_of(n)
-            ):
-                outside = all(
-                    level < base or (other is part and made == n)
-                    for n in call.reads()
-                    for level, other, made in self._makers_of(n)
-                )
-                if outside and self._joins(part, call, axis, shape):
-                    return part
-        if old is not None:
-            base = max(base, *(level for level, _, _ in self.readers().get(old, [(0, None, 0)])))
-        reads = {self.recording.root(n) for n in call.reads()}
-        for part in self.parts:
-            if part.level == base + 1 and (
-                math.prod(shape) == 1 or reads & {*map(self.recording.root, part.reads())}
-            ):
-                if self._joins(part, call, axis, shape):
-                    return part
-        part = Part(base + 1, shape, axis)
-        self.parts.append(part)
-        return part
-
-    def _last_to_read(self, old: int | None, part: Part) -> bool:
-        readers = [] if old is None else self.readers().get(old, [])
-        return all(level < part.level or reader is part for level, reader, _ in readers)
-
-    def _frame(self, call: Call) -> tuple[int | None, tuple[int, int]]:
-        """The axis and the frame that a call needs."""
-        likes, name = self.recording.likes, call.function.__name__
-        if call.function is np.matmul:
-            return 2, shape_of(likes[call.out])
-        if call.function in (_sum, _max):
-            axis = call.arguments[1]
-            return int(axis), shape_of(likes[call.reads()[0]])
-        if call.function is _take:
-            if call.arguments[2] not in (0, 1) or likes[call.reads()[0]].ndim != 2:
-                raise Unprintable("take of other than rows or columns")
-        elif name not in FORMS:
-            raise Unprintable(name)
-        return None, shape_of(likes[call.out])
-
-    def _joins(self, part: Part, call: Call, axis: int | None, shape: tuple[int, int]) -> bool:
-        if len(part.calls) >= LONGEST or axis == 2:
-            return False
-        own, reads = part.makes(), call.reads()
-        inner = {n for n in own if self.is_inner(part, n)}
-        if axis is not None:
-            if part.shape != shape or part.axis not in (None, axis) or own & {*reads} - inner:
-                return False
-            part.axis = axis
-            return True
-        if shape == part.shape:
-            return True
-        flat = part.axis in (0, 1) and shape == self.outer(part)
-        return flat and call.function is not _take and not inner & {*reads}
-
-    def outer(self, part: Part) -> tuple[int, int]:
-        """The frame without the axis of its sums."""
-        rows, columns = part.shape
-        return (1, columns) if part.axis == 0 else (rows, 1)
-
-    def phases(self, part: Part) -> dict[int, int]:
-        """How many sums, one after the other, each of a part's values waits for."""
-        found: dict[int, int] = {}
-        for _, call in part.calls:
-            known = max((found.get(n, 0) for n in call.reads()), default=0)
-            found[call.out] = known + reduces(call)
-        return found
-
-    def is_inner(self, part: Part, n: int) -> bool:
-        """Whether a part makes an entry of ``n`` for each step along its axis."""
-        call = next(call for _, call in part.calls if call.out == n)
-        if call.function in (_sum, _max):
-            return False
-        return part.axis != 2 and shape_of(self.recording.likes[n]) == part.shape
-
-    def readers(self) -> dict[int, list[tuple[int, Part | None, int]]]:
-        """Of every root: the level, the part and the slot of everything that reads it."""
-        found: dict[int, list[tuple[int, Part | None, int]]] = {}
-        work = [(part.level, part, call) for part in self.parts for _, call in part.calls]
-        for level, part, call in [*work, *((level, None, c) for level, c in self.products)]:
-            for n in call.reads():
-                found.setdefault(self.recording.root(n), []).append((level, part, n))
-        return found
-
-    def _sink(self) -> None:
-        """Make a value where it is read, if it is read in one later part, and so is never stored."""
-        for part in reversed(list(self.parts)):
-            for place, call in reversed(list(part.calls)):
-                if (place, call) in part.calls and call.function not in (_sum, _max, _take):
-                    self._sink_call(part, place, call)
-        self.parts = [part for part in self.parts if part.calls]
-
-    def _sink_call(self, part: Part, place: int, call: Call) -> None:
-        if call.function is np.matmul or call.out in self.recording.views:
-            return
-        readers, shape = self.readers(), shape_of(self.recording.likes[call.out])
-        targets = {(reader, n == call.out) for _, reader, n in readers.get(call.out, [])}
-        if len(targets) != 1:
-            return
-        ((target, whole),) = targets
-        if target is None or target is part or not whole or target.shape != shape:
-            return
-        moved, waiting = {call.out}, [call]
-        while waiting:  # with what is read by nothing else
-            for n in waiting.pop().reads():
-                makers = [c for _, c in part.calls if c.out == n and n not in moved]
-                if any(m[1] is part and m[2] != n for m in self._makers_of(n)):
-                    return
-                for made in makers:
-                    users = [
-                        c for p in self.parts for _, c in p.calls
-                        if self.recording.root(n) in map(self.recording.root, c.reads())
-                    ]  # fmt: skip
-                    alone = all(u.out in moved for u in users) and shape == shape_of(
-                        self.recording.likes[n]
-                    )
-                    by_products = any(p is None for _, p, _ in readers.get(n, []))
-                    plain = made.function not in (_sum, _max, _take, np.matmul)
-                    if not (alone and plain and not by_products) or n in self.recording.views:
-                        return
-                    moved.add(n)
-                    waiting.append(made)
-        if len(target.calls) + len(moved) > LONGEST:
-            return
-        sunk = [item for item in part.calls if item[1].out in moved]
-        part.calls = [item for item in part.calls if item not in sunk]
-        target.calls = sorted(sunk + target.calls, key=lambda item: item[0])
-        for n in moved:
-            self.makers[n] = [(target.level, target, n)]
-
-    def _delay(self) -> None:
-        """Launch a part that can wait together with one that cannot."""
-        last = max((x.level for x in self.parts), default=0)
-        readers = self.readers()
-
-        def latest(part: Part, wait: Callable[[Part], int]) -> int:
-            found = last
-            for n in part.makes():
-                for level, reader, _ in readers.get(self.recording.root(n), []):
-                    if reader is not part:
-                        found = min(found, (level if reader is None else wait(reader)) - 1)
-            return found
-
-        late: dict[Part, int] = {}
-        for part in sorted(self.parts, key=lambda x: -x.level):
-            late[part] = latest(part, late.__getitem__)
-        fixed = {part.level for part in self.parts if late[part] == part.level}
-        for part in sorted(self.parts, key=lambda x: -x.level):
-            until = latest(part, lambda x: x.level)
-            part.level = min((t for t in fixed if part.level <= t <= until), default=part.level)
-
-
-def split(parts: Iterable[Part]) -> list[list[Part]]:
-    """The parts of one level as kernels that are not too long."""
-    kernels: list[list[Part]] = []
-    for part in parts:
-        if kernels and sum(len(p.calls) for p in [*kernels[-1], part]) <= LONGEST:
-            kernels[-1].append(part)
-        else:
-            kernels.append([part])
-    return kernels
-
-
 @dataclass(eq=False)
 class Kernel:
     """The source of one launch, and the roots whose addresses it takes, in order."""
@@ -309,7 +59,7 @@ class Kernel:
     source: str = ""
 
     def __post_init__(self) -> None:
-        body = []
+        body, self.level = [], self.parts[0].level
         for i, part in enumerate(self.parts):
             lines, count = _Printed(self, part).lines()
             self.blocks, first = self.blocks + count, self.blocks
@@ -338,7 +88,9 @@ class Kernel:
             self.roots.append(root)
         offset, (down, right) = layout(recording, n)
         terms = [
-            f"{x} * {k}" if k != 1 else x for x, k in ((row, down), (column, right)) if k and x != "0"
+            f"{x} * {k}" if k != 1 else x
+            for x, k in ((row, down), (column, right))
+            if k and x != "0"
         ]
         terms += [f"s * {self.rows[root]}"] if root in self.rows else []
         terms += [str(offset)] if offset or not terms else []
@@ -355,7 +107,7 @@ def layout(recording: Recording, n: int) -> tuple[int, tuple[int, int]]:
     root, x = recording.likes[recording.root(n)], seen(n)
     start = x.__array_interface__["data"][0] - root.__array_interface__["data"][0]
     strides = (0, 0, *(s if k > 1 else 0 for s, k in zip(x.strides, x.shape, strict=True)))
-    return start // x.itemsize, tuple(s // x.itemsize for s in strides[-2:])  # type: ignore[return-value]
+    return start // x.itemsize, tuple(s // x.itemsize for s in strides[-2:])
 
 
 class _Printed:
@@ -380,7 +132,7 @@ class _Printed:
             self.lanes = 1 if rows <= KEPT else THREADS // width
         else:
             self.along, self.lanes = True, 1
-        self.entries = {0: columns, 1: rows}.get(axis, rows * columns)
+        self.entries = columns if axis == 0 else rows if axis == 1 else rows * columns
         self.outers = THREADS // self.lanes
         self.turns = -(-self.length // self.lanes)
         self.kept = self.turns <= KEPT
@@ -394,12 +146,18 @@ class _Printed:
         self.phase = self.schedule.phases(part)
         self.inner = inner
         split = (
-            ["const int lane = thread % {0}, own = thread / {0};", "const int own = thread % {1}, lane = thread / {1};"]
+            [
+                "const int lane = thread % {0}, own = thread / {0};",
+                "const int own = thread % {1}, lane = thread / {1};",
+            ]
         )[not self.along].format(self.lanes, self.outers)
         out = [split]
         if axis is None:
             blocks = min(-(-self.entries // THREADS), BLOCKS)
-            out += [f"for (int o = block * {THREADS} + thread; o < {self.entries}; o += blocks * {THREADS}) {{"]
+            out += [
+                f"for (int o = block * {THREADS} + thread; o < {self.entries}; ",
+                f"o += blocks * {THREADS}) {{",
+            ]
             out += ["const bool live = true;"]
         else:
             blocks = -(-self.entries // self.outers)
@@ -407,13 +165,18 @@ class _Printed:
             out += [f"const bool live = at < {self.entries};", "{"]
         if axis in (None, 2):
             out += [f"const int r = o / {columns}, c = o % {columns};"]
-            self.row, self.column = "r", "c"
-        self.at = {0: ("i", "o"), 1: ("o", "i")}.get(axis, ("r", "c"))  # of inner entries
-        self.flat = {0: ("0", "o"), 1: ("o", "0")}.get(axis, ("r", "c"))
+        # the row and the column of entries with and without a step along the axis
+        self.at, self.flat = ("r", "c"), ("r", "c")
+        if axis in (0, 1):
+            self.at, self.flat = (("i", "o"), ("0", "o")) if axis == 0 else (("o", "i"), ("o", "0"))
         self.names: dict[int, str] = {}
         stores: list[str] = []
         for phase in range(max(self.phase.values()) + 1):
-            outer = [c for _, c in part.calls if c.out not in inner and self._begins(c) == phase and not reduces(c)]
+            outer = [
+                c
+                for _, c in part.calls
+                if c.out not in inner and self._begins(c) == phase and not reduces(c)
+            ]
             for call in outer:
                 out += self._made(call, self.flat, self.names)
                 if call.out in self.kernel.stored:
@@ -437,7 +200,9 @@ class _Printed:
         before, within = [], []
         for call in inner:
             within += self._made(call, self.at, names)
-            crosses = any(self._begins(c) > phase for _, c in self.part.calls if call.out in c.reads())
+            crosses = any(
+                self._begins(c) > phase for _, c in self.part.calls if call.out in c.reads()
+            )
             if crosses and self.kept:
                 before += [f"{self._type(call.out)} w{call.out}[{self.turns}];"]
                 within += [f"w{call.out}[j] = v{call.out};"]
@@ -499,6 +264,8 @@ class _Printed:
             ]  # fmt: skip
             kinds = [self.likes[n].dtype for n in call.reads()] + [self.likes[call.out].dtype]
             suffix = "f" if next((k for k in kinds if k.kind == "f"), None) == np.float32 else ""
+            if call.function.__name__ not in FORMS:
+                raise Unprintable(call.function.__name__)
             value = FORMS[call.function.__name__].format(*values, f=suffix)
         names[call.out] = f"v{call.out}"
         return [*lines, f"const {t} v{call.out} = ({t}){value};"]

@@ -185,9 +185,7 @@ class Recording:
         self.likes.append(_without_memory(value.dtype, value.shape, value.strides))
         return Stand(self, len(self.likes) - 1, self.likes[-1] if self.dry else value)
 
-    def made(
-        self, function: Any, values: list[Any], dtype: Any = None, shape: Any = None
-    ) -> Stand:
+    def made(self, function: Any, values: list[Any], dtype: Any = None, shape: Any = None) -> Stand:
         """A stand-in for what a call makes by itself; dry, one piece in C's order."""
         if not self.dry:
             return self.stand(

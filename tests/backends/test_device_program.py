@@ -8,7 +8,7 @@ import pytest
 from fake_cuda.events import recorded
 
 from portadnn.backends import cupy as cupy_backend
-from portadnn.backends import device_program, get_backend, graphs
+from portadnn.backends import device_program, get_backend, graphs, kernels
 from portadnn.backends.base import Backend
 from portadnn.backends.trees import flatten
 from portadnn.network.activations import ACTIVATIONS
@@ -102,7 +102,7 @@ def test_drawn_steps_lie_within_the_bounds_of_parity(seed, dtype, monkeypatch):
 def test_a_wrong_kernel_is_outside_the_bounds_of_parity(monkeypatch):
     """So the test above can fail; the program's own check must fail before."""
     monkeypatch.setattr(graphs, "FEWEST_STEPS", 1)
-    monkeypatch.setitem(device_program.kernels.FORMS, "subtract", "({0} - {1} * 1.001f)")
+    monkeypatch.setitem(kernels.FORMS, "subtract", "({0} - {1} * 1.001f)")
     run, backend = drawn_run(0, "float32", "fast"), get_backend("cupy")
     monkeypatch.setattr(device_program.Program, "agrees", lambda *_: True)
     assert compare(run, [backend]).outcome is not Outcome.PARITY
@@ -110,10 +110,12 @@ def test_a_wrong_kernel_is_outside_the_bounds_of_parity(monkeypatch):
 
 @pytest.mark.parametrize("arithmetic", ["fast", "reproducible"])
 @pytest.mark.parametrize("fault", ["wrong", "refused"])
-def test_the_graph_of_the_calls_stands_in_for_faulty_kernels(arithmetic, fault, monkeypatch, caplog):
-    monkeypatch.setitem(device_program.kernels.FORMS, "subtract", "({1} - {0})")
+def test_the_graph_of_the_calls_stands_in_for_faulty_kernels(
+    arithmetic, fault, monkeypatch, caplog
+):
+    monkeypatch.setitem(kernels.FORMS, "subtract", "({1} - {0})")
     if fault == "refused":
-        monkeypatch.delitem(device_program.kernels.FORMS, "subtract")
+        monkeypatch.delitem(kernels.FORMS, "subtract")
     run, backend = drawn_run(3, "float32", arithmetic), get_backend("cupy", arithmetic=arithmetic)
     shared, state = on_backend(run, backend)
     step = make_step(run.network, backend.xp, recipe=run.recipe)
@@ -219,9 +221,14 @@ def test_kernels_are_compiled_once_and_kept_on_disk(tmp_path, monkeypatch):
 
 def test_watching_a_run_uses_the_same_kernels(monkeypatch):
     monkeypatch.setattr(graphs, "FEWEST_STEPS", 1)
-    run, backend = drawn_run(1, "float64", "reproducible"), get_backend("cupy", dtype="float64", arithmetic="reproducible")
+    run, backend = (
+        drawn_run(1, "float64", "reproducible"),
+        get_backend("cupy", dtype="float64", arithmetic="reproducible"),
+    )
     watched = list(watch(run, backend, range(3)))
-    plain = list(watch(run, get_backend("numpy", dtype="float64", arithmetic="reproducible"), range(3)))
+    plain = list(
+        watch(run, get_backend("numpy", dtype="float64", arithmetic="reproducible"), range(3))
+    )
     for x, y in zip(watched, plain, strict=True):
         assert x.tensors.keys() == y.tensors.keys()
         for name in x.tensors:
