@@ -29,6 +29,8 @@ _KINDS: dict[str, tuple[int, Any, Any, dict[int, int]]] = {
 }
 _MATRIX = _POINTER, _INT, _INT  # the address, the dtype, the entries from one line to the next
 
+_STACK = *_MATRIX, ctypes.c_longlong  # and the entries from one matrix to the next
+
 
 @dataclass(frozen=True)
 class WithProducts:
@@ -42,8 +44,10 @@ class WithProducts:
     def matmul(self, x: Any, y: Any, out: Any = None, number: int = 0) -> Any:
         """``x @ y``; CuPy's own if they are not two matrices of one dtype, one piece each.
 
-        ``out``, if there is one, has their dtype and lies in one piece, in C's order. Products at
-        the same time, on several streams, need each a ``number`` of their own.
+        ``out``, if there is one, has their dtype and lies in one piece, in C's order. If it has a
+        multiple of the product's rows, it gets the products of as many parts of the summed axis,
+        one below the other. Products at the same time, on several streams, need each a ``number``
+        of their own.
         """
         import cupy
         from cupy._core._routines_linalg import get_compute_type
@@ -60,6 +64,18 @@ class WithProducts:
             return self.raw.matmul(x, y, out=out)
         out = cupy.empty((m, n), x.dtype) if out is None else out
         # cuBLAS goes by columns, so the product is that of the transposed matrices
+        if (parts := out.shape[0] // m) > 1:
+            k //= parts
+            across, down = (
+                k * y.strides[0] // y.dtype.itemsize,
+                k * x.strides[1] // x.dtype.itemsize,
+            )
+            handle.call(
+                "cublasGemmStridedBatchedEx", right[0], left[0], n, m, k, one, y.data.ptr, number,
+                right[1], across, x.data.ptr, number, left[1], down, zero, out.data.ptr, number, n,
+                m * n, parts, how, -1,
+            )  # fmt: skip
+            return out
         handle.call(
             "cublasGemmEx", right[0], left[0], n, m, k, one, y.data.ptr, number, right[1],
             x.data.ptr, number, left[1], zero, out.data.ptr, number, n, how, -1,
@@ -90,6 +106,9 @@ class _Handle:
         self.library = ctypes.CDLL(f"libcublas.so.{major}")
         self.library.cublasGemmEx.argtypes = (
             _POINTER, *[_INT] * 5, _POINTER, *_MATRIX, *_MATRIX, _POINTER, *_MATRIX, _INT, _INT
+        )  # fmt: skip
+        self.library.cublasGemmStridedBatchedEx.argtypes = (
+            _POINTER, *[_INT] * 5, _POINTER, *_STACK, *_STACK, _POINTER, *_STACK, *[_INT] * 3
         )  # fmt: skip
         self.pointer, self.stream = _POINTER(), -1
         self.workspace = cupy.cuda.alloc(WORKSPACE)

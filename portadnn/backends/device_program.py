@@ -31,7 +31,7 @@ from portadnn.backends.tape import Tape, _array, tape_of
 from portadnn.backends.trees import flatten
 
 SMALL = 2**21  # multiplications of a product that is printed
-LARGE_SUM = 2**12  # entries of a matrix whose sum is that of its rows' sums
+TILES = 66  # of 128 x 128 entries: a product of fewer is made in parts, to keep more of a GPU busy
 SHARE = 2.0**-4
 OPTIONS = ("--fmad=false", "-ftz=false", "-prec-div=true", "-prec-sqrt=true")
 
@@ -100,9 +100,9 @@ class Normal(Tape):
                 start = stop
         elif call.function in (_sum, _max):
             self._reduce(call.function, arguments, out)
+        elif call.function is np.matmul:
+            self._product(tuple(self._buffered(x) for x in arguments), out)
         else:
-            if call.function is np.matmul:
-                arguments = tuple(self._buffered(x) for x in arguments)
             if out in self.makers:  # in place
                 self.renamed[out] = self._new(likes[out].dtype, likes[out].shape)
                 out = self.renamed[out]
@@ -114,6 +114,34 @@ class Normal(Tape):
         if self.recording.root(x.number) not in self.inputs:
             return x
         return Slot(self._copy(x.number))
+
+    def _product(self, operands: tuple[Slot, ...], out: int) -> None:
+        """A product, or the sum of several: one whose result is small leaves most of a GPU idle."""
+        likes = self.recording.likes
+        (m, k), n, made = likes[operands[0].number].shape, likes[out].shape[1], out
+        tiles, parts = -(-m // 128) * -(-n // 128), 1
+        if m * k * n > SMALL and likes[out].dtype == np.float32:
+            while (
+                parts < 8
+                and k >= 128 * parts
+                and 2 * parts * tiles <= TILES
+                and k % (2 * parts) == 0
+            ):
+                parts *= 2
+        if parts > 1:
+            made = self._new(likes[out].dtype, (parts * m, n))
+        self._write(np.matmul, operands, made)
+        pieces = []
+        for i in range(parts if parts > 1 else 0):
+            pieces.append(self._new(likes[out].dtype, (m, n)))
+            self.recording.views[pieces[-1]] = (
+                made,
+                functools.partial(_part, (slice(i * m, i * m + m),)),
+            )
+        for i, piece in enumerate(pieces[1:], start=1):
+            total = out if i == parts - 1 else self._new(likes[out].dtype, (m, n))
+            self._write(np.add, (Slot(pieces[0]), Slot(piece)), total)
+            pieces[0] = total
 
     def _reduce(self, function: Any, arguments: tuple[Any, ...], out: int) -> None:
         x, axis, _ = arguments

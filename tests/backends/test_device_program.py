@@ -189,12 +189,14 @@ def test_launches_of_a_step(dims, m, batch, recipe, arithmetic, most, monkeypatc
 @pytest.mark.parametrize("recipe", [Recipe(), EVERYTHING])
 def test_products_of_the_library_and_steps_that_run_side_by_side(recipe, monkeypatch):
     monkeypatch.setattr(device_program, "SMALL", 0)
-    backend, loop, state = big_step((12, 9, 8, 10), 64, 16, recipe)
+    backend, loop, state = big_step((256, 9, 8, 10), 320, 16, recipe)
     given = loop.step(), state, loop.inputs(0, 20), loop.shared
     with recorded() as events:
         found = backend.repeat(*given)
     (program,) = programs()
     assert len(program.schedule.products) == 8
+    likes = program.recording.likes
+    assert {likes[call.out].shape for _, call in program.schedule.products} >= {(4 * 9, 16)}
     assert any(isinstance(work, device_program._SideBySide) for work in program.work)
     (captured,) = [e for e in events if e.kind == "capture" and e.name == "end"]
     assert int(captured.details[0]) == len(program.kernels) + 8
