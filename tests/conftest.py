@@ -143,6 +143,13 @@ def cupy(require):
     return cupy
 
 
+@pytest.fixture(autouse=True)
+def generated_kernels(request, monkeypatch):
+    """Only in modules that ask for them: compiling them for every test would take an hour."""
+    if not getattr(request.module, "GENERATED_KERNELS", False):
+        monkeypatch.setattr("portadnn.backends.cupy.Program", None)
+
+
 @pytest.fixture
 def stand_in(cupy):
     """CuPy on the stand-in for CUDA, which counts what is asked of the device."""

@@ -85,7 +85,10 @@ class CupyBackend(Backend):
         self, step: Step, state: Any, inputs: Any, shared: Any = (), *, every_output: bool = True
     ) -> tuple[Any, Any]:
         with self.scope():
-            found = graphs.repeat(step, state, inputs, shared, graphs.capture_by_cupy, Program)
+            found = graphs.repeat(
+                step, state, inputs, shared, graphs.capture_by_cupy, Program,
+                rounds=Program is not None and self.arithmetic == "fast",
+            )  # fmt: skip
         return super().repeat(step, state, inputs, shared) if found is None else found
 
     @staticmethod

@@ -173,15 +173,20 @@ def repeat(
     shared: Any,
     capture: Callable[..., Any],
     program: Any = None,
+    rounds: bool = False,
 ) -> tuple[Any, Any] | None:
-    """As ``Backend.repeat``, by a graph; None for few steps, and if there can be no graph."""
+    """As ``Backend.repeat``, by a graph; None for few steps, and if there can be no graph.
+
+    ``rounds`` if the program rounds otherwise than the step: then it makes few steps as well.
+    """
     leaves, data = flatten(inputs)[0], [x for x in flatten(shared)[0] if x is not None]
     n = leaves[0].shape[0]
     kinds = tuple((x.shape, x.dtype) for x in flatten(state)[0])
     rows = tuple((x.shape[1:], x.dtype) for x in leaves)
     key = step, kinds, rows, tuple(map(id, data))
     if key not in _GRAPHS:
-        if n < FEWEST_STEPS:
+        # numbers must not depend on how many steps a chunk has, and rounding has its own program
+        if n < FEWEST_STEPS and not rounds:
             return None
         given = step, state, inputs, shared, capture
         _GRAPHS[key] = None

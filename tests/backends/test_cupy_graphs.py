@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from fake_cuda.events import recorded
 
-from portadnn.backends import cupy as cupy_backend
 from portadnn.backends import get_backend, graphs
 from portadnn.backends.base import Backend
 from portadnn.backends.cublas import WithProducts
@@ -25,12 +24,6 @@ EVERYTHING = Recipe("adamw", 0.1, 0.1, 0.5, (0.5,))
 @pytest.fixture(autouse=True)
 def no_graphs(monkeypatch):
     monkeypatch.setattr(graphs, "_GRAPHS", type(graphs._GRAPHS)())
-
-
-@pytest.fixture(autouse=True)
-def no_generated_kernels(monkeypatch):
-    """So that a graph has the step's own calls."""
-    monkeypatch.setattr(cupy_backend, "Program", None)
 
 
 def problem(recipe, batch_size, head="softmax", activation="relu", **how):
