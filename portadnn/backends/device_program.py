@@ -18,6 +18,7 @@ import hashlib
 import itertools
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +319,9 @@ class Program:
                 launches.append((level, Kernel(schedule, parts, stored, self.in_rows)))
         self._allocate(launches)
         self.kernels = [launch for _, launch in launches if isinstance(launch, Kernel)]
+        self.functions = dict(
+            zip(self.kernels, compiled([k.source for k in self.kernels]), strict=True)
+        )
         self.alone = self.kernels[0].level == self.kernels[-1].level
         for _, together in itertools.groupby(launches, key=lambda item: item[0]):
             first, *others = [self._launched(launch, i) for i, (_, launch) in enumerate(together)]
@@ -336,7 +340,7 @@ class Program:
         elif launch is self.kernels[-1]:
             write, more = self.counter, 1
         arrays = (self.arrays[n] for n in launch.roots)
-        run = compiled(launch.source)
+        run = self.functions[launch]
         return functools.partial(
             run, (launch.blocks,), (THREADS,), (read, write, np.int64(more), *arrays)
         )
@@ -391,25 +395,35 @@ class _SideBySide:
             main.wait_event(end)
 
 
-@functools.cache
-def compiled(source: str) -> Any:
-    """The function of a kernel, compiled here or found on disk."""
+def compiled(sources: list[str]) -> list[Any]:
+    """The functions of kernels, compiled here, several at a time, or found on disk."""
     import cupy
-    from cupy.cuda import compiler, function, nvrtc
+    from cupy.cuda import function
 
-    device = cupy.cuda.Device()
-    key = repr((source, OPTIONS, device.compute_capability, nvrtc.getVersion()))
-    folder = os.environ.get("CUPY_CACHE_DIR") or Path.home() / ".cupy" / "kernel_cache"
-    path = Path(folder, f"portadnn-{hashlib.sha256(key.encode()).hexdigest()}")
-    try:
-        binary = path.read_bytes()
-    except OSError:
-        binary = compiler.compile_using_nvrtc(source, OPTIONS)[0]
-        with contextlib.suppress(OSError):  # without a folder that can be written to, next time too
+    def load(binary: bytes) -> Any:
+        module = function.Module()
+        module.load(binary)
+        return module.get_function("run")
+
+    with ThreadPoolExecutor() as pool:
+        return [*map(load, pool.map(_binary, sources, [cupy.cuda.Device().id] * len(sources)))]
+
+
+@functools.lru_cache(maxsize=256)
+def _binary(source: str, number: int) -> bytes:
+    import cupy
+    from cupy.cuda import compiler, nvrtc
+
+    with cupy.cuda.Device(number) as device:
+        key = repr((source, OPTIONS, device.compute_capability, nvrtc.getVersion()))
+        folder = os.environ.get("CUPY_CACHE_DIR") or Path.home() / ".cupy" / "kernel_cache"
+        path = Path(folder, f"portadnn-{hashlib.sha256(key.encode()).hexdigest()}")
+        with contextlib.suppress(OSError):
+            return path.read_bytes()
+        binary: bytes = compiler.compile_using_nvrtc(source, OPTIONS)[0]
+        with contextlib.suppress(OSError):  # if nothing can be kept, it is compiled next time too
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
                 file.write(binary)
             os.replace(file.name, path)
-    module = function.Module()
-    module.load(binary)
-    return module.get_function("run")
+        return binary
