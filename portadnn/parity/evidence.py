@@ -255,7 +255,7 @@ class Evidence:
             self.flagged += 1
 
     def _smallest(self, name: str) -> float | None:
-        """As a share of the tensor, in the step where it is largest; None if nothing can be said."""
+        """A share of the tensor, in the step where it is largest; None if nothing can be said."""
         found = self.smallest.get(name)
         return found if found is not None and np.isfinite(found) else None
 
