@@ -60,7 +60,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[io.BytesIO]:
         yield content
         if path.exists() and not path.is_file():
             raise InputError(f"{path} is a directory or a device: expected the name of a file")
-        with open(temporary, "xb", opener=lambda p, flags: os.open(p, flags | _NEW, 0o666)) as file:
+        with open(temporary, "xb", opener=open_new) as file:
             file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())
@@ -73,12 +73,22 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[io.BytesIO]:
     finally:
         with contextlib.suppress(OSError):  # after the rename there is none
             temporary.unlink()
-    with contextlib.suppress(OSError):  # Windows and some file systems cannot; the file is there
-        directory = os.open(path.parent, os.O_RDONLY)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: str | os.PathLike[str]) -> None:
+    """Bring the names in a directory to the disk, if the system can."""
+    with contextlib.suppress(OSError):  # Windows and some file systems cannot; the files are there
+        directory = os.open(path, os.O_RDONLY)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def open_new(path: str, flags: int) -> int:
+    """An opener for files to write, which follows no link."""
+    return os.open(path, flags | _NEW, 0o666)
 
 
 @contextlib.contextmanager
