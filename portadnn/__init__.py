@@ -46,6 +46,7 @@ _HOMES = {
         "ProgressBar",
         "TensorBoard",
     ],
+    "training.checkpoints": ["Checkpoints"],
     "training.lbfgs": ["LBFGS"],
     "training.stops": ["DivergenceError", "TrainingInterrupted"],
     "training.train": ["L_layer_model", "train"],

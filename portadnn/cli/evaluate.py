@@ -48,7 +48,8 @@ def evaluate(
     if plots is not None:
         with writable_directory(plots, "--plots", list(FIGURES.values())):
             prediction = predict_model(loaded, examples, backend=backend)
-            files = write_figures(plots, loaded, examples, prediction)
+            names = write_figures(plots, loaded, examples, prediction)
+            files = {what: str(plots / name) for what, name in names.items()}
     if as_json:
         result = {"data": examples.source, **evaluation_json(evaluation)}
         print_json(result | ({"files": files} if files else {}))

@@ -14,14 +14,15 @@ from portadnn.cli.evaluate import evaluate
 from portadnn.cli.fingerprint import fingerprint
 from portadnn.cli.gradcheck import gradcheck
 from portadnn.cli.inspect import inspect
-from portadnn.cli.options import EXIT_BAD_INPUT, EXIT_INTERRUPTED
-from portadnn.cli.output import any_encoding, discard_stdout, is_broken_pipe
+from portadnn.cli.options import EXIT_BAD_INPUT, EXIT_SIGNAL
+from portadnn.cli.output import any_encoding, complain, discard_stdout, is_broken_pipe
 from portadnn.cli.parity import parity
 from portadnn.cli.predict import predict
 from portadnn.cli.summary import summary
 from portadnn.cli.train import train
 from portadnn.cli.verify import verify
 from portadnn.errors import InputError, safe_text
+from portadnn.training.stops import signal_of
 
 app = App(
     name="portadnn",
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit code.
 
     0 success, 1 training diverged or a check failed, 2 bad input (said on stderr; nothing written),
-    130 Ctrl-C.
+    128 and the number of a signal: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
     """
     set_kernel()  # the commands import NumPy
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -54,9 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_BAD_INPUT  # already printed
     except InputError as error:
         return _fail(error)
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as error:
+        complain("\ninterrupted")
+        return EXIT_SIGNAL + signal_of(error)
     except (OSError, MemoryError) as error:
         if isinstance(error, OSError) and is_broken_pipe(error):
             discard_stdout()  # `portadnn predict ... | head`: the reader has what it wanted
@@ -74,5 +75,5 @@ def _fail(error: Exception) -> int:
     text = safe_text(str(error)) or type(error).__name__
     if isinstance(error, MemoryError) and not isinstance(error, InputError):
         text = f"there is not enough memory ({text}): take fewer examples or float32"
-    print(f"portadnn: error: {text}", file=sys.stderr)
+    complain(f"portadnn: error: {text}")
     return EXIT_BAD_INPUT

@@ -11,7 +11,7 @@ from cyclopts import Parameter, Token
 EXIT_DIVERGED = 1
 EXIT_WRONG = 1  # a check failed
 EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
+EXIT_SIGNAL = 128  # and the number of the signal, as shells count
 
 Dtype = Literal["float32", "float64"]
 ModelFile = Annotated[Path, Parameter(help="A model.h5 of `portadnn train`.")]

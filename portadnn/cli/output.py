@@ -29,9 +29,15 @@ def print_line(text: str) -> None:
     try:
         print(text, flush=True)
     except OSError as error:
-        if not is_broken_pipe(error):
+        if not is_broken_pipe(error) and error.errno != errno.EIO:  # of a terminal that is gone
             raise
         discard_stdout()
+
+
+def complain(text: str) -> None:
+    """A text on stderr, if anybody reads it: the terminal may be gone."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def is_broken_pipe(error: OSError) -> bool:

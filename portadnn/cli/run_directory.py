@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     from portadnn.data.dataset import Dataset
@@ -27,12 +28,15 @@ FIGURES = {
     "mistakes": "mistakes.png",
     "weights": "weights.png",
 }
+NAMES = [CURVES, *FIGURES.values(), CERTIFICATE, *reversed(FILES.values())]  # the model last
 
 _HEADER = """\
 # All that decides what this run of portadnn {version} computed. On {where}
 # number of threads it gives the same weights, bit for bit:
 #     portadnn train --config {name} --out ANOTHER_DIRECTORY
+# The fingerprint of these weights is {fingerprint}.
 """
+_PARTS = "# It went on in another environment, see `resumed` in history.json.\n"
 _WHERE = {
     "fast": "the same backend, device and",
     "reproducible": "any backend, device and",
@@ -41,31 +45,53 @@ _WHERE = {
 
 @contextlib.contextmanager
 def run_directory(out: Path | None, overwrite: bool) -> Iterator[Path]:
-    """The directory of the run, found writable before training; removed if nothing came of it."""
+    """The directory of the run, claimed before training; removed if nothing came of it."""
+    from portadnn.data.directories import claimed
     from portadnn.data.files import format_of
     from portadnn.errors import InputError
+    from portadnn.training.checkpoints import paths_in
 
     if out is not None and format_of(out) and not out.is_dir():
         raise InputError(
             f"--out {out} names a file: expected a directory, which gets {FILES['model']} and "
             f"more, such as {out.with_suffix('')}"
         )
-    directory = out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-    names = [*FILES.values(), CURVES, *FIGURES.values(), CERTIFICATE]
-    with writable_directory(directory, "--out", names):
-        if (directory / FILES["model"]).exists() and not overwrite:
+    directory, made = _new_directory() if out is None else (out, [])
+    with writable_directory(directory, "--out", NAMES, made), claimed(directory, "--out"):
+        if not overwrite and (directory / FILES["model"]).exists():
             raise InputError(
                 f"{directory} already holds a model: choose another --out, or add --overwrite"
+            )
+        if not overwrite and paths_in(directory):
+            raise InputError(
+                f"{directory} holds a run that has not ended: go on with --resume {directory}, or "
+                f"add --overwrite"
             )
         yield directory
 
 
+def _new_directory() -> tuple[Path, list[Path]]:
+    """A directory of the time that no other run has, and what was made for it."""
+    runs = Path("runs")
+    made = [] if runs.exists() else [runs]
+    runs.mkdir(exist_ok=True)
+    stem = time.strftime("%Y%m%d-%H%M%S")
+    for i in itertools.count(1):
+        directory = runs / (stem if i == 1 else f"{stem}-{i}")
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir()
+            break
+    return directory, [directory, *made]
+
+
 @contextlib.contextmanager
-def writable_directory(directory: Path, option: str, names: list[str]) -> Iterator[Path]:
+def writable_directory(
+    directory: Path, option: str, names: list[str], made: Iterable[Path] = ()
+) -> Iterator[Path]:
     """A directory in which files of these names can be written; removed if it stays empty."""
     from portadnn.errors import InputError
 
-    missing: list[Path] = []
+    missing = list(made)
     try:
         for name in names:
             if (directory / name).is_dir():
@@ -99,35 +125,41 @@ def write_run(
     config: Declaration,
     record: dict[str, Any],
 ) -> dict[str, str]:
-    """Model, configuration and history, each whole or not there."""
+    """Configuration, history and then the model, in files of these names."""
     import portadnn
     from portadnn.cli.output import finite
     from portadnn.data.files import whole_file
     from portadnn.training.models import save_model
 
     files = {what: directory / name for what, name in FILES.items()}
-    save_model(model, files["model"])
     with whole_file(files["config"]) as file:
         where = _WHERE[config.arithmetic]
-        header = _HEADER.format(version=portadnn.__version__, where=where, name=FILES["config"])
+        header = _HEADER.format(
+            version=portadnn.__version__,
+            where=where,
+            name=FILES["config"],
+            fingerprint=record["fingerprint"],
+        )
+        header += _PARTS if any(entry["changed"] for entry in record["resumed"]) else ""
         file.write((header + "\n" + config.to_toml()).encode())
     with whole_file(files["history"]) as file:
         file.write((json.dumps(finite(record), indent=2, allow_nan=False) + "\n").encode())
-    return {what: str(path) for what, path in files.items()}
+    save_model(model, files["model"])
+    return {what: path.name for what, path in files.items()}
 
 
-def write_curves(directory: Path, rows: list[EpochRecord], title: str) -> dict[str, str]:
+def write_curves(
+    directory: Path, rows: list[EpochRecord], title: str, fingerprint: str
+) -> dict[str, str]:
     """The curves of the costs, if there was a report."""
     from portadnn.data.files import whole_file
     from portadnn.plots import training_curves
 
-    path = directory / CURVES
     if not rows:
-        path.unlink(missing_ok=True)  # an older run's
         return {}
-    with whole_file(path) as file:
-        training_curves(rows, title=title).savefig(file, format="png", dpi=120)
-    return {"cost_curve": str(path)}
+    with whole_file(directory / CURVES) as file:
+        _draw(training_curves(rows, title=title), file, fingerprint)
+    return {"cost_curve": CURVES}
 
 
 def write_figures(
@@ -143,6 +175,7 @@ def write_figures(
         residuals,
         roc_and_calibration,
     )
+    from portadnn.training.models import fingerprint
 
     assert examples.labels is not None
     title = os.path.basename(examples.source)
@@ -172,9 +205,14 @@ def write_figures(
     files = {}
     for what, name in FIGURES.items():
         if what in figures:
-            files[what] = str(directory / name)
+            files[what] = name
             with whole_file(directory / name) as file:
-                figures[what].savefig(file, format="png", dpi=120)
+                _draw(figures[what], file, fingerprint(model))
         else:
             (directory / name).unlink(missing_ok=True)  # an older run's
     return files
+
+
+def _draw(figure: Any, file: BinaryIO, fingerprint: str) -> None:
+    """A PNG that says which weights it is of."""
+    figure.savefig(file, format="png", dpi=120, metadata={"Fingerprint": fingerprint})

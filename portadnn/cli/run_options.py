@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 from cyclopts import Group, Parameter
 
+from portadnn.choice import check_number
 from portadnn.cli.options import AsTyped, Dtype, Library
 from portadnn.errors import InputError
 from portadnn.training import texts
@@ -23,6 +24,8 @@ from portadnn.training.declaration import (
     parse_setting,
     parse_toml,
 )
+
+MAY_BE_TYPED = ("epochs", "backend", "test")  # with --resume, beside the path of the same data
 
 ConfigOption = Annotated[
     Path | None,
@@ -122,6 +125,35 @@ def declared_run(given: Mapping[str, Any], file: Path | None = None) -> Declarat
             f"as --validation 0.2, or a file"
         )
     return declared
+
+
+def resumed_run(declared: Declaration, given: Mapping[str, Any]) -> Declaration:
+    """The run to go on with: the declared one, with what was typed if that may change.
+
+    Raises
+    ------
+    InputError
+        If another setting was typed.
+    """
+    typed = {name: value for name, value in given.items() if value is not None}
+    for name in typed:
+        if name not in (*MAY_BE_TYPED, "data", "labels"):
+            raise InputError(
+                f"--{name.replace('_', '-')} cannot be combined with --resume, since the run goes "
+                f"on as it was declared: expected no more than --epochs, --backend and --test"
+            )
+    changed = {name: parse_setting(name, value, f"--{name}") for name, value in typed.items()}
+    return dataclasses.replace(declared, **changed)
+
+
+def parse_every(text: str | None) -> float | None:
+    """Seconds from a text such as "60s", "5m" or "1h"; None for "off"."""
+    if text == "off":
+        return None
+    text = "60s" if text is None else text
+    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
+    seconds = texts.number(text if unit is None else text[:-1], "--checkpoint-every")
+    return check_number("--checkpoint-every", seconds * (unit or 1), 0.0)
 
 
 def read_config(file: Path) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,14 +16,16 @@ from cyclopts import Parameter
 
 from portadnn.cli.options import (
     EXIT_DIVERGED,
-    EXIT_INTERRUPTED,
+    EXIT_SIGNAL,
     EXIT_WRONG,
     AsTyped,
     Isolated,
     JsonOption,
 )
+from portadnn.cli.output import complain
 from portadnn.cli.run_directory import (
     CERTIFICATE,
+    NAMES,
     run_directory,
     write_curves,
     write_figures,
@@ -34,18 +38,20 @@ from portadnn.cli.run_options import (
     check_apart,
     declared_run,
     files_read,
+    parse_every,
+    resumed_run,
 )
+from portadnn.training.stops import interruptible
 
 if TYPE_CHECKING:
     from portadnn.backends import Backend
     from portadnn.parity.certifier import Certifier
     from portadnn.training.callbacks import History
+    from portadnn.training.checkpoints import Checkpoints
     from portadnn.training.declaration import Declaration
     from portadnn.training.models import Model
     from portadnn.training.problem import Problem
     from portadnn.training.state import TrainingState
-
-EXIT_CODES = {"done": 0, "diverged": EXIT_DIVERGED, "interrupted": EXIT_INTERRUPTED}
 
 
 def train(
@@ -57,6 +63,9 @@ def train(
     config: ConfigOption = None,
     out: Path | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
+    resume: Path | None = None,
+    resume_anyway: Annotated[bool, Parameter(negative="")] = False,
+    checkpoint_every: str | None = None,
     log: Path | None = None,
     tensorboard: Path | None = None,
     isolated: Isolated = False,
@@ -68,8 +77,8 @@ def train(
 
     It reads HDF5, CSV, Parquet, NPZ, NPY and IDX files and folders of pictures; the content tells
     which. Test data in or beside the training data, or those of --test, are scored as well. Model,
-    configuration, history and figures are written to a directory. Ctrl-C stops and keeps what was
-    learnt.
+    configuration, history and figures are written to a directory. Ctrl-C, SIGTERM and SIGHUP stop
+    and keep what was learnt.
 
     Parameters
     ----------
@@ -82,7 +91,14 @@ def train(
         The directory for model.h5, config.toml, history.json, cost.png, confusion.png and, of
         images, mistakes.png and weights.png. Default runs/DATE-TIME.
     overwrite
-        Replace a model that is there already.
+        Replace a run that is there already.
+    resume
+        Go on with the run in this directory, from its newest checkpoint. Only --epochs, which may
+        be raised, --backend and what is no part of the run may be given with it.
+    resume_anyway
+        Go on also on another backend or device in fast arithmetic, where the bits will differ.
+    checkpoint_every
+        The time between two checkpoints, such as 60s, 5m or 1h, or off. Default 60s.
     log
         A CSV file that gets a row at every report.
     tensorboard
@@ -103,33 +119,59 @@ def train(
         print_line,
         table_text,
     )
+    from portadnn.data.directories import replaced_together
     from portadnn.training.callbacks import History
+    from portadnn.training.checkpoints import Checkpoints, newest
     from portadnn.training.inference import evaluate, predict
     from portadnn.training.models import fingerprint
     from portadnn.training.problem import make_problem
+    from portadnn.training.sample_space import choose_form
 
-    run = declared_run({"data": data, "labels": labels, **vars(options)}, config)
-    check_apart([out, log, tensorboard], files_read(run, config))
-    backend, backend_text = chosen_backend(run)
-    problem = make_problem(run, isolated=isolated, backend=backend.name)
-    run, examples, network = problem.declaration, problem.examples, problem.network
+    every = parse_every(checkpoint_every)
+    given = {"data": data, "labels": labels, **vars(options)}
     say: Callable[[str], None] = (lambda text: None) if as_json or quiet else print_line
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(interruptible())
+        found = None
+        if resume is None:
+            run = declared_run(given, config)
+        else:
+            directory = stack.enter_context(run_directory(resume, True))
+            found = newest(directory)
+            # a certificate would not speak of the steps made before
+            alone = {"out": out, "overwrite": overwrite, "config": config, "certify": certify}
+            given |= {name: value or None for name, value in alone.items()}
+            run = resumed_run(found.declaration, given)
+        check_apart([out, log, tensorboard], files_read(run, config))
+        backend, backend_text = chosen_backend(run)
+        problem = make_problem(run, isolated=isolated, backend=backend.name)
+        run, examples, network = problem.declaration, problem.examples, problem.network
+        if found and found.first_layer != choose_form(run.first_layer, network, problem.plan):
+            # for this number of epochs it would choose another, but the run has this one
+            run = dataclasses.replace(run, first_layer=found.first_layer)
+        if resume is None:
+            directory = stack.enter_context(run_directory(out, overwrite))
+        if problem.solver is not None and checkpoint_every is None:
+            every = None  # lbfgs has none
+        checkpoints = Checkpoints(None if every is None else directory, every or 0.0, found)
+        checkpoints.anyway = resume_anyway
 
-    def begin() -> None:
-        for part in examples.values():
-            say(f"data: {part.source}, {len(part)} examples of {part.input_shape}")
-        on = f"{backend_text} on {backend.device_text}"
-        say(f"backend: {on}, {run.dtype}, {run.arithmetic} arithmetic")
-        say(f"descent: {_descent_text(run)}")
-        say(table_text(network_table(network)))
+        def begin() -> None:
+            for part in examples.values():
+                say(f"data: {part.source}, {len(part)} examples of {part.input_shape}")
+            on = f"{backend_text} on {backend.device_text}"
+            say(f"backend: {on}, {run.dtype}, {run.arithmetic} arithmetic")
+            say(f"descent: {_descent_text(run)}")
+            if found is not None:
+                say(f"going on from {found.path}, after {found.state.step} steps")
+            say(table_text(network_table(network)))
 
-    with run_directory(out, overwrite) as directory:
         watch, reports = _Watch(begin), History()
         bar = not quiet and sys.stderr.isatty()
         callbacks = _callbacks(log, tensorboard, watch, reports, bar=bar)
         started = time.perf_counter()
         certifier = _certifier() if certify else None
-        model, status, steps = _train(problem, backend, callbacks, certifier)
+        model, status, steps, code = _train(problem, backend, callbacks, certifier, checkpoints)
         seconds = time.perf_counter() - started
         state = watch.state
         assert state is not None
@@ -145,24 +187,27 @@ def train(
             "environment": environment(backend),
             "network": network_json(network),
             "config": run.values(),
+            "resumed": checkpoints.resumed,
             "history": [row._asdict() for row in reports.rows],
+            "fingerprint": fingerprint(model),
         }
-        record["fingerprint"] = fingerprint(model)
-        files = write_run(directory, model, run, record)
-        certificate = directory / CERTIFICATE
-        certificate.unlink(missing_ok=True)  # an older run's
-        proof = None if certifier is None else certifier.certificate
-        if proof is not None:
-            proof.save(certificate)
-            files["certificate"] = str(certificate)
-        bare = replace(model, preprocess=None)  # these examples are preprocessed already
+        # these examples are preprocessed already
+        bare = dataclasses.replace(model, preprocess=None)
         judge = get_backend("numpy", dtype=run.dtype, arithmetic=run.arithmetic)
         scores = {name: evaluate(bare, part, backend=judge) for name, part in examples.items()}
         lines = [evaluation_text(name, score) for name, score in scores.items()]
         what = f"{os.path.basename(examples['train'].source)}: {network.layer_dims}"
-        files |= write_curves(directory, reports.rows, "\n".join([what, *lines]))
         shown = examples.get("test", examples["train"])
-        files |= write_figures(directory, bare, shown, predict(bare, shown, backend=judge))
+        prediction = predict(bare, shown, backend=judge)
+        with replaced_together(directory, NAMES) as new:
+            files = write_curves(new, reports.rows, "\n".join([what, *lines]), fingerprint(model))
+            files |= write_figures(new, bare, shown, prediction)
+            proof = None if certifier is None else certifier.certificate
+            if proof is not None:
+                proof.save(new / CERTIFICATE)
+                files["certificate"] = CERTIFICATE
+            files |= write_run(new, model, run, record)
+        checkpoints.tidy(directory)
         say("\n".join(lines))
         if state.stopped is not None:
             say(f"stopped after epoch {epochs}: {state.stopped}")
@@ -173,13 +218,15 @@ def train(
         say(f"fingerprint: {record['fingerprint']}")
         if proof is not None:
             say(f"certificate: {proof}")
+        if status == "interrupted" and checkpoints.own:
+            say(f"to go on: portadnn train --resume {directory}")
         if as_json:
             record |= {name: evaluation_json(score) for name, score in scores.items()}
-            print_json(record | {"files": files})
+            print_json(record | {"files": {k: str(directory / name) for k, name in files.items()}})
     if proof is not None and proof.outcome != "PARITY":
-        print(f"portadnn: error: {proof}", file=sys.stderr)
+        complain(f"portadnn: error: {proof}")
         return EXIT_WRONG
-    return EXIT_CODES[status]
+    return code
 
 
 @dataclass(eq=False)
@@ -229,21 +276,27 @@ def _certifier() -> Certifier:
 
 
 def _train(
-    problem: Problem, backend: Backend, callbacks: list[Any], certifier: Certifier | None
-) -> tuple[Model, str, int | None]:
-    """The model to keep, how training ended, and after how many steps where it did not finish."""
+    problem: Problem,
+    backend: Backend,
+    callbacks: list[Any],
+    certifier: Certifier | None,
+    checkpoints: Checkpoints,
+) -> tuple[Model, str, int | None, int]:
+    """The model to keep, how training ended, after how many steps if early, and the exit code."""
     from portadnn.training.stops import DivergenceError, TrainingInterrupted
     from portadnn.training.train import train_problem
 
+    used = checkpoints.directory is not None or checkpoints.found is not None
     try:
-        model = train_problem(problem, backend, callbacks, certifier)
+        wanted = checkpoints if used else None
+        model = train_problem(problem, backend, callbacks, certifier, wanted)
     except DivergenceError as error:
-        print(f"portadnn: error: {error}", file=sys.stderr)
-        return error.model, "diverged", error.iteration
+        complain(f"portadnn: error: {error}")
+        return error.model, "diverged", error.iteration, EXIT_DIVERGED
     except TrainingInterrupted as error:
-        print(f"\nportadnn: {error}; saving what was learnt", file=sys.stderr)
-        return error.model, "interrupted", error.iteration
-    return model, "done", None
+        complain(f"\nportadnn: {error}; saving what was learnt")
+        return error.model, "interrupted", error.iteration, EXIT_SIGNAL + error.signal
+    return model, "done", None, 0
 
 
 def _descent_text(run: Declaration) -> str:

@@ -6,9 +6,11 @@ base class. They read the run and change none of its numbers.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -141,31 +143,43 @@ class CSVLog:
     Parameters
     ----------
     path : path of the file
-        It is replaced; a run that goes on writes its earlier rows again.
+        An earlier log is replaced, and no other file; a run that goes on writes its earlier rows
+        again.
     """
 
     path: str | os.PathLike[str]
     _file: Any = field(default=None, init=False, repr=False)
 
     def on_train_begin(self, state: TrainingState) -> None:
-        try:
-            path = Path(self.path)
+        path, header = Path(self.path), ",".join(EpochRecord._fields).encode()
+        with self._writing():
+            if path.is_file():
+                with path.open("rb") as file:
+                    if file.read(len(header)) not in (b"", header):
+                        raise InputError(f"{path} is not a log: choose another file to write")
             self._file = path.open("w", newline="", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{self.path} cannot be written: {error.strerror}") from error
-        csv.writer(self._file).writerow(EpochRecord._fields)
-        self._write(state.rows)
+        self._write([EpochRecord._fields, *state.rows])
 
     def on_epoch_end(self, state: TrainingState) -> None:
         self._write(state.rows[-1:])
 
-    def _write(self, rows: list[EpochRecord]) -> None:
-        csv.writer(self._file).writerows([["" if x is None else x for x in row] for row in rows])
-        self._file.flush()
+    def _write(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        with self._writing():
+            cells = [["" if x is None else x for x in row] for row in rows]
+            csv.writer(self._file).writerows(cells)
+            self._file.flush()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be written: {error.strerror}") from error
 
     def on_train_end(self, state: TrainingState) -> None:
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # an error was told when it was written
+                self._file.close()
 
 
 @dataclass(eq=False)
@@ -190,6 +204,8 @@ class TensorBoard:
         self._make = _summary_writer()
 
     def on_train_begin(self, state: TrainingState) -> None:
+        if os.path.exists(self.directory) and not os.path.isdir(self.directory):
+            raise InputError(f"{self.directory} is a file: expected a directory for TensorBoard")
         self._writer = self._make(str(self.directory))
 
     def on_epoch_end(self, state: TrainingState) -> None:
@@ -251,4 +267,5 @@ class ProgressBar:
 
     def on_train_end(self, state: TrainingState) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                self._bar.stop()

@@ -30,7 +30,10 @@ SEED = 3
 # with the whole batch an iteration is an epoch
 ALIASES = {"iterations": "epochs", "lr": "learning_rate", "activations": "activation"}
 # options of `train` that do not affect the result; not allowed in config files
-COMMAND_ONLY = {"config", "out", "overwrite", "log", "tensorboard", "json", "quiet", "certify"}
+COMMAND_ONLY = {
+    "config", "out", "overwrite", "resume", "resume_anyway", "checkpoint_every", "log",
+    "tensorboard", "json", "quiet", "certify",
+}  # fmt: skip
 
 DIGITS_DEFAULTS = {"layers": (64, 32), "learning_rate": 0.5, "iterations": 1000}
 FILE_DEFAULTS = {"layers": (20, 7, 5), "learning_rate": 0.0075, "iterations": 3000}

@@ -30,11 +30,18 @@ def usual_report_every(batch_size: int | None, solver: Any) -> int:
 
 
 def fit(
-    parameters: Mapping[str, Any], X: Any, Y: Any, *, backend: Backend, **settings: Any
+    parameters: Mapping[str, Any],
+    X: Any,
+    Y: Any,
+    *,
+    backend: Backend,
+    begin: Callable[[Loop, RunState], RunState] | None = None,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Train any network on arrays: what ``train`` and the estimators are made of.
 
-    All that it takes is for ``make_loop``.
+    All that it takes is for ``make_loop``, but ``begin``: given the loop and the state before the
+    first step, it returns the state to run from.
 
     Returns
     -------
@@ -49,6 +56,8 @@ def fit(
     with backend.scope():
         loop, start = make_loop(parameters, X, Y, backend=backend, **settings)
         advise_scale(X, backend)
+        if begin is not None:
+            start = begin(loop, start)
         return loop.parameters(certified(loop, start))
 
 

@@ -26,7 +26,12 @@ from portadnn.training.state import (
     with_past,
 )
 from portadnn.training.step import Shared, make_step
-from portadnn.training.stops import DivergenceError, TrainingInterrupted, deferred_interrupt
+from portadnn.training.stops import (
+    DivergenceError,
+    TrainingInterrupted,
+    deferred_interrupt,
+    signal_of,
+)
 from portadnn.training.validation import Validation
 
 CHUNK_SECONDS = 0.25  # so that Ctrl-C and the progress bar wait no longer than this, about
@@ -55,6 +60,9 @@ class Loop:
         See ``TrainingState``.
     on_costs : callable, optional
         Called with the number of the first step of a chunk and the costs of its steps.
+    checkpoint : callable, optional
+        Called before the first step and after every chunk, with a function that makes the state,
+        and whether the run ends there.
     space : SampleSpace, optional
         Set if ``shared`` and the validation data are in sample space. Then states are, too, but
         callbacks see the ordinary W1, and ``parameters`` returns it.
@@ -70,6 +78,7 @@ class Loop:
     validation: Validation | None = None
     callbacks: Iterable[Any] = ()
     on_costs: Callable[[int, np.ndarray], None] | None = None
+    checkpoint: Callable[[Callable[[], RunState], bool], None] | None = None
     space: SampleSpace | None = None
     watcher: Any = None
 
@@ -94,11 +103,20 @@ class Loop:
             validates=self.validation is not None,
             steps_done=self._steps_done(state),
             rows=list(state.rows),
+            stopped=state.stopped,
             kept=state.kept,
         )
         progress._to_host = self._to_host
         progress.moved_to(state.parameters)
         now = replace(state, costs=list(state.costs), rows=progress.rows)
+
+        def pasts() -> dict[str, Any]:
+            own = {name: callback.state_dict() for name, callback in with_past(callbacks)}
+            return state.callbacks | own
+
+        def state_now() -> RunState:
+            kept, stopped = progress.kept, progress.stopped
+            return replace(now, callbacks=pasts(), kept=kept, stopped=stopped)
 
         def after(costs: np.ndarray, *, last: bool = False) -> bool:
             """What follows a chunk of steps; whether the run shall stop. The last has a report."""
@@ -118,9 +136,13 @@ class Loop:
                 now.costs.clear()
             if reports:
                 notify(callbacks, "on_epoch_end", progress)
-            if interrupted():
-                raise KeyboardInterrupt
-            return progress.stopped is not None
+            ends, stops = interrupted(), progress.stopped is not None
+            if self.checkpoint is not None:
+                done = progress.steps_done == self.plan.steps
+                self.checkpoint(state_now, bool(ends) or stops or done)
+            if ends:
+                raise KeyboardInterrupt(ends)
+            return stops
 
         begun = False
         try:
@@ -131,24 +153,26 @@ class Loop:
                         callback.load_state_dict(state.callbacks[name])
                 begun = True
                 with deferred_interrupt() as interrupted:
+                    if self.checkpoint is not None:
+                        self.checkpoint(state_now, False)
                     # an interrupt may have come before the report of an epoch
                     late = now.costs and progress.steps_done % progress.steps_per_epoch == 0
-                    if not (late and after(np.empty(0))):
+                    if not (progress.stopped or (late and after(np.empty(0)))):
                         self._descend(now, progress, after)
             finally:
                 notify(callbacks, "on_train_end", progress)
                 if self.watcher is not None:
                     self.watcher.stopped = progress.stopped
-                now.kept = progress.kept
+                now.kept, now.stopped = progress.kept, progress.stopped
                 if begun:  # a callback that has not begun may have no past to tell
-                    past = {name: callback.state_dict() for name, callback in with_past(callbacks)}
-                    now.callbacks = state.callbacks | past
+                    now.callbacks = pasts()
         except DivergenceError as error:
             if now.kept is not None:
                 error.parameters = self.parameters(now)
             raise
-        except KeyboardInterrupt:
-            raise TrainingInterrupted(progress.steps_done, self.parameters(now), now) from None
+        except KeyboardInterrupt as error:
+            found = self.parameters(now)
+            raise TrainingInterrupted(progress.steps_done, found, now, signal_of(error)) from None
         return now
 
     def start(self, parameters: Parameters) -> RunState:

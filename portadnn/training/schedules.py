@@ -31,6 +31,7 @@ class Schedule:
     """A factor on the learning rate, as a function of the epoch."""
 
     name: ClassVar[str]
+    needs_total: ClassVar[bool] = True  # whether the rates depend on the number of epochs
 
     def factor_at(self, epoch: float, epochs: int) -> float:
         """What the rate is multiplied by at ``epoch``, which is a fraction, of ``epochs``."""
@@ -58,6 +59,7 @@ class Constant(Schedule):
     """The rate that was given."""
 
     name: ClassVar[str] = "constant"
+    needs_total: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Step(Schedule):
     every: int = 30
     factor: float = 0.1
     name: ClassVar[str] = "step"
+    needs_total: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         self._check_whole("every", 1)
@@ -82,6 +85,7 @@ class Exponential(Schedule):
 
     factor: float = 0.99
     name: ClassVar[str] = "exponential"
+    needs_total: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         self._check("factor", 0.0, 1.0, low_open=True)
@@ -120,6 +124,7 @@ class Plateau(Schedule):
     factor: float = 0.1
     min_delta: float = 1e-4
     name: ClassVar[str] = "plateau"
+    needs_total: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         self._check_whole("patience", 1)

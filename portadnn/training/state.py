@@ -57,6 +57,8 @@ class RunState:
     callbacks : dict
         The ``state_dict()`` of every callback that has a past, by the name of its class and its
         number among those of that class.
+    stopped : str, optional
+        Why the run ended before its last epoch: then no step is made any more.
     kept : dict of arrays, optional
         Parameters that a callback chose instead of the last; on the host, of the network itself.
         A run that goes on also returns them, unless a callback chooses others.
@@ -70,6 +72,7 @@ class RunState:
     rows: list[EpochRecord] = field(default_factory=list)
     callbacks: dict[str, Any] = field(default_factory=dict)
     kept: dict[str, np.ndarray] | None = None
+    stopped: str | None = None
 
 
 @dataclass(eq=False)

@@ -1,4 +1,4 @@
-"""How training ends early: divergence and Ctrl-C, with what was learnt kept."""
+"""How training ends early: divergence and signals, with what was learnt kept."""
 
 from __future__ import annotations
 
@@ -42,8 +42,14 @@ class DivergenceError(Carried, ArithmeticError):
         self.iteration, self.parameters = iteration, parameters
 
 
+# Ctrl-C, the end that systems ask for, and the end of a terminal, which Windows does not have
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
+
 class TrainingInterrupted(Carried, KeyboardInterrupt):
-    """Ctrl-C during training; what was learnt so far is kept.
+    """Ctrl-C, or another of ``SIGNALS``, during training; what was learnt so far is kept.
 
     Attributes
     ----------
@@ -53,40 +59,73 @@ class TrainingInterrupted(Carried, KeyboardInterrupt):
         After that many.
     state : RunState
         From which the run can go on.
+    signal : int
+        The number of the signal.
     model : Model or None
         The same as a model, where ``train`` raised it.
     """
 
     model: Any = None
 
-    def __init__(self, iteration: int, parameters: Any, state: Any = None) -> None:
+    def __init__(
+        self, iteration: int, parameters: Any, state: Any = None, number: int = signal.SIGINT
+    ) -> None:
         super().__init__(f"training was interrupted after {iteration} iterations")
         self.iteration, self.parameters, self.state = iteration, parameters, state
+        self.signal = int(number)
+
+
+def interrupt(number: int, _frame: Any) -> None:
+    """Raise a KeyboardInterrupt that holds the signal's number: a handler for any of them."""
+    raise KeyboardInterrupt(number)
+
+
+def signal_of(error: KeyboardInterrupt) -> int:
+    """The number of the signal; that of Ctrl-C if nothing else is known."""
+    return next((n for n in error.args if isinstance(n, int)), int(signal.SIGINT))
 
 
 @contextlib.contextmanager
-def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C is noted, and the loop asks for it between chunks; a second one interrupts at once.
+def interruptible() -> Iterator[None]:
+    """A scope in which all of ``SIGNALS`` do what Ctrl-C does, instead of killing the process."""
+    changed = []
+    if threading.current_thread() is threading.main_thread():
+        changed = [number for number in SIGNALS if signal.getsignal(number) == signal.SIG_DFL]
+    for number in changed:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def deferred_interrupt() -> Iterator[Callable[[], int]]:
+    """A signal is noted, and the loop asks for its number between chunks; a second one interrupts.
 
     Raised wherever the program happens to be, a KeyboardInterrupt can be lost (Python ignores what
-    is raised inside a garbage collector's callback, and JAX has one). A handler that is not
-    Python's own is left alone, as are threads, which get no signals.
+    is raised inside a garbage collector's callback, and JAX has one). Handlers that are neither
+    Python's own nor ours are left alone, as are threads, which get no signals.
     """
-    noted = False
+    noted = 0
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    ours = {n: h for n, h in handlers.items() if h in (signal.default_int_handler, interrupt)}
+    if threading.current_thread() is not threading.main_thread():
+        ours = {}
 
-    def note(_signal: int, _frame: Any) -> None:
+    def note(number: int, _frame: Any) -> None:
         nonlocal noted
-        noted = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        noted = number
+        restore()
 
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    ):
-        yield lambda: False
-        return
-    signal.signal(signal.SIGINT, note)
+    def restore() -> None:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+
+    for number in ours:
+        signal.signal(number, note)
     try:
         yield lambda: noted
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        restore()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +18,7 @@ from portadnn.network.optimizers import Optimizer
 from portadnn.network.spec import Network
 from portadnn.training import texts
 from portadnn.training.callbacks import EarlyStopping, History
+from portadnn.training.checkpoints import Checkpoints, checkpointed
 from portadnn.training.declaration import Declaration
 from portadnn.training.fit import REPORT_EVERY, fit
 from portadnn.training.lbfgs import LBFGS
@@ -27,7 +30,8 @@ from portadnn.training.schedules import Schedule
 from portadnn.training.state import check_callbacks
 from portadnn.training.stops import DivergenceError, TrainingInterrupted
 
-NOT_DECLARED = ("callbacks", "certify", "y")  # y goes into the data; the others move no bit
+# y goes into the data; the others move no bit
+NOT_DECLARED = ("callbacks", "certify", "checkpoint", "resume", "y")
 COURSE = "randomstate:3"  # draws the initial weights if nothing else is said
 
 
@@ -189,6 +193,8 @@ def train(
     dtype: str | None = None,
     arithmetic: str | None = None,
     certify: Any = None,
+    checkpoint: str | os.PathLike[str] | Checkpoints | None = None,
+    resume: str | os.PathLike[str] | None = None,
 ) -> Model:
     """Train a network that predicts the labels of ``data``, with the head that they have.
 
@@ -258,6 +264,12 @@ def train(
         backend given, else "fast".
     certify : Certifier, optional
         Watches the run and checks its steps; afterwards it has the certificate. No bit changes.
+    checkpoint : path or Checkpoints, optional
+        A directory that gets a checkpoint every minute; ``Checkpoints(path, every=10)`` says how
+        many seconds. docs/runs.md says what is promised.
+    resume : path, optional
+        A directory with checkpoints of the same call, to go on from the newest. ``epochs`` may be
+        more than before, and in reproducible arithmetic the backend may be another.
 
     Returns
     -------
@@ -283,6 +295,11 @@ def train(
     ('large', 'small')
     """
     settings = {name: x for name, x in locals().items() if name not in NOT_DECLARED}
+    if certify is not None and resume is not None:
+        raise InputError(
+            "certify cannot be combined with resume: the certificate would not speak of the steps "
+            "made before. Train again, or leave certify out"
+        )
     chosen = get_backend(backend, dtype=dtype, arithmetic=arithmetic)
     kept: dict[str, Any] = {}
     if y is not None:
@@ -297,7 +314,9 @@ def train(
         settings["validation"] = texts.number(validation, "validation")
     settings |= _settings_of(chosen) | {"rng": COURSE if rng is None else rng, "test": None}
     settings["activation"] = settings.pop("activations")
-    return train_problem(make_problem(Declaration(**settings)), chosen, callbacks, certify, **kept)
+    with checkpointed(checkpoint, resume) as checkpoints:
+        problem = make_problem(Declaration(**settings))
+        return train_problem(problem, chosen, callbacks, certify, checkpoints, **kept)
 
 
 def train_problem(
@@ -305,6 +324,7 @@ def train_problem(
     backend: Backend,
     callbacks: Iterable[Any] = (),
     certify: Any = None,
+    checkpoints: Checkpoints | None = None,
     **kept: tuple[Any, ...],
 ) -> Model:
     """Make a declared run on a backend: what ``train`` and the program do.
@@ -333,6 +353,11 @@ def train_problem(
         certify.problem = problem
     with backend.scope():  # which tells how much memory was wanted
         X, Y, initial = *problem.arrays(), problem.parameters
+    first_layer, begin = run.first_layer, None
+    if checkpoints is not None:
+        begin = functools.partial(checkpoints.begin, run=run)
+        if checkpoints.found is not None:
+            first_layer = checkpoints.found.first_layer
     try:
         parameters = fit(
             initial,
@@ -346,8 +371,9 @@ def train_problem(
             validation=problem.arrays("validation") if "validation" in problem.examples else None,
             callbacks=(*callbacks, history),
             report_every=run.report_every,
-            first_layer=run.first_layer,
+            first_layer=first_layer,
             certify=certify,
+            begin=begin,
         )
     except (DivergenceError, TrainingInterrupted) as error:
         error.model = as_model(error.parameters)

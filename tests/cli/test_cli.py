@@ -86,8 +86,8 @@ def test_train_shows_the_network_and_the_scores_and_writes_the_run(tmp_path, cap
     assert "test accuracy" in out
     written = sorted(p.name for p in (tmp_path / "run").iterdir())
     assert written == [
-        "config.toml", "confusion.png", "cost.png", "history.json", "mistakes.png", "model.h5",
-        "weights.png",
+        "checkpoint-2.h5", "config.toml", "confusion.png", "cost.png", "history.json",
+        "mistakes.png", "model.h5", "weights.png",
     ]  # fmt: skip
     for picture in (tmp_path / "run").glob("*.png"):
         with Image.open(picture) as figure:

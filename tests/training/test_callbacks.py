@@ -148,7 +148,6 @@ def test_early_stopping_of_ones_own_comes_before_other_callbacks():
 
 def test_csv_log_is_the_history_to_the_bit(tmp_path):
     path, history, lines = tmp_path / "log.csv", History(), []
-    path.write_text("what was there before")
 
     class Reader:
         def on_epoch_end(self, state):
@@ -165,6 +164,27 @@ def test_csv_log_is_the_history_to_the_bit(tmp_path):
     train(noise(), **options, callbacks=[CSVLog(path)])
     assert path.read_text().splitlines()[1].endswith(",,")  # no validation, no numbers
     assert len(path.read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("content", [b"\x89HDF\r\n\x1a\n", b"epoch,cost\n1,2\n", b"\0" * 99])
+def test_csv_log_replaces_no_other_file(tmp_path, content):
+    (tmp_path / "mine").write_bytes(content)
+    with pytest.raises(InputError, match="mine is not a log: choose another file to write"):
+        train(noise(), **RUN, callbacks=[CSVLog(tmp_path / "mine")], backend="numpy")
+    assert (tmp_path / "mine").read_bytes() == content
+
+
+def test_tensorboard_takes_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("portadnn.training.callbacks._summary_writer", lambda: None)
+    (tmp_path / "mine").write_bytes(b"mine")
+    with pytest.raises(InputError, match="mine is a file: expected a directory"):
+        train(noise(), **RUN, callbacks=[TensorBoard(tmp_path / "mine")], backend="numpy")
+    assert (tmp_path / "mine").read_bytes() == b"mine"
+
+
+def test_csv_log_on_a_full_disk():
+    with pytest.raises(InputError, match="/dev/full cannot be written: No space left on device"):
+        train(noise(), **RUN, callbacks=[CSVLog("/dev/full")], backend="numpy")
 
 
 def test_csv_log_that_cannot_be_written(tmp_path):

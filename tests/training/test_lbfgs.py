@@ -86,7 +86,8 @@ def test_a_run_that_goes_on_searches_again_from_where_it_was(steps, tolerance):
     state = loop.run(start)
     assert state.step == len(state.rows) <= min(steps, 199)
     loop.callbacks = ()
-    ended = loop.run(replace(state, parameters=dict(reversed(state.parameters.items()))))
+    parameters = dict(reversed(state.parameters.items()))
+    ended = loop.run(replace(state, parameters=parameters, stopped=None))
     assert ended.rows[: state.step] == state.rows
     assert [row.epoch for row in ended.rows] == list(range(1, ended.step + 1))
     costs = [row.cost for row in ended.rows]
