@@ -30,8 +30,10 @@ import portadnn as dnn
 from portadnn.errors import InputError, safe_text
 from portadnn.parity.bundles import read_bundle, record_bundle
 from portadnn.parity.run import Run
+from portadnn.training.checkpoint_file import Checkpoint, packed, read_checkpoint, write_packed
 from portadnn.training.declaration import Declaration
 from portadnn.training.problem import make_problem
+from portadnn.training.state import RunState
 
 SECONDS = 20  # of one read, of CPU and of a clock three times as long
 SPARE = 200  # MiB above what the undamaged file needs
@@ -55,15 +57,18 @@ class Outcome(NamedTuple):
 
 
 def damaged_models(count: int, seed: int) -> list[Row]:
-    """No damaged model or bundle loads."""
+    """No damaged model, bundle or checkpoint loads."""
     train = dnn.load_digits()[0]
     model = dnn.train(train, layers=[5], epochs=1, rng=3, backend="numpy")
     run = Run.of(make_problem(Declaration(layers=(5,), epochs=4, backend="numpy"), test=False))
 
+    state = RunState(model.parameters, {f"v{name}": p for name, p in model.parameters.items()})
+    checkpoint = Checkpoint(run.declaration, state, "feature", "numpy", {}, [])
     numpy = dnn.get_backend("numpy")
     cases = {
         "models": (lambda path: dnn.save_model(model, path), dnn.load_model),
         "bundles": (lambda path: record_bundle(run, numpy, path), read_bundle),
+        "checkpoints": (lambda path: write_packed(packed(checkpoint), path), read_checkpoint),
     }
     return [damaged(name, *case, count // len(cases), seed) for name, case in cases.items()]
 
