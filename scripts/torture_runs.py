@@ -159,7 +159,7 @@ def state_of(directory: Path) -> str | None:
                 figure.load()
                 same = figure.info.get("Fingerprint") == found
         else:
-            same = found in path.read_text()
+            same = found in path.read_text(encoding="utf-8")
         if not same:
             return f"mixed: {name} is of another run than the model"
     return found
@@ -183,7 +183,12 @@ def judge_killed(case: Case, directory: Path, tally: Tally) -> None:
         ended = case.name(state_of(directory))
         if code or ended not in case.fingerprints.values():
             fault = fault or f"resumed: {code}, {ended}, {said}"
-        elif json.loads((directory / "history.json").read_text())["resumed"][-1]["step"] < steps:
+        elif (
+            json.loads((directory / "history.json").read_text(encoding="utf-8"))["resumed"][-1][
+                "step"
+            ]
+            < steps
+        ):
             fault = fault or f"steps of a checkpoint were lost ({steps})"
         left = [p.name for p in directory.glob(".portadnn*")]
         if left:
