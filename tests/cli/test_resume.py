@@ -213,6 +213,7 @@ def test_changed_data_are_refused(tmp_path, capsys):
     [
         (["--resume", "absent"], "absent has no checkpoint to go on from"),
         (["--resume", "run", "--out", "other"], "--out cannot be combined with --resume"),
+        (["--resume", "run", "--certify"], "--certify cannot be combined with --resume"),
         (["--resume", "run", "--overwrite"], "--overwrite cannot be combined with --resume"),
         (["--resume", "run", "--learning-rate", "1"], "--learning-rate cannot be combined with"),
         (["--resume", "run", "--log", "run/model.h5"], "model.h5 is not a log"),
