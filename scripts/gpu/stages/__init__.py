@@ -26,6 +26,12 @@ STAGES = (
         70,
     ),
     Stage(
+        "libraries",
+        "the same bits through PyTorch and JAX on the same card",
+        "gpu.stages.bits:libraries",
+        70,
+    ),
+    Stage(
         "parity",
         "every operation of a few steps within its bound, beside NumPy",
         "gpu.stages.parity:parity",
@@ -56,6 +62,6 @@ STAGES = (
         "contest",
         "time of a step and memory of the card, beside PyTorch and JAX",
         "gpu.stages.contest:contest",
-        250,
+        180,
     ),
 )

@@ -5,16 +5,38 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gpu.work import Skip
+
 SCRIPT = Path(__file__).resolve().parents[2] / "fingerprints"
 
 
 def fingerprints(work):
     """Only the backend under test trains; scripts/fingerprints.json has the expected values."""
+    _compare(work, [work.connect().name])
+
+
+def libraries(work):
+    """The same on the same card through PyTorch and JAX, if they are there."""
+    from portadnn.backends import BackendUnavailableError
+
+    found = []
+    for name in ("torch:cuda", "jax:gpu"):
+        try:
+            work.connect(name=name)
+            found.append(name)
+        except (BackendUnavailableError, ValueError) as error:
+            work.say(f"* {name} was left out: {error}".splitlines()[0])
+    if not found:
+        raise Skip("neither PyTorch nor JAX has a GPU here")
+    _compare(work, found)
+
+
+def _compare(work, backends):
     steps = 5 if work.small else 200
-    found = work.path.with_name("fingerprints.found.json")
+    found = work.path.with_name(f"{work.name}.found.json")
     command = [
-        sys.executable, str(SCRIPT), "--expect", "--steps", str(steps),
-        "--backends", work.connect().name, "--json", str(found),
+        sys.executable, str(SCRIPT), "--expect", "--first", "--steps", str(steps),
+        "--backends", ",".join(backends), "--json", str(found),
     ]  # fmt: skip
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     work.figures.update(steps=steps, exit_code=done.returncode)
