@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from portadnn.parity.compare import Certificate, Comparison
+    from portadnn.parity.compare import BackendResult, Comparison
 
 MOST_KINKS = 10  # on the terminal; --json has all
 
@@ -66,7 +66,7 @@ def show(result: Comparison, html: Path | None, as_json: bool) -> int:
     return result.outcome.exit_code
 
 
-def _checked(certificate: Certificate, steps: int) -> str:
+def _checked(certificate: BackendResult, steps: int) -> str:
     """How many steps were checked, and how, in words."""
     full, projected = certificate.full, certificate.projected
     if full == steps:
@@ -101,7 +101,7 @@ def _certificate_table(result: Comparison) -> Any:
     return table
 
 
-def _mode(certificate: Certificate) -> str:
+def _mode(certificate: BackendResult) -> str:
     """The declared mode of products, where it is not the plain one."""
     plain = certificate.matmul == certificate.dtype
     return "" if plain else f" ({certificate.matmul} products)"

@@ -43,7 +43,7 @@ class Outcome(enum.Enum):
 
 
 @dataclass(eq=False)
-class Certificate:
+class BackendResult:
     """What was found of one backend.
 
     Attributes
@@ -169,7 +169,7 @@ class Comparison:
 
     run: Run
     coverage: Coverage
-    certificates: list[Certificate]
+    certificates: list[BackendResult]
     kinks: list[Kink] = field(default_factory=list)
     deviations: list[Deviation] = field(default_factory=list)
     noise: dict[str, dict[str, float | None]] = field(default_factory=dict)
@@ -277,7 +277,7 @@ def judge(
     ``modes`` are the declared modes of each one's products; None is plain. A stream has None for a
     step that it alone lacks.
     """
-    found: dict[int, Certificate] = {}
+    found: dict[int, BackendResult] = {}
     result = Comparison(run, coverage, [])
     before: Sequence[StepRecord | None] = [None] * len(names)
     for records in zip(*streams, strict=True):
@@ -290,7 +290,7 @@ def judge(
                 continue
             if i not in found:
                 mode = modes[i] or record.dtype
-                found[i] = Certificate(names[i], record.dtype, mode, environments[i])
+                found[i] = BackendResult(names[i], record.dtype, mode, environments[i])
             previous = last if last is not None and last.step == step - 1 else None
             reference = references[i] if references else None
             _certify(run, record, previous, coverage, modes[i], found[i], reference)
@@ -319,7 +319,7 @@ def _certify(
     before: StepRecord | None,
     coverage: Coverage,
     matmul: str | None,
-    certificate: Certificate,
+    certificate: BackendResult,
     reference: Reference | None,
 ) -> None:
     started = time.perf_counter()

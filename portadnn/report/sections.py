@@ -8,7 +8,7 @@ from html import escape
 
 from portadnn.network.names import kind_and_layer
 from portadnn.parity.certify import Check
-from portadnn.parity.compare import Certificate, Comparison, Outcome
+from portadnn.parity.compare import BackendResult, Comparison, Outcome
 from portadnn.plots import ratio_map, to_svg
 
 MOST_ROWS = 500  # of a table; a longer one says how many are left out
@@ -114,7 +114,7 @@ def backends(comparison: Comparison) -> str:
     return _table(["", *(c.backend for c in comparison.certificates)], rows)
 
 
-def _failed(certificate: Certificate) -> str:
+def _failed(certificate: BackendResult) -> str:
     checks = certificate.checks + certificate.projection_failures
     return f"{sum(not check.verdict.passed for check in checks):,}"
 
@@ -123,7 +123,7 @@ def _largest(check: Check | None) -> str:
     return "–" if check is None else f"{check.ratio:.3g} ({check.tensor}, step {check.step})"
 
 
-def _least_bits(certificate: Certificate) -> str:
+def _least_bits(certificate: BackendResult) -> str:
     bits = [c for c in certificate.checks if c.bits is not None and math.isfinite(c.bits)]
     worst = min(bits, key=lambda check: check.bits or 0.0, default=None)
     return "–" if worst is None else f"{worst.bits:.1f} ({worst.tensor}, step {worst.step})"
