@@ -231,11 +231,12 @@ def _summary_writer() -> Any:
 
 @dataclass(eq=False)
 class ProgressBar:
-    """A bar on stderr: epoch, cost, rate, time left."""
+    """A bar on stderr, or in the output of a notebook's cell: epoch, cost, rate, time left."""
 
     _bar: Any = field(default=None, init=False, repr=False)
     _start: int = field(default=0, init=False, repr=False)
     _task: Any = field(default=None, init=False, repr=False)
+    _cell: Any = field(default=None, init=False, repr=False)
 
     def on_train_begin(self, state: TrainingState) -> None:
         from rich.console import Console
@@ -254,7 +255,12 @@ class ProgressBar:
         self._task = self._bar.add_task(
             "", total=total, epoch=0, epochs=state.epochs, cost=float("nan"), rate=0.0
         )
-        self._bar.start()
+        if self._bar.console.is_jupyter:  # rich alone shows nothing there without ipywidgets
+            from IPython.display import display
+
+            self._cell = display(self._bar, display_id=True)
+        else:
+            self._bar.start()
 
     def on_progress(self, state: TrainingState) -> None:
         self._bar.update(
@@ -264,6 +270,8 @@ class ProgressBar:
             cost=state.cost,
             rate=(state.steps_done - self._start) / max(state.seconds, 1e-9),
         )
+        if self._cell is not None:
+            self._cell.update(self._bar)
 
     def on_train_end(self, state: TrainingState) -> None:
         if self._bar is not None:

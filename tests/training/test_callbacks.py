@@ -1,6 +1,8 @@
 """Histories, the best model, early stopping, and what is written for other programs."""
 
 import csv
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -207,6 +209,22 @@ def test_the_progress_bar_counts_steps(capsys, backend_name):
     assert all(np.isfinite(cost) for *_, cost in seen)
     assert capsys.readouterr().out == ""
     assert not bar._bar.live.is_started
+
+
+def test_the_progress_bar_in_a_notebook(monkeypatch, capsys):
+    shown = []
+
+    class Cell:
+        def update(self, bar):
+            shown.append(bar._repr_mimebundle_((), ())["text/plain"])
+
+    display = types.SimpleNamespace(display=lambda bar, display_id: Cell())
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    train(noise(), **(RUN | {"epochs": 7}), backend="numpy", callbacks=[ProgressBar()])
+    assert "epoch 7/7" in shown[-1]
+    assert "cost 0." in shown[-1]
+    assert capsys.readouterr() == ("", "")
 
 
 def test_tensorboard_events_are_the_history(tmp_path):
