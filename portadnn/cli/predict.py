@@ -30,8 +30,8 @@ def predict(
     Parameters
     ----------
     data
-        One file or folder as `portadnn train` reads it (labels are not needed), or PNG and JPEG
-        pictures, which are resized to what the model takes; without any the embedded digits.
+        One file as `portadnn train` reads it (its labels are not read), PNG and JPEG pictures, or a
+        folder of them; they are resized to what the model takes. Without any the embedded digits.
     format
         One line per example, or one JSON object (as --json).
     ground
@@ -39,12 +39,16 @@ def predict(
     """
     from portadnn.cli.output import print_json
     from portadnn.data.images import IMAGE_SUFFIXES, load_images
+    from portadnn.data.readers.folder import files_of, has_test
     from portadnn.errors import InputError, safe_text
     from portadnn.training.inference import data_for
     from portadnn.training.inference import predict as predict_model
     from portadnn.training.models import load_model
 
     loaded = load_model(model)
+    if len(data) == 1 and data[0].is_dir() and not isolated:
+        part = split or ("test" if has_test(data[0]) else None)
+        data = tuple(files_of(data[0], part, labelled=False)[1])
     pictures = [path for path in data if path.suffix.lower() in IMAGE_SUFFIXES]
     if pictures and isolated:
         raise InputError("--isolated is for files of data: leave it out to read pictures")

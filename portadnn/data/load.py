@@ -45,7 +45,7 @@ def load(
     classes : sequence of str, optional
         The classes, labels or values that are known from the training data.
     labelled : bool
-        Whether labels are needed; False reads them if they are there.
+        Whether labels are wanted; False leaves them unread, whatever they hold.
     isolated : bool
         Read in a process of its own, with limits: for files of strangers.
 
@@ -62,7 +62,7 @@ def load(
     sides = None if size is None else (int(size[0]), int(size[1]))
     wanted = Wanted(part, tuple(target), labels, sides, labelled)
     records = format_of(path).read(path, wanted)
-    if records.labels is None:
+    if records.labels is None or not labelled:
         return Dataset(records.examples, None, tuple(classes), records.source)
     found: Labels = read_labels(
         records.labels,

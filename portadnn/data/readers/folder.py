@@ -16,39 +16,43 @@ def read(path: Path, wanted: Wanted) -> Records:
 
     If ``path`` has folders named train and test, they are the two parts of the data.
     """
+    top, files = files_of(path, wanted.part, labelled=wanted.labelled)
+    shape = picture_shape(files, wanted.size)
+    examples = load_images(files, shape).examples
+    labels = np.asarray([file.parent.name for file in files])
+    return Records(examples, labels, source=str(top))
+
+
+def files_of(path: Path, part: str | None, *, labelled: bool) -> tuple[Path, list[Path]]:
+    """The folder of a part and its pictures; without labels they may lie in the folder itself."""
     top = path
     if (path / "train").is_dir():
-        top = path / (wanted.part or "train")
+        top = path / (part or "train")
         if not top.is_dir():
-            raise InputError(f"{path} has no folder {wanted.part!r}")
-    files = pictures(top)
+            raise InputError(f"{path} has no folder {part!r}")
+    try:
+        files = _pictures([folder for folder in top.iterdir() if folder.is_dir()])
+        files = files or _pictures([] if labelled else [top])
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}") from error
     if not files:
         raise InputError(
             f"{top} holds no pictures in sub-folders: expected one folder of PNG or JPEG files for "
             f"each class"
         )
-    shape = picture_shape(files, wanted.size)
-    examples = load_images(files, shape).examples
-    classes = sorted({file.parent.name for file in files})
-    index = {name: i for i, name in enumerate(classes)}
-    labels = np.asarray([classes[index[file.parent.name]] for file in files])
-    return Records(examples, labels, source=str(top))
+    return top, files
 
 
 def has_test(path: Path) -> bool:
     return all((path / part).is_dir() for part in PARTS)
 
 
-def pictures(top: Path) -> list[Path]:
-    """The pictures in the sub-folders, sorted by name first, so that classes are mixed."""
-    try:
-        folders = [folder for folder in top.iterdir() if folder.is_dir()]
-        files = [
-            file
-            for folder in folders
-            for file in folder.iterdir()
-            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
-        ]
-    except OSError as error:
-        raise InputError(f"{error.filename}: {error.strerror}") from error
+def _pictures(folders: list[Path]) -> list[Path]:
+    """The pictures in these folders, sorted by name first, so that classes are mixed."""
+    files = [
+        file
+        for folder in folders
+        for file in folder.iterdir()
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+    ]
     return sorted(files, key=lambda file: (file.name, file.parent.name))

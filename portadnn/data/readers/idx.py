@@ -36,15 +36,15 @@ def read(path: Path, wanted: Wanted) -> Records:
     """The examples of an IDX file, and the labels of a given file or of the one beside it."""
     if wanted.part == "test" and (other := sibling(path)) is not None:
         path, wanted = other, Wanted(labelled=wanted.labelled)
-    labels = wanted.labels or _labels_beside(path)
-    if labels is None and wanted.labelled:
-        raise InputError(f"{path} holds no labels: give the file of the labels after it")
     examples = read_array(path)
     if examples.ndim == 1:
         raise InputError(
             f"{path} has shape {examples.shape}, which looks like labels: expected the examples "
             f"first, and then the labels"
         )
+    labels = wanted.labels or _labels_beside(path)
+    if labels is None and wanted.labelled:
+        raise InputError(f"{path} holds no labels: give the file of the labels after it")
     values = None if labels is None else read_array(labels)
     return check_lengths(Records(examples, values, source=str(path)))
 

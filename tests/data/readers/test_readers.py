@@ -208,6 +208,33 @@ def test_it_is_said_if_the_arrays_cannot_be_told_apart(tmp_path):
         load(tmp_path / "d.npz")
 
 
+def test_idx_labels_in_place_of_images(tmp_path):
+    path = tmp_path / "train-labels-idx1-ubyte"
+    path.write_bytes(struct.pack(">BBBBI", 0, 0, 8, 1, 3) + b"\0\1\2")
+    with pytest.raises(InputError, match=r"shape \(3,\), which looks like labels: expected the ex"):
+        load(path)
+
+
+def test_labels_that_are_not_wanted_are_not_read(tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "d.csv").write_text("a,y\n1,\n2,new\n")
+    known = {"target": ["y"], "classes": ["old", "older"], "task": "classification"}
+    with pytest.raises(InputError):
+        load(tmp_path / "d.csv", **known)
+    data = load(tmp_path / "d.csv", **known, labelled=False)
+    assert (data.labels, data.table, data.classes) == (None, ("a",), ("old", "older"))
+
+
+def test_pictures_without_labels_may_lie_in_the_folder_itself(tmp_path):
+    for i, colour in enumerate(("red", "blue")):
+        Image.new("RGB", (2, 2), colour).save(tmp_path / f"{i}.png")
+    with pytest.raises(InputError, match="holds no pictures in sub-folders"):
+        load(tmp_path)
+    data = load(tmp_path, labelled=False)
+    assert data.labels is None
+    assert data.examples[:, 0, 0].tolist() == [[255, 0, 0], [0, 0, 255]]
+
+
 def test_pictures_of_different_sizes(tmp_path):
     for kind, size in (("a", (4, 4)), ("b", (6, 4))):
         (tmp_path / kind).mkdir()
