@@ -93,8 +93,6 @@ def predict(
             "predict takes a model and data. For the course's predict(X, y, parameters) write: AL, "
             "_ = L_model_forward(X, parameters); p = AL > 0.5; print('Accuracy:', (p == y).mean())"
         )
-    if not isinstance(data, Dataset):
-        data, _ = as_dataset(data, columns=model.columns, raw=model.preprocess is not None)
     data = prepared(model, data)
     chosen = _backend_for(model, backend)
     with chosen.scope():
@@ -104,13 +102,15 @@ def predict(
     return Prediction(meaning.decide(AL), meaning.probabilities and meaning.probabilities(AL))
 
 
-def evaluate(model: Model, data: Dataset, *, backend: str | Backend | None = None) -> Evaluation:
+def evaluate(
+    model: Model, data: Any, y: Any = None, *, backend: str | Backend | None = None
+) -> Evaluation:
     """The head's measures and the cost of the model on labelled data.
 
     Parameters
     ----------
     model : Model
-    data : Dataset
+    data, y : Dataset alone, or X (m, ...) and its labels, as ``train`` takes them
     backend : str or Backend, optional
         None is NumPy in the model's dtype.
 
@@ -120,7 +120,7 @@ def evaluate(model: Model, data: Dataset, *, backend: str | Backend | None = Non
         If the data has no labels, other classes, labels for another head, or not as many values
         per example.
     """
-    data = prepared(model, data)
+    data = prepared(model, data, y)
     check_fits(model, data, labelled=True)
     chosen = _backend_for(model, backend)
     with chosen.scope():
@@ -160,8 +160,12 @@ def data_for(
     return load(path, part, isolated=isolated, **options)
 
 
-def prepared(model: Model, data: Dataset) -> Dataset:
+def prepared(model: Model, data: Any, y: Any = None) -> Dataset:
     """The examples as the network takes them: preprocessed, if the model preprocesses."""
+    if y is not None or not isinstance(data, Dataset):
+        task = task_of(model.network.head, model.network.layer_dims[-1])
+        known: dict[str, Any] = {"columns": model.columns, "classes": model.classes, "task": task}
+        data, _ = as_dataset(data, y, raw=model.preprocess is not None, **known)
     return data if model.preprocess is None else model.preprocess(data)
 
 

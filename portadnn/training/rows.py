@@ -10,7 +10,7 @@ import numpy as np
 
 from portadnn.backends import to_host
 from portadnn.data.dataset import Dataset
-from portadnn.data.labels import read_labels, task_of
+from portadnn.data.labels import read_labels
 from portadnn.errors import InputError
 
 
@@ -19,8 +19,8 @@ def as_dataset(
     y: Any = None,
     *,
     columns: tuple[str, ...] = (),
-    like: Dataset | None = None,
     raw: bool = False,
+    **known: Any,
 ) -> tuple[Dataset, dict[str, tuple[Any, ...]]]:
     """Rows and their labels as a dataset, and what a model keeps of them.
 
@@ -30,10 +30,12 @@ def as_dataset(
         A table, such as a DataFrame, has named columns; uint8 in it is not scaled.
     y : array, shape (m,) or (m, K), optional
         As for ``read_labels``, which sees what is to be learned.
-    columns, like
-        The columns and the data of the training, if it was before.
+    columns : tuple of str
+        Those of the training, if it was before.
     raw : bool
         Whether a table stays one, also with texts and gaps, for the preprocessing of a model.
+    **known
+        The classes and the task of the training, as for ``read_labels``.
 
     Returns
     -------
@@ -64,9 +66,6 @@ def as_dataset(
                     f"y holds {label!r} at {i}: expected texts alone, or numbers alone"
                 )
         y = np.asarray(y.tolist())
-    known: dict[str, Any] = {}
-    if like is not None:
-        known = {"classes": like.classes, "task": task_of(str(like.head), like.outputs)}
     labels = read_labels(y, source="y", **known)
     values = tuple(np.unique(y).tolist()) if labels.values.dtype.kind == "i" else ()
     data = Dataset(rows, labels.values, labels.classes, head=labels.head)

@@ -11,6 +11,7 @@ import numpy as np
 
 from portadnn.backends import DTYPES, Backend, backend_of, get_backend
 from portadnn.data.dataset import Dataset
+from portadnn.data.labels import task_of
 from portadnn.errors import InputError
 from portadnn.network.course import Trained
 from portadnn.network.initializers import Initializer, Rng
@@ -307,9 +308,10 @@ def train(
     elif hasattr(data, "__len__") and not isinstance(data, str | Dataset):
         raise InputError("y is missing: expected train(X, y), or a Dataset that has its labels")
     if isinstance(validation, tuple):
-        like = settings["data"] if isinstance(settings["data"], Dataset) else None
-        names = kept.get("columns", ())
-        settings["validation"], _ = as_dataset(*validation, columns=names, like=like)
+        like, known = settings["data"], {"columns": kept.get("columns", ())}
+        if isinstance(like, Dataset):
+            known |= {"classes": like.classes, "task": task_of(str(like.head), like.outputs)}
+        settings["validation"], _ = as_dataset(*validation, **known)
     if isinstance(validation, str):  # the path of a file is for the program
         settings["validation"] = texts.number(validation, "validation")
     settings |= _settings_of(chosen) | {"rng": COURSE if rng is None else rng, "test": None}

@@ -218,6 +218,19 @@ def test_the_columns_of_a_table_are_kept(table, tmp_path):
         )  # fmt: skip
 
 
+@pytest.mark.parametrize("y", [list("abab"), [3, 5, 3, 5], [0.5, 1.25, 0.1, 7.0]])
+def test_evaluate_takes_what_train_takes(y):
+    model = dnn.train(X, y, layers=[4], epochs=2, backend="numpy")
+    found = dnn.evaluate(model, X, y)
+    assert found == dnn.evaluate(model, as_dataset(X, y)[0])
+    assert (found.examples, found.cost > 0) == (4, True)
+    with pytest.raises(InputError, match="the data has no labels"):
+        dnn.evaluate(model, X)
+    if isinstance(y[0], str):
+        with pytest.raises(InputError, match="y: the label 'c' is no known class: expected a, b"):
+            dnn.evaluate(model, X[:1], ["c"])
+
+
 def test_validation_as_a_pair():
     y, options = list("abcb"), {"layers": [4], "epochs": 200, "backend": "numpy"}
     model = dnn.train(X, y, validation=(X[:2], y[:2]), **options)  # one class less
@@ -265,7 +278,7 @@ def test_a_table_for_a_model_that_preprocesses(table, of_a_file):
     assert model.predict(found).tolist() == [0, 1, 0, 1]
     with pytest.raises(InputError, match="has the columns sex, age: expected the order age, sex"):
         model.predict(table({"sex": list("fmfm"), "age": AGES}))
-    with pytest.raises(InputError, match="row 2, column 'age' is missing"):
+    with pytest.raises(InputError, match="row 2 has no value in column 'age'"):
         model.predict(table({"age": [30.0, float("nan")], "sex": ["f", "m"]}))
     with pytest.raises(InputError, match="row 1, column 'sex' is 'x'"):
         model.predict(table({"age": [30.0], "sex": ["x"]}))
