@@ -88,6 +88,9 @@ def make_problem(
     InputError, TypeError
         If anything cannot be used.
     """
+    for name in ("labels", "target", "task", "size"):
+        if declared.data == DIGITS and getattr(declared, name):
+            raise InputError(f"{name} is for your own data, but no file was given: name a file")
     learnt = _dataset(declared.given("data"), "train", declared, isolated)
     examples = {"train": learnt}
     test_file = declared.test

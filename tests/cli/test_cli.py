@@ -360,6 +360,31 @@ def test_predict_pictures(tmp_path, capsys, pictures):
     assert "expected one file of data, or only pictures" in err
 
 
+@pytest.mark.parametrize("folder", ["new", "new/apples"])
+def test_predict_a_folder_of_other_pictures(folder, tmp_path, capsys, pictures):
+    run(capsys, "train", pictures, *QUICK, "--out", tmp_path / "run")
+    files = []
+    for i, colour in enumerate(("white", "black")):
+        files.append(tmp_path / "new" / "apples" / f"{i}.png")
+        files[-1].parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (30, 20), colour).save(files[-1])
+    model = tmp_path / "run" / "model.h5"
+    code, out, err = run(capsys, "predict", model, tmp_path / folder)
+    assert (code, err) == (0, "")
+    assert [row.split(",")[0] for row in out.splitlines()[1:]] == list(map(str, files))
+    assert out == run(capsys, "predict", model, *files)[1]
+
+
+@pytest.mark.parametrize(
+    "option", [["--task", "clas"], ["--target", "y"], ["--size", "8"], ["--task", "regression"]]
+)
+def test_the_digits_take_no_option_for_other_data(option, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = f"{option[0][2:]} is for your own data, but no file was given: name a file\n"
+    assert run(capsys, "train", *option) == (2, "", f"portadnn: error: {message}")
+    assert not list(tmp_path.iterdir())
+
+
 def test_predict_without_labels(tmp_path, capsys, pictures):
     run(capsys, "train", pictures, *QUICK, "--out", tmp_path / "run")
     with h5py.File(pictures, "a") as file:
@@ -374,7 +399,7 @@ def test_summary(trained, capsys):
     assert code == 0
     assert "(4, 64)" in out
     assert "310" in out
-    assert "classes: 0, 1, 2" in out
+    assert "10 classes: 0, 1, 2" in out
     _, out, _ = run(capsys, "summary", trained, "--json")
     assert json.loads(out)["network"]["parameters"] == 4 * 64 + 4 + 10 * 4 + 10
 
