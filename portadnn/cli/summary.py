@@ -32,5 +32,5 @@ def summary(model: ModelFile, /, *, as_json: JsonOption = False) -> None:
     if loaded.preprocess is not None:
         print(table_text(preprocess_table(loaded.preprocess)))
     print(table_text(network_table(loaded.network)))
-    print(f"classes: {', '.join(loaded.classes)}")
+    print(f"{loaded.named}: {', '.join(loaded.classes)}")
     print(f"dtype: {loaded.dtype}")

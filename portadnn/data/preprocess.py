@@ -207,7 +207,7 @@ class Preprocess:
         unknown = at < 0
         if unknown.any() and self.unknown == "refuse":
             row = int(np.argmax(unknown))
-            what = repr(str(values[row])) if values[row] else "missing"
+            what = repr(str(values[row])) if values[row] else "empty"
             raise InputError(
                 f"{source}: row {row + 1}, column {c.name!r} is {what}: expected "
                 f"{_listed([n for n in index if n])}. To give unknown texts no category, train "
@@ -279,8 +279,8 @@ def _column(values: np.ndarray, name: str, given: Standardise, source: str) -> C
 
 def _missing(where: np.ndarray, name: str, source: str) -> InputError:
     return InputError(
-        f"{source}: row {int(np.argmax(where)) + 1}, column {name!r} is missing "
-        f"({int(np.sum(where))} rows in all): fill it, or use --preprocess "
+        f"{source}: row {int(np.argmax(where)) + 1} has no value in column {name!r} (rows without "
+        f"one: {int(np.sum(where))}): fill it, or train with --preprocess "
         f"standardise:missing=median"
     )
 

@@ -24,7 +24,7 @@ def advise_scale(X: Any, backend: Backend) -> None:
     low, high = float(xp.min(X)), float(xp.max(X))
     if max(-low, high) <= 100:
         return
-    pixels = low >= 0 and high <= 65535 and bool(xp.all(xp.round(X) == X))
+    pixels = low >= 0 and (high <= 255 or 4095 < high <= 65535) and bool(xp.all(xp.round(X) == X))
     line = f"X = X / {255 if high <= 255 else 65535}" if pixels else "X = (X - X.mean()) / X.std()"
     logger.warning(
         "the data hold values from %g to %g, and with numbers this large the cost may stay where "

@@ -85,6 +85,12 @@ class Model:
         """ "float32" or "float64"."""
         return self.parameters["W1"].dtype.name
 
+    @property
+    def named(self) -> str:
+        """What ``classes`` names, and how many: "3 classes" or "2 values"."""
+        kind = "classes" if meaning_of(self.network.head).probabilities else "values"
+        return f"{len(self.classes)} {kind if len(self.classes) != 1 else 'value'}"
+
     def predict(self, X: Any) -> np.ndarray:
         """What ``portadnn.predict`` decides of every row, (m,) or (m, n_L), as y was in ``train``.
 
@@ -116,7 +122,7 @@ class Model:
     def __repr__(self) -> str:
         widths = (f"{self.network.layer_dims[0]} values", *(f"{n} {g}" for n, g in self._layers()))
         size = sum(p.size for p in self.parameters.values())
-        names = f"; {len(self.classes)} classes: {', '.join(self.classes)}" if self.classes else ""
+        names = f"; {self.named}: {', '.join(self.classes)}" if self.classes else ""
         lines = (
             f"Model: {' -> '.join(widths)}; {size:,} parameters in {self.dtype}",
             f"Examples of {self.input_shape}{', uint8 scaled to [0, 1]' * self.scaled}{names}",

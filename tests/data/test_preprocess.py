@@ -48,9 +48,9 @@ def test_it_is_fitted_on_the_training_rows_alone():
     ("other", "message"),
     [
         (table(age=[1.0], town=["Chur"], flat=[7.0]), "'town' is 'Chur': expected Basel, Bern"),
-        (table(age=[np.nan], town=["Bern"], flat=[7.0]), "row 1, column 'age' is missing"),
+        (table(age=[np.nan], town=["Bern"], flat=[7.0]), "row 1 has no value in column 'age'"),
         (table(age=[np.inf], town=["Bern"], flat=[7.0]), "row 1, column 'age' is inf"),
-        (table(age=[1.0], town=[""], flat=[7.0]), "column 'town' is missing"),
+        (table(age=[1.0], town=[""], flat=[7.0]), "column 'town' is empty"),
         (table(town=["Bern"], age=[1.0], flat=[7.0]), "expected the order age, town, flat"),
         (table(age=[1.0], town=["Bern"]), "lacks the column 'flat'"),
         (table(age=[1.0], town=["Bern"], flat=[1.0], more=[1.0]), "has a column 'more'"),
@@ -68,7 +68,9 @@ def test_rows_that_do_not_fit(other, message):
 
 def test_missing_and_unknown_may_be_allowed():
     data = table(age=[1.0, np.nan, 4.0, 5.0], town=["Bern", "", "Basel", "Bern"])
-    with pytest.raises(InputError, match=r"row 2, column 'age' is missing \(1 rows in all\)"):
+    with pytest.raises(
+        InputError, match=r"row 2 has no value in column 'age' \(rows without one: 1\)"
+    ):
         Preprocess.fitted(data, as_preprocess("standardise"))
     how = as_preprocess("standardise:missing=median,unknown=ignore")
     fitted = Preprocess.fitted(data, how)

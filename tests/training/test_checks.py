@@ -32,6 +32,8 @@ def test_pixels_of_16_bits(caplog):
 def test_measured_values(caplog):
     (message,) = messages(RNG.normal(1000, 300, (20, 3)), caplog)
     assert message.endswith("X = (X - X.mean()) / X.std()")
+    (message,) = messages(np.arange(20)[:, None] * 25, caplog)  # whole, but no picture's range
+    assert message.endswith("X = (X - X.mean()) / X.std()")
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,8 @@ def test_a_model_shows_itself_in_two_lines():
     )
     values = make_model(head="identity", classes=())
     assert repr(values).endswith("Examples of (2, 2, 3), uint8 scaled to [0, 1]")
+    one = make_model(head="identity", n_y=1, classes=("delay",))
+    assert repr(one).endswith("; 1 value: delay")
     wide = make_model(n_y=1000, classes=tuple(f"class {i}" for i in range(1000)))
     assert len(repr(wide)) < 400
     assert repr(wide).endswith(" ...")
