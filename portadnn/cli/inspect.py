@@ -48,15 +48,15 @@ def inspect(
         A model.h5 of `portadnn train`, or widths from the input to the output, such as
         784,512x50,10 (50 layers of 512).
     data
-        An HDF5 file in the layout of `portadnn train`; without it standard normal numbers, with
-        labels at random.
+        A file or folder as `portadnn train` reads it; without it standard normal numbers, with
+        random labels.
     init
-        How to draw weights, as for `portadnn train`; once more for another one to compare with.
-        Default he, or the weights of the model.
+        How to draw weights, as for `portadnn train`. Repeat it to compare several. Default he, or
+        the weights of the model.
     one_sign
         Take the absolute values of the weights that are drawn.
     activation
-        Of the hidden layers, where widths are given; default relu.
+        The activation of the hidden layers, if widths are given; default relu.
     examples
         How many of the first examples; default all of a file, 200 of random numbers.
     seed

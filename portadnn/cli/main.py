@@ -26,7 +26,7 @@ from portadnn.training.stops import signal_of
 
 app = App(
     name="portadnn",
-    help="Train an L-layer network on images, on any array backend, with the same numbers.",
+    help="Train a neural network on images or tables, on any array backend, with the same numbers.",
     version=portadnn.__version__,
     suppress_keyboard_interrupt=False,
     result_action="return_value",

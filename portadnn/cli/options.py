@@ -43,7 +43,7 @@ BackendOption = Annotated[
     AsTyped,
     Parameter(
         name="--backend",
-        help="numpy, cupy, torch, jax, dask or strict, with a device after a colon if need be "
+        help="numpy, cupy, torch, jax, dask or strict; a device can follow after a colon "
         "(cupy:1, torch:cuda, jax:gpu); auto takes a working GPU through CuPy, else NumPy.",
     ),
 ]

@@ -69,8 +69,8 @@ class Declaration:
         classification, multilabel, regression or counts; auto, the default, sees it from the
         labels.
     size
-        Of pictures, such as 64 or 48x64 (height and width); auto, the default, is the one they all
-        have.
+        The size to which pictures are brought, such as 64 or 48x64 (height and width); auto, the
+        default, is the one they all have.
     preprocess
         standardise (the default for tables), with options such as
         standardise:missing=median,unknown=ignore; pixels, for whole numbers 0..255; or none (the
@@ -83,25 +83,25 @@ class Declaration:
     data_sha256
         Of the examples of data and of a file for validation; auto checks nothing.
     layers
-        Widths of the hidden layers, or none. Default 64,32 for the digits and for tables, 20,7,5
-        for other data, 256,128 from 5,000 examples on.
+        Widths of the hidden layers, such as 20,7,5, or none. Default 64,32 for the digits and for
+        tables, 20,7,5 for other data, 256,128 from 5,000 examples on.
     activation
-        Of the hidden layers, one or one for each: relu, leaky_relu, sigmoid, tanh, ...
+        The activation of all hidden layers, or one for each: relu, leaky_relu, sigmoid, tanh, ...
     head
         The head that the data must have, such as sigmoid; auto, the default, takes any.
     init
-        One or one for each layer: zeros, normal, lecun, xavier or he, with _normal or _uniform and
-        :GAIN if need be, such as xavier_uniform or normal:0.05. Default he.
+        How weights are drawn in all layers, or in each: zeros, normal, lecun, xavier or he. You can
+        add _normal or _uniform, and :GAIN, such as xavier_uniform or normal:0.05. Default he.
     rng
         Draws the initial weights: a seed of numpy.random.default_rng, or randomstate:1, which draws
-        those of the course. Default the seed.
+        those of the course. Default the value of seed.
     optimizer
         gradient_descent, momentum, nesterov, rmsprop, adam, adamw or lbfgs, with options such as
         momentum:0.95 or adam:beta1=0.8,weight_decay=0.01. Default gradient_descent, and adam for
         tables and from 5,000 examples on.
     learning_rate
-        Default 0.5 for the digits and 0.0075 for other data, a tenth of it with momentum and
-        nesterov, 0.001 with rmsprop, adam and adamw. lbfgs does not have one.
+        The size of the steps. Default 0.5 for the digits and 0.0075 for other data, a tenth of it
+        with momentum and nesterov, 0.001 with rmsprop, adam and adamw. lbfgs does not have one.
     epochs
         Passes over the data. Default 1000 for the digits, 3000 for other data, and 10 from 5,000
         examples on; with minibatches of fewer examples as many as make that number of steps, but at
@@ -112,8 +112,8 @@ class Declaration:
     shuffle
         Whether every epoch has an order of its own.
     schedule
-        Of the learning rate: constant, step, exponential, cosine or plateau, with options such as
-        step:every=100,factor=0.5 or cosine:warmup=5. Default constant.
+        How the learning rate changes: constant, step, exponential, cosine or plateau, with options
+        such as step:every=100,factor=0.5 or cosine:warmup=5. Default constant.
     clip_norm
         The largest norm of all gradients together, or none.
     l2
@@ -129,18 +129,18 @@ class Declaration:
     sample_weight
         An array with a weight for each example, or none.
     early_stopping
-        Stop when the validation cost has not fallen for so many reports, and keep the best
+        Stop when the validation cost has not fallen for this many reports, and keep the best
         weights; or none.
     report_every
         Epochs between two reports, which are rows of history.json. Default 100 if an epoch is one
         step, else 1.
     first_layer
-        Its form: sample is the same algorithm with fewer operations for data with more values than
-        examples, feature the plain one; auto, the default, takes the one with fewer operations.
+        How the first layer is computed: feature is the plain form, sample the same with fewer
+        operations for few examples of many values; auto, the default, takes the cheaper one.
     seed
-        Of shuffles, dropout and the share for validation. Default that of rng, or 3.
+        Draws the shuffles, dropout and the share for validation. Default that of rng, or 3.
     backend
-        numpy, cupy, torch, jax, dask or strict, with a device after a colon if need be (cupy:1,
+        numpy, cupy, torch, jax, dask or strict; a device can follow after a colon (cupy:1,
         torch:cuda, jax:gpu); auto, the default, takes a working GPU through CuPy, else NumPy.
     dtype
         float32, the default, or float64: the precision of data, weights and arithmetic.
