@@ -103,9 +103,9 @@ def writable_directory(
         probe.unlink()
     except OSError as error:
         _remove_empty(missing)
+        what = "it is a file" if directory.is_file() else error.strerror
         raise InputError(
-            f"the directory {directory} cannot be written ({error.strerror}): choose another "
-            f"{option}"
+            f"the directory {directory} cannot be written ({what}): choose another {option}"
         ) from error
     try:
         yield directory

@@ -30,12 +30,10 @@ def as_dataset(
         A table, such as a DataFrame, has named columns; uint8 in it is not scaled.
     y : array, shape (m,) or (m, K), optional
         As for ``read_labels``, which sees what is to be learned.
-    columns : tuple of str
-        Those of the training, if it was before.
     raw : bool
         Whether a table stays one, also with texts and gaps, for the preprocessing of a model.
-    **known
-        The classes and the task of the training, as for ``read_labels``.
+    columns, **known
+        The columns, and for ``read_labels`` classes and task, of the training if it was before.
 
     Returns
     -------

@@ -360,6 +360,14 @@ def test_predict_pictures(tmp_path, capsys, pictures):
     assert "expected one file of data, or only pictures" in err
 
 
+def test_a_directory_that_is_a_file(trained, capsys):
+    code, _, err = run(capsys, "train", *QUICK, "--out", trained.parent / "cost.png")
+    assert (code, "cost.png cannot be written (it is a file): choose another --out" in err) == (
+        2,
+        1,
+    )
+
+
 @pytest.mark.parametrize("folder", ["new", "new/apples"])
 def test_predict_a_folder_of_other_pictures(folder, tmp_path, capsys, pictures):
     run(capsys, "train", pictures, *QUICK, "--out", tmp_path / "run")

@@ -17,27 +17,26 @@ from portadnn.errors import InputError
 
 PARQUET = b"PAR1"
 MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "?"]
+NULLS = {"null_values": MISSING, "strings_can_be_null": True, "quoted_strings_can_be_null": True}
 LONGEST_TEXT = 1000  # characters; longer texts name no category
 SAMPLE = 2**16  # bytes from which separator, encoding and heading are found
 BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 def read_csv(path: Path, wanted: Wanted) -> Records:
-    """The columns of a CSV file; its separator, encoding and heading are found in it."""
+    """The columns of a CSV file; separator, encoding, heading and decimal mark are found in it."""
     arrow = _pyarrow("pyarrow.csv", path)
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         start = file.read(SAMPLE)
     check_size(f"{path} has", 4 * size, "a CSV file")
-    encoding, separator, heading = _form(start, path)
+    encoding, separator, heading, decimal = _form(start, path)
     options = {
         "read_options": arrow.ReadOptions(
             encoding=encoding, autogenerate_column_names=not heading, block_size=2**24
         ),
         "parse_options": arrow.ParseOptions(delimiter=separator, newlines_in_values=True),
-        "convert_options": arrow.ConvertOptions(
-            null_values=MISSING, strings_can_be_null=True, quoted_strings_can_be_null=True
-        ),
+        "convert_options": arrow.ConvertOptions(decimal_point=decimal, **NULLS),
     }
     try:
         table = arrow.read_csv(str(path), **options)
@@ -73,8 +72,8 @@ def _pyarrow(name: str, path: Path) -> Any:
         ) from error
 
 
-def _form(start: bytes, path: Path) -> tuple[str, str, bool]:
-    """Encoding, separator and whether the first row names the columns."""
+def _form(start: bytes, path: Path) -> tuple[str, str, bool, str]:
+    """Encoding, separator, whether the first row names the columns, and the decimal mark."""
     encoding = next((name for bom, name in BOMS.items() if start.startswith(bom)), "utf-8")
     text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(start).lstrip("\ufeff")
     if "\0" in text or not text.strip():
@@ -85,8 +84,11 @@ def _form(start: bytes, path: Path) -> tuple[str, str, bool]:
     separator = max(counts, key=lambda mark: counts[mark])
     if not counts[separator]:
         separator = ","
-    cells = next(csv.reader([first], delimiter=separator))
-    return encoding, separator, not all(map(_is_number, cells))
+    cells = re.split(rf"[{separator}\r\n]", text)
+    marks = [x for x in ".," if any(re.fullmatch(rf"[-+]?\d+[{x}]\d+", cell) for cell in cells)]
+    decimal = "".join(marks) if len(marks) == 1 else "."
+    names = next(csv.reader([first.replace(decimal, ".")], delimiter=separator))
+    return encoding, separator, not all(map(_is_number, names)), decimal
 
 
 def _is_number(cell: str) -> bool:
@@ -154,9 +156,10 @@ def _column(column: Any, name: str, path: Path) -> np.ndarray:
             )
         check_size(f"{path}: column {name!r} takes", 4 * longest * len(texts), "shorter texts")
         return np.asarray(texts, dtype=f"U{max(longest, 1)}")
+    found = "text that is not UTF-8" if types.is_binary(kind) else kind
     raise InputError(
-        f"{path}: column {name!r} holds {kind}: expected numbers, truth values or texts. Leave the "
-        f"column out, or make numbers of it"
+        f"{path}: column {name!r} holds {found}: expected numbers, truth values or texts in UTF-8. "
+        f"Convert it, or leave the column out"
     )
 
 

@@ -114,8 +114,10 @@ def test_tables(suffix, tmp_path):
         (b"\xef\xbb\xbfa,b,y\n1,2,0\n3,4,1\n", [(1, 2), (3, 4)]),
         ("a,b,y\n1,2,0\n3,4,1\n".encode("utf-16"), [(1, 2), (3, 4)]),
         (b'a,b,y\n"1",2,0\n3,"4",1', [(1, 2), (3, 4)]),
+        (b"a;b;y\n1,5;2;0\n-3,25;4;1\n", [(1.5, 2), (-3.25, 4)]),
+        (b"a;b;y\n1,5;2.5;0\n3;4;1\n", [("1,5", 2.5), ("3", 4)]),
     ],
-    ids=["semicolons", "tabs and CRLF", "a BOM", "UTF-16", "quotes"],
+    ids=["semicolons", "tabs and CRLF", "a BOM", "UTF-16", "quotes", "commas", "both marks"],
 )
 def test_forms_of_csv(content, rows, tmp_path):
     pytest.importorskip("pyarrow")
@@ -125,10 +127,12 @@ def test_forms_of_csv(content, rows, tmp_path):
     assert data.labels.tolist() == [0, 1]
 
 
-def test_a_csv_file_without_a_heading(tmp_path):
+@pytest.mark.parametrize("content", ["1,2,0\n3,4,1\n", "1;2,5;0\n3;4,5;1\n"])
+def test_a_csv_file_without_a_heading(content, tmp_path):
     pytest.importorskip("pyarrow")
-    (tmp_path / "d.csv").write_text("1,2,0\n3,4,1\n")
+    (tmp_path / "d.csv").write_text(content)
     data = load(tmp_path / "d.csv", target=["f2"])
+    assert len(data) == 2
     assert data.table == ("f0", "f1")
 
 
@@ -143,6 +147,7 @@ def test_a_csv_file_without_a_heading(tmp_path):
         (b"y\n1\n2\n", "has no columns but the target"),
         (b"a,b,y\n", "has no rows"),
         (b"a,y\n1,0\n2,\n", "row 2 has a label that is no finite number"),
+        ("a,y\nZürich,0\nBern,1\n".encode("latin-1"), "column 'a' holds text that is not UTF-8"),
         (b"a,y\n2020-01-01,0\n2021-01-01,1\n", "column 'a' holds date32"),
     ],
 )
