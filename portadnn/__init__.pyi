@@ -39,6 +39,7 @@ from portadnn.training.callbacks import EarlyStopping as EarlyStopping
 from portadnn.training.callbacks import History as History
 from portadnn.training.callbacks import ProgressBar as ProgressBar
 from portadnn.training.callbacks import TensorBoard as TensorBoard
+from portadnn.training.checkpoints import Checkpoints as Checkpoints
 from portadnn.training.inference import evaluate as evaluate
 from portadnn.training.inference import predict as predict
 from portadnn.training.lbfgs import LBFGS as LBFGS

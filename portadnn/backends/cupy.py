@@ -109,9 +109,9 @@ def _import(name: str) -> tuple[Any, int]:
     try:
         import cupy
     except Exception as error:  # a wheel for another CUDA fails in ways of its own
-        raise BackendUnavailableError(
-            name, f"CuPy cannot be imported ({first_line(error)})", _advice()
-        ) from error
+        absent = isinstance(error, ModuleNotFoundError) and error.name == "cupy"
+        how = "is not installed" if absent else f"cannot be imported ({first_line(error)})"
+        raise BackendUnavailableError(name, f"CuPy {how}", _advice()) from error
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:

@@ -61,7 +61,7 @@ class DaskBackend(Backend):
 
 
 def _import(name: str) -> Any:
-    with importing(name, "Dask's arrays", "pip install 'dask[array]'"):
+    with importing(name, "Dask with its arrays", "pip install 'dask[array]'"):
         import array_api_compat.dask.array  # noqa: F401 (it may be what fails)
         import dask
     return dask
