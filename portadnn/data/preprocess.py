@@ -14,6 +14,7 @@ from portadnn.data.dataset import Dataset
 from portadnn.errors import InputError
 
 MOST_CATEGORIES = 10_000
+LARGEST = 1e150  # squares of larger numbers may have no finite sum
 
 
 @dataclass(frozen=True)
@@ -262,6 +263,12 @@ def _column(values: np.ndarray, name: str, given: Standardise, source: str) -> C
     numbers = values.astype(np.float64)
     if np.isinf(numbers).any():
         raise _infinite(numbers, name, source)
+    if (large := np.abs(numbers) > LARGEST).any():
+        row = int(np.argmax(large))
+        raise InputError(
+            f"{source}: row {row + 1}, column {name!r} is {numbers[row]:g}: expected numbers of at "
+            f"most {LARGEST:g}. Take another unit, or the logarithm"
+        )
     known = numbers[~np.isnan(numbers)]
     fill = None
     if given.missing == "median":

@@ -66,6 +66,11 @@ def test_rows_that_do_not_fit(other, message):
     assert "flights.csv" in str(error.value)
 
 
+def test_numbers_whose_squares_have_no_sum_are_refused():
+    with pytest.raises(InputError, match="flights.csv: row 2, column 'age' is -1e\\+200: expected"):
+        Preprocess.fitted(table(age=[1.0, -1e200, 3.0]), as_preprocess("standardise"))
+
+
 def test_missing_and_unknown_may_be_allowed():
     data = table(age=[1.0, np.nan, 4.0, 5.0], town=["Bern", "", "Basel", "Bern"])
     with pytest.raises(
