@@ -108,7 +108,8 @@ class Certificate:
         has = {"network": json.loads(json.dumps(asdict(model.network)))}
         has |= {name: getattr(model, name) for name in ("classes", "input_shape", "scaled")}
         has["preprocess"] = digest_of(model.preprocess)
-        wanted = {"network": self.content["network"], **self.content["model"]}
+        wanted = {"network": json.loads(json.dumps(self.content["network"]))}
+        wanted |= self.content["model"]
         for name, value in wanted.items():
             given = list(has[name]) if isinstance(has[name], tuple) else has[name]
             if given != value:

@@ -60,7 +60,7 @@ class Certifier:
 
     def begin(self, loop: Any, start: RunState) -> None:
         """For the loop: the run that begins."""
-        self.began = time.perf_counter()
+        self.began, self.certificate = time.perf_counter(), None
         self.loop, self.backend, self.random = loop, loop.backend, secrets.SystemRandom()
         self.data = {name: digest({name: x}) for name, x in self.given.items()}
         held = self.held()
@@ -132,7 +132,9 @@ class Certifier:
         self.reports["last"] = entry
 
     def finish(self, state: RunState) -> None:
-        """For the loop: the run has ended in this state. Now its steps are checked."""
+        """For the loop: the run has ended in this state. Now its steps are checked, if any."""
+        if self._last is None:
+            return
         ended = time.perf_counter()
         evidence = Evidence(self)
         last = self._last_step()

@@ -184,7 +184,7 @@ class Evidence:
         patience = (
             None if self.seen.problem is None else self.seen.problem.declaration.early_stopping
         )
-        if not isinstance(patience, int):
+        if not isinstance(patience, int) or not self.seen.rows:
             return
         costs = [row.validation_cost for row in self.seen.rows]
         stop, best = derived.early_stop(costs, patience)
@@ -205,7 +205,9 @@ class Evidence:
     def check_iterates(self, state: RunState) -> None:
         """The run of L-BFGS ends with parameters that were evaluated, at the cost that it says."""
         cost = self.seen.iterates.get(digest(self.seen.host(state.parameters)))
-        said = self.seen.rows[-1].cost if self.seen.rows else cost
+        rows, done = self.seen.rows, state.step - self.seen.loop.plan.first_step
+        reported = bool(rows) and rows[-1].epoch == done  # Ctrl-C may come before the report
+        said = rows[-1].cost if reported else cost
         if cost is None or abs(cost - said) > 1e-12 * abs(cost):  # a mean of one
             self.failures.append(
                 f"lbfgs ended with weights whose cost is {cost!r}, but reported {said!r}"

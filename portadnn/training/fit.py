@@ -17,7 +17,7 @@ from portadnn.training.recipe import Plan
 from portadnn.training.sample_space import SampleSpace, choose_form, product_on_host
 from portadnn.training.state import RunState
 from portadnn.training.step import Shared
-from portadnn.training.stops import TrainingInterrupted
+from portadnn.training.stops import TrainingInterrupted, signal_of
 from portadnn.training.validation import Validation
 
 REPORT_EVERY = 100  # epochs between two reports if an epoch is one step
@@ -69,10 +69,19 @@ def certified(loop: Loop, start: RunState) -> RunState:
     try:
         state = loop.run(start)
     except TrainingInterrupted as error:
-        loop.watcher.finish(error.state)
+        _finish(loop, error.state)
         raise
-    loop.watcher.finish(state)
+    _finish(loop, state)
     return state
+
+
+def _finish(loop: Loop, state: RunState) -> None:
+    """Let the watcher check the run. Ctrl-C ends the checks, but what was learnt is kept."""
+    try:
+        loop.watcher.finish(state)
+    except KeyboardInterrupt as error:
+        done, found = state.step - loop.plan.first_step, loop.parameters(state)
+        raise TrainingInterrupted(done, found, state, signal_of(error)) from None
 
 
 def make_loop(

@@ -209,3 +209,52 @@ def test_the_last_step_is_checked_also_if_nobody_knew_that_it_would_be_the_last(
     assert done >= 20
     assert str(done - 1) in certificate.checked
     assert certificate.content["weights"] == fingerprint(stopped.value.model)
+
+
+class Interrupt:
+    """Raises what Ctrl-C raises, in one call of a method."""
+
+    def __init__(self, method, call=1):
+        self.calls = call
+        setattr(self, method, self.count)
+
+    def count(self, state):
+        self.calls -= 1
+        if self.calls == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("path", ["plain", "early stopping", "lbfgs"])
+def test_an_interrupt_before_the_first_step_leaves_no_certificate(path):
+    certifier = Certifier()
+    with pytest.raises(TrainingInterrupted) as caught:
+        made(certifier, **PATHS[path] | {"callbacks": [Interrupt("on_train_begin")]})
+    assert caught.value.model is not None
+    assert certifier.certificate is None
+
+
+@pytest.mark.parametrize(
+    ("path", "call"), [("plain", 1), ("early stopping", 1), ("early stopping", 9), ("lbfgs", 3)]
+)
+def test_an_interrupt_before_a_report_is_no_failure(path, call):
+    certifier = Certifier()
+    with pytest.raises(TrainingInterrupted):
+        made(certifier, **PATHS[path] | {"callbacks": [Interrupt("on_progress", call)]})
+    assert certifier.certificate.outcome == "PARITY", certifier.certificate.content["failures"]
+
+
+def test_an_interrupt_of_the_checks_keeps_what_was_learnt(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Certifier, "_last_step", interrupted)
+    with pytest.raises(TrainingInterrupted, match="after 40 iterations") as caught:
+        made(Certifier())
+    assert fingerprint(caught.value.model) == fingerprint(made())
+
+
+def test_a_certificate_that_was_never_a_file_fits_its_model():
+    certifier = Certifier()
+    assert certifier.certificate is None
+    model = made(certifier)
+    assert certifier.certificate.check_model(model) == []
