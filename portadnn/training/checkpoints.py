@@ -133,16 +133,16 @@ class Checkpoints:
             return
         first = self._written == -math.inf
         self._written = time.monotonic()
-        self._settle()
+        self.settle()
         path = self.directory / f"checkpoint-{self._next()}.h5"
         content = packed(replace(this, state=state()))
         writer = ThreadPoolExecutor(1)  # the steps do not wait for the disk
         self._pending = path, writer.submit(write_packed, content, path)
         writer.shutdown(wait=False)
         if first or last:
-            self._settle(first)
+            self.settle(first)
 
-    def _settle(self, first: bool = False) -> None:
+    def settle(self, first: bool = False) -> None:
         """Wait for what is being written, and remove the checkpoints that it replaces."""
         if self._pending is None:
             return
@@ -165,8 +165,9 @@ class Checkpoints:
 
     def tidy(self, directory: Path) -> None:
         """Remove all checkpoints but the last one of this run, whose results are written."""
-        self._settle()
-        _remove(paths_in(directory), but=self.own[-1:])
+        self.settle()
+        begun = [] if self.found is None or self.found.path is None else [self.found.path]
+        _remove(paths_in(directory), but=self.own[-1:] or begun)
 
 
 @contextlib.contextmanager

@@ -380,6 +380,9 @@ def train_problem(
     except (DivergenceError, TrainingInterrupted) as error:
         error.model = as_model(error.parameters)
         raise
+    finally:
+        if checkpoints is not None:  # the directory is about to be given back
+            checkpoints.settle()
     return as_model(parameters)
 
 

@@ -247,6 +247,18 @@ def test_checkpoints_may_be_off(tmp_path, capsys):
     assert paths_in(tmp_path / "lbfgs") == []
 
 
+def test_a_resumed_run_without_checkpoints_keeps_the_one_that_it_went_on_from(tmp_path, capsys):
+    directory = tmp_path / "run"
+    assert run(capsys, *QUICK, "--epochs", 2, "--out", directory)[0] == 0
+    kept = paths_in(directory)
+    resumed = "train", "--resume", directory, "--epochs", 4
+    assert run(capsys, *resumed, "--checkpoint-every", "off")[0] == 0
+    assert paths_in(directory) == kept
+    first = run(capsys, "fingerprint", directory / "model.h5")
+    assert run(capsys, *resumed)[0] == 0
+    assert run(capsys, "fingerprint", directory / "model.h5") == first
+
+
 def test_a_directory_in_use(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     with claimed(tmp_path / "run", "--out"):

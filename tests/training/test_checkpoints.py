@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -301,6 +302,29 @@ def test_steps_do_not_wait_for_the_disk(tmp_path, monkeypatch):
         train(examples(), **options, checkpoint=tmp_path / "b", callbacks=[Interrupt(1)])
     for name, x in newest(tmp_path / "b").state.parameters.items():
         np.testing.assert_array_equal(found.parameters[name], x)
+
+
+def test_nothing_is_written_any_more_after_a_run_that_failed(tmp_path, monkeypatch):
+    real, begun, ended = write_packed, [], []
+
+    def slow(*arguments):
+        begun.append(arguments)
+        time.sleep(0.2)
+        real(*arguments)
+        ended.append(arguments)
+
+    class Fail:
+        def on_progress(self, state):
+            if len(begun) == 2:
+                raise ArithmeticError
+
+    monkeypatch.setattr(checkpoints, "write_packed", slow)
+    with pytest.raises(ArithmeticError):
+        train(
+            examples(), **PLAIN, backend="numpy", checkpoint=Checkpoints(tmp_path, every=0),
+            callbacks=[Fail()],
+        )  # fmt: skip
+    assert len(ended) == len(begun) == 2
 
 
 def test_a_callback_that_remembers_what_no_file_holds(tmp_path):
