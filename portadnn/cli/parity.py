@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from portadnn.training.declaration import Declaration
 
 DataOption = Annotated[
-    Path | None, AsTyped, Parameter(help="An HDF5 file; without it the embedded digits.")
+    Path | None,
+    AsTyped,
+    Parameter(help="A file or folder as `portadnn train` reads it; without it the digits."),
 ]
 StepsOption = Annotated[
     WholeNumber | None,

@@ -26,7 +26,7 @@ def verify(
     certificate
         Default certificate.json beside the model.
     data
-        The HDF5 file that the run learnt from, or digits, if it is not where the run found it.
+        The file or folder that the run learnt from, or digits, if it is not where the run found it.
     replay
         A backend, such as numpy: the run is made again on it, and the steps that the certificate
         names are checked there.

@@ -18,7 +18,8 @@ from portadnn.training.models import Model, fingerprint
 from portadnn.training.problem import Problem
 
 FORMAT = "portadnn certificate 1"
-PATHS = ("data", "test", "validation")  # settings that may lie elsewhere on another machine
+# settings that may lie elsewhere on another machine
+PATHS = ("data", "labels", "test", "validation")
 
 
 @dataclass(frozen=True, eq=False)

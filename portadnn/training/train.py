@@ -301,6 +301,8 @@ def train(
             "certify cannot be combined with resume: the certificate would not speak of the steps "
             "made before. Train again, or leave certify out"
         )
+    if certify is not None and not hasattr(certify, "certificate"):
+        raise TypeError(f"certify is {certify!r}: expected portadnn.Certifier() or None")
     chosen = get_backend(backend, dtype=dtype, arithmetic=arithmetic)
     kept: dict[str, Any] = {}
     if y is not None:
@@ -308,6 +310,8 @@ def train(
     elif hasattr(data, "__len__") and not isinstance(data, str | Dataset):
         raise InputError("y is missing: expected train(X, y), or a Dataset that has its labels")
     if isinstance(validation, tuple):
+        if len(validation) != 2:
+            raise InputError(f"validation has {len(validation)} parts: expected (X, y)")
         like, known = settings["data"], {"columns": kept.get("columns", ())}
         if isinstance(like, Dataset):
             known |= {"classes": like.classes, "task": task_of(str(like.head), like.outputs)}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import tomli_w
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from portadnn.data.dataset import Dataset
@@ -325,6 +325,7 @@ values = st.recursive(
 )
 
 
+@example("size", 1.5)
 @given(st.sampled_from(NAMES), words | values)
 def test_a_value_is_read_or_refused(name, value):
     try:

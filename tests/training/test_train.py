@@ -347,6 +347,18 @@ def test_evaluating_on_other_data():
         predict(model, narrow)
 
 
+def test_arguments_of_another_kind():
+    X, Y = small_problem()
+    data = Dataset(X.T, Y[0].astype(int), ("no", "yes"))
+    settings = {"layers": [], "epochs": 1, "backend": "numpy"}
+    with pytest.raises(TypeError, match=r"certify is True: expected portadnn.Certifier\(\)"):
+        train(data, **settings, certify=True)
+    with pytest.raises(InputError, match=r"validation has 3 parts: expected \(X, y\)"):
+        train(data, **settings, validation=(X.T, Y[0], Y[0]))
+    with pytest.raises(InputError, match="has no labels"):
+        evaluate(train(data, **settings), X.T)
+
+
 def test_plot_cost_shows_the_curve(monkeypatch):
     shown = []
     monkeypatch.setattr("portadnn.plots.show_costs", lambda *args: shown.append(args))
