@@ -125,6 +125,11 @@ class Backend:
         return made
 
     @property
+    def regroups(self) -> bool:
+        """Whether ``repeat`` adds in another order than the step's own calls do."""
+        return self.fuses
+
+    @property
     def device_text(self) -> str:
         """The device in words, as reports name it."""
         return str(self.device)

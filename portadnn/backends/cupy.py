@@ -61,6 +61,10 @@ class CupyBackend(Backend):
 
         return f"CUDA device {self.device.id} ({_device_name(cupy, self.device.id)})"
 
+    @property
+    def regroups(self) -> bool:
+        return Program is not None and self.arithmetic == "fast"  # by generated kernels
+
     def precision_modes(self) -> dict[str, str]:
         from cupy._core import _accelerator, _routines_linalg
 
@@ -86,9 +90,8 @@ class CupyBackend(Backend):
     ) -> tuple[Any, Any]:
         with self.scope():
             found = graphs.repeat(
-                step, state, inputs, shared, graphs.capture_by_cupy, Program,
-                rounds=Program is not None and self.arithmetic == "fast",
-            )  # fmt: skip
+                step, state, inputs, shared, graphs.capture_by_cupy, Program, rounds=self.regroups
+            )
         return super().repeat(step, state, inputs, shared) if found is None else found
 
     @staticmethod

@@ -344,7 +344,7 @@ def observe(
     """A step from a state of the backend, parameters and slots, by the program of ``watch``."""
     made = make_step(run.network, backend.xp, observed_step, run.recipe, run.sample)
     inputs = run.inputs(step, step + 1, backend, factor)
-    if backend.fuses:
+    if backend.regroups:
         start = state, _blank_tensors(run, backend, state, shared, step)
         return _recorded(step, backend, backend.repeat(made, start, inputs, shared)[0], shared)
     # the same bits, and to record a tape or a graph takes longer than the step

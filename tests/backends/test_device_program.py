@@ -10,11 +10,13 @@ from portadnn.backends import cupy as cupy_backend
 from portadnn.backends import device_program, get_backend, graphs, kernels
 from portadnn.backends.base import Backend
 from portadnn.backends.trees import flatten
+from portadnn.data.dataset import Dataset
 from portadnn.network.activations import ACTIVATIONS
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.losses import HEADS
 from portadnn.network.optimizers import OPTIMIZERS
 from portadnn.network.spec import Network
+from portadnn.parity.certifier import Certifier
 from portadnn.parity.compare import Outcome, compare
 from portadnn.parity.run import Run, on_backend, watch
 from portadnn.training.declaration import Declaration
@@ -22,6 +24,7 @@ from portadnn.training.fit import make_loop
 from portadnn.training.recipe import Plan, Recipe
 from portadnn.training.step import make_step
 from portadnn.training.streams import Batches
+from portadnn.training.train import train
 
 pytestmark = pytest.mark.usefixtures("cupy")
 GENERATED_KERNELS = True  # see conftest.py
@@ -95,6 +98,29 @@ def test_drawn_steps_lie_within_the_bounds_of_parity(seed, dtype):
     result = compare(run, [get_backend("cupy", dtype=dtype)])
     assert result.outcome is Outcome.PARITY, result.first_divergence
     assert result.certificates[0].mode_mismatch is False
+    assert all(programs())
+    assert programs()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"epochs": 20},
+        {"batch_size": 7, "optimizer": "adam", "dropout": 0.2, "clip_norm": 0.5, "epochs": 4},
+        {"first_layer": "sample", "l2": 1e-3, "epochs": 20},
+        {"optimizer": "lbfgs", "epochs": 9},
+    ],
+    ids=["plain", "batches", "sample space", "lbfgs"],
+)
+def test_a_run_of_generated_kernels_is_certified(settings):
+    """A watched step is made by kernels too: its own calls add in another order."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40, 30))
+    data = Dataset(X, (X[:, 0] + X[:, 1] > 0.4).astype(int), ("no", "yes"))
+    certifier = Certifier(share=0.0, random_steps=3)
+    train(data, layers=[5, 4], backend="cupy", certify=certifier, **settings)
+    certificate = certifier.certificate
+    assert certificate.outcome == "PARITY", certificate.content["failures"]
     assert all(programs())
     assert programs()
 
