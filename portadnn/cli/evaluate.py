@@ -21,6 +21,7 @@ def evaluate(
     labels: LabelsFile = None,
     /,
     *,
+    target: str | None = None,
     split: Split = None,
     plots: Path | None = None,
     backend: BackendOption = "numpy",
@@ -31,6 +32,9 @@ def evaluate(
 
     Parameters
     ----------
+    target
+        What is predicted, as for `portadnn train`, if a file has several. The model of a table
+        knows it.
     plots
         A directory for confusion.png and, of images, mistakes.png and weights.png.
     """
@@ -40,16 +44,18 @@ def evaluate(
     from portadnn.training.inference import evaluate as evaluate_model
     from portadnn.training.inference import predict as predict_model
     from portadnn.training.models import load_model
+    from portadnn.training.texts import names
 
     loaded = load_model(model)
-    examples = data_for(loaded, data, split, labels=labels, isolated=isolated)
+    given = {} if target is None else {"target": names(target, "--target")}
+    examples = data_for(loaded, data, split, labels=labels, isolated=isolated, **given)
     evaluation = evaluate_model(loaded, examples, backend=backend)
     files = {}
     if plots is not None:
         with writable_directory(plots, "--plots", list(FIGURES.values())):
             prediction = predict_model(loaded, examples, backend=backend)
-            names = write_figures(plots, loaded, examples, prediction)
-            files = {what: str(plots / name) for what, name in names.items()}
+            written = write_figures(plots, loaded, examples, prediction)
+            files = {what: str(plots / name) for what, name in written.items()}
     if as_json:
         result = {"data": examples.source, **evaluation_json(evaluation)}
         print_json(result | ({"files": files} if files else {}))

@@ -92,7 +92,7 @@ def test_train_shows_the_network_and_the_scores_and_writes_the_run(tmp_path, cap
     for picture in (tmp_path / "run").glob("*.png"):
         with Image.open(picture) as figure:
             figure.verify()
-    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    history = json.loads((tmp_path / "run" / "history.json").read_text(encoding="utf-8"))
     assert history["status"] == "done"
     assert [row["epoch"] for row in history["history"]] == [1, 3]
     assert history["history"][0].keys() == {
@@ -241,7 +241,7 @@ def test_early_stopping_is_said_and_keeps_the_best(tmp_path, capsys):
     ]  # fmt: skip
     code, out, _ = run(capsys, "train", *arguments, "--out", tmp_path / "run")
     assert code == 0
-    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    history = json.loads((tmp_path / "run" / "history.json").read_text(encoding="utf-8"))
     assert history["epochs_done"] == len(history["history"]) < 200
     assert "early stopping: validation_cost has not been better for 3 reports" in out
     assert history["stopped"] in out
@@ -263,7 +263,7 @@ def test_rows_are_logged_as_the_run_goes(tmp_path, capsys):
     assert run(capsys, "train", *arguments)[0] == 0
     with (tmp_path / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
-    history = json.loads((tmp_path / "r" / "history.json").read_text())["history"]
+    history = json.loads((tmp_path / "r" / "history.json").read_text(encoding="utf-8"))["history"]
     assert [float(row["cost"]) for row in rows] == [row["cost"] for row in history]
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
 
@@ -618,7 +618,7 @@ def test_ctrl_c_saves_what_was_learnt(tmp_path):
     assert time.monotonic() - sent < 20  # a second and the scores; a loaded machine needs more
     assert "saving what was learnt" in err
     assert "Traceback" not in err
-    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    history = json.loads((tmp_path / "run" / "history.json").read_text(encoding="utf-8"))
     assert history["status"] == "interrupted"
     assert 0 < history["steps_done"] < 10**7
     load_model(tmp_path / "run" / "model.h5")
@@ -735,3 +735,23 @@ def test_predictions_of_values_and_of_labels_that_go_together(tmp_path, capsys, 
     code, _, err = run(capsys, "evaluate", tmp_path / "model.h5")
     assert code != 0
     assert "expected the same" in err
+
+
+def test_a_file_with_several_labels(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    data, out = tmp_path / "people.h5", tmp_path / "run"
+    X = rng.standard_normal((20, 3))
+    with h5py.File(data, "w") as file:
+        file["data"], file["sex"], file["age"] = X, X[:, 0] > 0, X[:, 1]
+    quick = "--backend", "numpy", "--layers", 2, "--epochs", 2, "--target", "sex"
+    code, _, err = run(capsys, "train", data, *quick, "--out", out, "--quiet")
+    assert (code, err) == (0, "")
+    model = out / "model.h5"
+    _, out, _ = run(capsys, "evaluate", model, data, "--target", "sex", "--json")
+    scores = json.loads((model.parent / "history.json").read_text(encoding="utf-8"))["history"][-1]
+    found = json.loads(out)
+    assert found["examples"] == 20
+    assert 0 < found["cost"] < scores["cost"]  # the report's is of the weights before the update
+    code, _, err = run(capsys, "evaluate", model, data)
+    assert code == 2
+    assert "holds no labels beside data" in err
