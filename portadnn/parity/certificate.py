@@ -12,7 +12,7 @@ from typing import Any
 from portadnn.data.digest import digest
 from portadnn.data.files import open_regular, whole_file
 from portadnn.errors import InputError
-from portadnn.training.declaration import Declaration, parse_setting
+from portadnn.training.declaration import SETTINGS, Declaration, parse_setting
 from portadnn.training.digests import digest_of
 from portadnn.training.models import Model, fingerprint
 from portadnn.training.problem import Problem
@@ -79,7 +79,7 @@ class Certificate:
         Raises
         ------
         InputError
-            If any byte of it is another.
+            If any byte of it is another, or it does not hold what a certificate does.
         """
         with open_regular(path) as file:
             raw = file.read()
@@ -87,7 +87,9 @@ class Certificate:
             content = json.loads(raw)
             del content["sha256"], content["format"]
             same = _sealed(content) == raw
-        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            if same:
+                _check_form(content)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{path} is not a certificate of portadnn: {error}") from error
         if not same:
             raise InputError(
@@ -136,18 +138,17 @@ class Certificate:
         """What does not fit of the same run, made once more, in sentences."""
         found = [f"the run that was made again fails: {again._reason()}"]
         found = found if again.outcome != "PARITY" else []
-        ours, theirs = self.checked, again.checked
-        first = min(ours, key=int)
-        if ours[first]["before"] != theirs[first]["before"]:
+        ours, theirs = self.checked["0"], again.checked["0"]
+        if ours["before"] != theirs["before"]:
             found.append(
                 "the run did not start from these initial weights: another seed, rng or init, or "
                 "another form of the first layer"
             )
-        reach = ours[first]["cost_within"] + theirs[first]["cost_within"]
-        if abs(ours[first]["cost"] - theirs[first]["cost"]) > reach:
+        reach = float(ours["cost_within"]) + float(theirs["cost_within"])
+        if abs(ours["cost"] - theirs["cost"]) > reach:
             found.append(
-                f"the cost of the first step is {ours[first]['cost']!r}, but made again "
-                f"{theirs[first]['cost']!r}: more than the bound {reach:.3g} apart"
+                f"the cost of the first step is {ours['cost']!r}, but made again "
+                f"{theirs['cost']!r}: more than the bound {reach:.3g} apart"
             )
         environments = [c.content["environment"] for c in (self, again)]
         exactly = environments[0] == environments[1] or all(
@@ -181,6 +182,29 @@ def model_of(problem: Problem) -> dict[str, Any]:
         "scaled": data.scaled,
         "preprocess": digest_of(problem.preprocess),
     }
+
+
+def _check_form(content: dict[str, Any]) -> None:
+    """Raise LookupError, TypeError or ValueError unless a content has all that is read of it."""
+    kinds: dict[str, Any] = dict.fromkeys(("outcome", "weights"), str) | {"failures": list}
+    kinds |= dict.fromkeys(
+        ("declaration", "network", "model", "data", "environment", "steps", "tensors"), dict
+    )
+    steps, tensors, declared = (content[name] for name in ("steps", "tensors", "declaration"))
+    first, own = steps["checked"]["0"], content["environment"]["arithmetic"]
+    wrong = [name for name, kind in kinds.items() if not isinstance(content[name], kind)]
+    texts = [*content["failures"], first["before"], own]
+    numbers = [steps["made"], first["cost"], *map(int, steps["checked"])]
+    if (
+        wrong
+        or not all(isinstance(x, str) for x in texts)
+        or not all(isinstance(x, int | float) for x in numbers)
+        or not all(isinstance(x, dict) for x in content["data"].values())
+        or not min(float(tensor["largest_ratio"]) for tensor in tensors.values()) >= 0
+        or not float(first["cost_within"]) >= 0
+        or ("data" in declared and not declared.keys() <= SETTINGS.keys())
+    ):
+        raise ValueError(f"its {(wrong or ['content'])[0]} cannot be read")
 
 
 def _sealed(content: dict[str, Any]) -> bytes:

@@ -1,5 +1,7 @@
 """Certificates as files: any changed byte is refused, and what does not fit is named."""
 
+import contextlib
+import copy
 import json
 
 import pytest
@@ -12,7 +14,19 @@ from portadnn.parity.certificate import Certificate
 CONTENT = {
     "outcome": "PARITY",
     "failures": [],
-    "steps": {"made": 5, "checked": {"0": {"cost": 0.5}, "4": {"cost": 0.25}}},
+    "weights": "0123",
+    "declaration": {"data": "digits", "seed": 3},
+    "network": {},
+    "model": {},
+    "data": {"train": {"X": "4567"}},
+    "environment": {"arithmetic": "fast"},
+    "steps": {
+        "made": 5,
+        "checked": {
+            "0": {"cost": 0.5, "cost_within": 1e-6, "before": "89ab"},
+            "4": {"cost": 0.25},
+        },
+    },
     "tensors": {"W1+": {"largest_ratio": 0.9}, "Z1": {"largest_ratio": float("inf")}},
 }
 
@@ -67,3 +81,38 @@ def test_a_forged_content_needs_a_digest_of_its_own(sealed):
     forged.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
     with pytest.raises(InputError, match="its SHA-256 is not the one"):
         Certificate.read(forged)
+
+
+@pytest.mark.parametrize("other", [None, 3, "x", [], {}, "left out"], ids=repr)
+@pytest.mark.parametrize(
+    "path",
+    [
+        *((name,) for name in CONTENT),
+        *((name, key) for name in ("steps", "tensors", "data") for key in CONTENT[name]),
+        ("environment", "arithmetic"),
+        *(("steps", "checked", "0", key) for key in ("cost", "cost_within", "before")),
+    ],
+    ids=".".join,
+)
+def test_a_content_that_somebody_else_made_is_refused_or_used(path, other, tmp_path):
+    content = copy.deepcopy(CONTENT)
+    inner = content
+    for key in path[:-1]:
+        inner = inner[key]
+    del inner[path[-1]]
+    if other != "left out":
+        inner[path[-1]] = other
+    file = tmp_path / "certificate.json"
+    Certificate(content).save(file)
+    with contextlib.suppress(InputError):
+        read = Certificate.read(file)
+        str(read), read.declaration()
+        read.check_data("train", {})
+        read.check_replay(Certificate(CONTENT))
+
+
+def test_a_setting_that_is_none_is_refused(tmp_path):
+    file = tmp_path / "certificate.json"
+    Certificate(CONTENT | {"declaration": {"data": "digits", "speed": 3}}).save(file)
+    with pytest.raises(InputError, match="is not a certificate"):
+        Certificate.read(file)
