@@ -147,7 +147,9 @@ class Preprocess:
         )
 
     def __call__(self, data: Dataset) -> Dataset:
-        """The same examples as numbers, (m, n): float64, or uint8 for pixels.
+        """The same examples as numbers: float64, or uint8 for pixels.
+
+        They are (m, n), or of the shape of arrays of numbers, so that pictures stay pictures.
 
         Raises
         ------
@@ -156,23 +158,25 @@ class Preprocess:
             unknown.
         """
         names = [c.name for c in self.columns]
-        if data.table is None and data.n_x == len(names):
-            rows = _as_table(data, names)
-        else:
-            rows = _as_table(data)
+        numbers = data.table is None and data.n_x == len(names)
+        rows = _as_table(data, names if numbers else None)
+        if not numbers:
             self._check_names(rows.dtype.names or (), data.source)
-        if self.pixels:
-            return replace(data, examples=self._as_pixels(rows, data.source))
+        made = self._as_pixels(rows, data.source) if self.pixels else self._made(rows, data.source)
+        numbers &= made.shape[1] == data.n_x  # no texts were fitted
+        return replace(data, examples=made.reshape(data.examples.shape) if numbers else made)
+
+    def _made(self, rows: np.ndarray, source: str) -> np.ndarray:
         made = np.zeros((len(rows), sum(c.width for c in self.columns)))
         start = 0
         for c in self.columns:
-            values = _of_kind(rows[c.name], c, data.source)
+            values = _of_kind(rows[c.name], c, source)
             if c.categories is None:
-                made[:, start] = (_filled(values, c, data.source) - c.mean) / c.scale
+                made[:, start] = (_filled(values, c, source) - c.mean) / c.scale
             else:
-                self._mark(made[:, start : start + c.width], values, c, data.source)
+                self._mark(made[:, start : start + c.width], values, c, source)
             start += c.width
-        return replace(data, examples=made)
+        return made
 
     def _check_names(self, found: tuple[str, ...], source: str) -> None:
         """Raise InputError unless the columns are those that were fitted, in their order."""

@@ -71,6 +71,16 @@ def test_numbers_whose_squares_have_no_sum_are_refused():
         Preprocess.fitted(table(age=[1.0, -1e200, 3.0]), as_preprocess("standardise"))
 
 
+@pytest.mark.parametrize("text", ["standardise", "pixels", "none"])
+def test_pictures_stay_pictures(text):
+    images = np.random.default_rng(0).integers(0, 256, (5, 3, 2, 1), dtype=np.uint8)
+    fitted = Preprocess.fitted(Dataset(images, None, ()), as_preprocess(text))
+    found = fitted(Dataset(images, None, ()))
+    assert found.input_shape == (3, 2, 1)
+    rows = fitted(Dataset(images.reshape(5, 6), None, ()))
+    np.testing.assert_array_equal(found.examples.reshape(5, 6), rows.examples)
+
+
 def test_missing_and_unknown_may_be_allowed():
     data = table(age=[1.0, np.nan, 4.0, 5.0], town=["Bern", "", "Basel", "Bern"])
     with pytest.raises(
