@@ -120,6 +120,7 @@ def train(
         table_text,
     )
     from portadnn.data.directories import replaced_together
+    from portadnn.errors import InputError
     from portadnn.training.callbacks import History
     from portadnn.training.checkpoints import Checkpoints, newest
     from portadnn.training.inference import evaluate, predict
@@ -134,6 +135,8 @@ def train(
         stack.enter_context(interruptible())
         found = None
         if resume is None:
+            if resume_anyway:
+                raise InputError("--resume-anyway is for --resume DIRECTORY: add it")
             run = declared_run(given, config)
         else:
             directory = stack.enter_context(run_directory(resume, True))

@@ -221,6 +221,7 @@ def test_changed_data_are_refused(tmp_path, capsys):
         (["--checkpoint-every=-1s"], "--checkpoint-every is -1"),
         (["--checkpoint-every", "9s", "--optimizer", "lbfgs"], "lbfgs has no checkpoints"),
         (["--log", "data.h5"], "data.h5 is not a log"),
+        (["--resume-anyway"], "--resume-anyway is for --resume DIRECTORY"),
     ],
 )
 def test_what_cannot_be_done(arguments, message, tmp_path, capsys, monkeypatch):
