@@ -87,22 +87,24 @@ class BackendResult:
     seconds: float = 0.0
 
     @property
+    def failed_checks(self) -> list[Check]:
+        """All of them, of the program that trains as well."""
+        every = self.checks + self.projection_failures + self.program
+        return [check for check in every if not check.verdict.passed]
+
+    @property
     def first_failure(self) -> Check | None:
         """The first operation that did not compute what it should, or None."""
-        lists = self.checks, self.projection_failures, self.program
-        failures = [first_failure(checks) for checks in lists]
-        return min((f for f in failures if f), key=lambda check: check.step, default=None)
+        return min(self.failed_checks, key=lambda check: check.step, default=None)
 
     @property
     def outcome(self) -> Outcome:
         """DIVERGED where any operation is beyond every order of summation."""
         if self.mode_mismatch and not self.fuses:
             return Outcome.DIVERGED
-        failure = self.first_failure
-        if failure is None:
+        failed = self.failed_checks
+        if not failed:
             return Outcome.PARITY
-        every = self.checks + self.projection_failures + self.program
-        failed = [check for check in every if not check.verdict.passed]
         suspect = all(check.verdict is Verdict.SUSPECT for check in failed)
         return Outcome.SUSPECT if suspect else Outcome.DIVERGED
 

@@ -115,8 +115,7 @@ def backends(comparison: Comparison) -> str:
 
 
 def _failed(certificate: BackendResult) -> str:
-    checks = certificate.checks + certificate.projection_failures
-    return f"{sum(not check.verdict.passed for check in checks):,}"
+    return f"{len(certificate.failed_checks):,}"
 
 
 def _largest(check: Check | None) -> str:
