@@ -1,7 +1,7 @@
 """Networks built by hand: what depth and ReLU can do, as parameters that can be checked.
 
 Every function returns ordinary ``parameters`` with ReLU hidden layers. Circuits have the sigmoid
-head that the package takes where nothing is said; functions of a number have the identity head,
+head that the package takes if nothing is said; functions of a number have the identity head,
 ``L_model_forward(x, parameters, network=function_network(parameters))``.
 """
 

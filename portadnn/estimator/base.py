@@ -280,7 +280,7 @@ class BasePortaDNN(_Fitted, BaseEstimator):
             epochs=1 if partial else self.max_iter,
             batch_size=batch_size if batch_size < m else None,
             schedule=schedule_of(self, m, self._seen(past), epochs if partial else None),
-            # over the weights of a batch together, its size where there are none
+            # over the weights of a batch together, its size if there are none
             l2=self.alpha / (batch_size * mean_weight),
             seed=self._seed,
         ).plan(network, m, first_epoch=epochs, first_step=past.step)

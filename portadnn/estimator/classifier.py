@@ -48,7 +48,7 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
     alpha : float
         The loss has ``alpha / 2 sum(W^2)`` over the number of a batch's samples added.
     batch_size : int, "auto" or None
-        "auto" is 200, or all samples where they are fewer; None is all of them.
+        "auto" is 200, or all samples if they are fewer; None is all of them.
     learning_rate : str or Schedule
         "constant"; for "sgd" also "invscaling" and "adaptive"; or a schedule of ``portadnn.train``,
         such as "cosine:warmup=5".
@@ -61,7 +61,7 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
     random_state : int, RandomState or None
         Draws initial weights, orders, dropout and the validation samples.
     tol, n_iter_no_change : float, int
-        Training ends where more than ``n_iter_no_change`` passes in a row were not better by
+        Training ends if more than ``n_iter_no_change`` passes in a row were not better by
         ``tol``; of lbfgs ``tol`` is the largest entry of the gradient at its end.
     max_fun : int
         Evaluations of "lbfgs", which end its training if there were as many.
@@ -91,7 +91,7 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
     backend : str, optional
         Where to compute, see ``get_backend``; None is where X lives.
     dtype : {"float32", "float64"}, optional
-        To compute in; None is that of X, and float64 where X is not floating.
+        To compute in; None is that of X, and float64 if X is not floating.
     arithmetic : {"fast", "reproducible"}
         The library's own, or one that gives the same bits on every backend.
     certify : bool
@@ -213,7 +213,7 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
         return home.asarray(AL.T)
 
     def predict_log_proba(self, X):
-        """The logarithms of ``predict_proba``, from the logits: finite also where that is 0.
+        """The logarithms of ``predict_proba``, from the logits: finite also if that is 0.
 
         Parameters
         ----------

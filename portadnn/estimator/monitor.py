@@ -12,7 +12,7 @@ from portadnn.training.state import TrainingState
 
 @dataclass(eq=False)
 class Monitor:
-    """Stop where more than ``patience`` epochs in a row were not better by ``tol``.
+    """Stop if more than ``patience`` epochs in a row were not better by ``tol``.
 
     The best so far is of all epochs, also of those that were better by less than ``tol``; that is
     MLPClassifier's rule, and not ``EarlyStopping``'s.

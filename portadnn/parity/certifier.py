@@ -190,7 +190,7 @@ class Certifier:
         return -1
 
     def _last_step(self) -> Watched:
-        """The step that the run ended with; where it lies in a chunk, from the chunk's start."""
+        """The step that the run ended with; if it lies in a chunk, from the chunk's start."""
         if self.lbfgs:
             return self._last
         done, n, factor, before, state, cost = self._last

@@ -59,7 +59,7 @@ class BackendResult:
     program : list of Check
         Of the program that trains: a step of it from the state of every step checked in full.
     mode_mismatch : bool or None
-        Whether a run that nobody watched ended with other weights; None where that was not tried.
+        Whether a run that nobody watched ended with other weights; None if that was not tried.
     fuses : bool
         Whether the backend compiles its steps: then a mismatch is lawful within the bounds that
         ``program`` was held against, otherwise it is a failure.
@@ -99,7 +99,7 @@ class BackendResult:
 
     @property
     def outcome(self) -> Outcome:
-        """DIVERGED where any operation is beyond every order of summation."""
+        """DIVERGED if any operation is beyond every order of summation."""
         if self.mode_mismatch and not self.fuses:
             return Outcome.DIVERGED
         failed = self.failed_checks
@@ -141,7 +141,7 @@ class BackendResult:
 
     @property
     def fewest_bits(self) -> float | None:
-        """The fewest effective bits of any product's inputs, or None where none was counted."""
+        """The fewest effective bits of any product's inputs, or None if none was counted."""
         counted = [c.bits for c in self.checks if c.bits is not None and math.isfinite(c.bits)]
         return min(counted, default=None)
 
@@ -221,7 +221,7 @@ def compare(
     matmul : {"float32", "tf32", "bfloat16"}, optional
         The mode that is declared for products of float32.
     jit : bool
-        False runs op by op also where a backend would compile.
+        False runs op by op also if a backend would compile.
     check_mode : bool
         Make every step that is checked in full once more by the program that trains, and the whole
         run unwatched. MODE MISMATCH fails; of a compiled program, if it is beyond the bounds.

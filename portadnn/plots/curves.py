@@ -7,15 +7,15 @@ from typing import Any
 
 from portadnn.plots.matrix import plain
 
-MANY_TIMES = 10.0  # a log scale shows more where the largest value is so many times the smallest
+MANY_TIMES = 10.0  # a log scale shows more if the largest value is so many times the smallest
 FEW_REPORTS = 30  # each gets a mark
 
 
 def training_curves(rows: Sequence[Any], *, title: str = "") -> Any:
     """Cost, validation score and learning rate of every report, as a matplotlib Figure.
 
-    The cost's axis is logarithmic where its values span a factor of 10 or more. The score has a
-    panel where there are validation data, the rate where it changes; the epoch of the lowest
+    The cost's axis is logarithmic if its values span a factor of 10 or more. The score has a
+    panel if there are validation data, the rate if it changes; the epoch of the lowest
     validation cost is marked.
 
     Parameters

@@ -45,7 +45,7 @@ def layer_signals(signals: Mapping[str, Sequence[Any]], *, title: str = "") -> A
         shares.plot(layers[:-1], mean, color=f"C{i}", **mark)
     for axes, (_, _, label) in zip(logs, panels, strict=True):
         drawn = [y for line in axes.lines for y in line.get_ydata()]
-        if any(y > 0 for y in drawn):  # not so where all weights are 0
+        if any(y > 0 for y in drawn):  # not so if all weights are 0
             axes.set_yscale("log")
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)

@@ -102,7 +102,7 @@ class BestModel:
 
 @dataclass(eq=False)
 class EarlyStopping(BestModel):
-    """Stop where no report has been better for ``patience`` of them, and return the best.
+    """Stop if no report has been better for ``patience`` of them, and return the best.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ is there. So W1 stays in the span of its first rows and of the examples,
 and the layer is an ordinary one with the weights K and the data H = B X, (n_1 + m, m), which is
 computed once: ``W1 X = K H``. Its gradient needs no product: ``dW1 = dZ1 X^T / m`` adds ``dZ1 / m``
 to the columns of K that belong to the examples. The products of the size of n_x are gone from the
-step; in exact arithmetic the algorithm is the same. It pays where n_1 + m is less than n_x.
+step; in exact arithmetic the algorithm is the same. It pays if n_1 + m is less than n_x.
 
 References
 ----------
@@ -116,7 +116,7 @@ def sample_gradient(dZ, K, inputs, *, xp):
     dZ : array, shape (n_1, B)
     K : array, shape (n_1, n_1 + m)
     inputs : dict
-        Has ``place`` (m,) where there are batches: where each example stands in the batch, and B
+        Has ``place`` (m,) if there are batches: where each example stands in the batch, and B
         for those that are not in it.
 
     Returns
@@ -142,7 +142,7 @@ def choose_form(first_layer: str, network: Network, plan: Plan) -> str:
     Raises
     ------
     InputError
-        If "sample" is asked for where it is not the same algorithm, or the name is unknown.
+        If "sample" is asked for if it is not the same algorithm, or the name is unknown.
     """
     known_name("first_layer", first_layer, CHOICES)
     recipe, m = plan.recipe, plan.batches.m

@@ -115,9 +115,9 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class Plateau(Schedule):
-    """Times ``factor`` where the cost has not fallen by ``min_delta`` for ``patience`` reports.
+    """Times ``factor`` if the cost has not fallen by ``min_delta`` for ``patience`` reports.
 
-    The cost is that of the validation data where there are any.
+    The cost is that of the validation data if there are any.
     """
 
     patience: int = 10

@@ -22,7 +22,7 @@ class DivergenceError(Carried, ArithmeticError):
     parameters : dict
         The last finite ones: those that this iteration started from.
     model : Model or None
-        The same as a model, where ``train`` raised it.
+        The same as a model, if ``train`` raised it.
     """
 
     model: Any = None
@@ -62,7 +62,7 @@ class TrainingInterrupted(Carried, KeyboardInterrupt):
     signal : int
         The number of the signal.
     model : Model or None
-        The same as a model, where ``train`` raised it.
+        The same as a model, if ``train`` raised it.
     """
 
     model: Any = None

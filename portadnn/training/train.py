@@ -76,7 +76,7 @@ def L_layer_model(
         None means ReLU in every hidden layer and a sigmoid head.
     backend : str or Backend, optional
         Where to train; None stays where X is. A name computes in the dtype of X, or in float32
-        where X is not floating.
+        if X is not floating.
     history : list, optional
         Collects ``(iteration, cost)`` every 100 iterations, in full precision. The cost is that of
         the parameters before the iteration's update.

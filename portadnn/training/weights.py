@@ -32,7 +32,7 @@ def example_weights(
 
     Returns
     -------
-    weights : array, shape (1, m), float64, of mean 1, or None where all are equal
+    weights : array, shape (1, m), float64, of mean 1, or None if all are equal
 
     Raises
     ------
@@ -50,7 +50,7 @@ def example_weights(
 
 
 def normalized(weights: np.ndarray) -> np.ndarray | None:
-    """Weights (m,) or (n_y, m) with the mean 1, as (1, m) or (n_y, m); None where all are equal."""
+    """Weights (m,) or (n_y, m) with the mean 1, as (1, m) or (n_y, m); None if all are equal."""
     largest = float(np.max(weights))
     if not largest > 0:
         raise InputError("the weights of the examples are all 0: expected some above 0")
@@ -62,7 +62,7 @@ def normalized(weights: np.ndarray) -> np.ndarray | None:
 
 
 def check_sample_weight(sample_weight: Any, m: int) -> np.ndarray:
-    """Weights of m examples, float64, or an InputError; ones where there are none."""
+    """Weights of m examples, float64, or an InputError; ones if there are none."""
     if sample_weight is None:
         return np.ones(m)
     weights = np.asarray(sample_weight, dtype=np.float64)

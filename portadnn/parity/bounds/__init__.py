@@ -96,7 +96,7 @@ class Bound(NamedTuple):
 
 
 def gamma(k: float, u: float) -> float:
-    """``k u / (1 - k u)``: k roundings in a row; infinite where k u reaches 1."""
+    """``k u / (1 - k u)``: k roundings in a row; infinite if k u reaches 1."""
     return k * u / (1 - k * u) if k * u < 1 else math.inf
 
 
@@ -174,11 +174,11 @@ def product(
     det = (
         gamma(n + extra, u) * (1 + input_error) + input_error + gamma(n + extra, U_SHADOW)
     ) * M + underflow
-    # the square roots first: u^2 V may underflow where V does not
+    # the square roots first: u^2 V may underflow if V does not
     sigma = np.hypot(math.hypot(u, U_SHADOW) * np.sqrt(V), math.sqrt(2) * u_in * np.sqrt(Q))
     sigma = sigma + underflow
     count = S.size if entries is None else entries
-    # where the squares overflow, only the deterministic bound is left
+    # if the squares overflow, only the deterministic bound is left
     stat = np.fmin(det, confidence(count) * sigma) if form.rounds_to_nearest else det
     largest = M + det
     if not np.isfinite(S).all():

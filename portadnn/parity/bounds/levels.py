@@ -62,7 +62,7 @@ def smallest_fault(bound: Bound) -> float:
     """What the bound of a tensor of a run finds for certain: twice ``stat``, as a share of it.
 
     A fault that moves no entry by more than twice its ``stat`` is no larger than that. It is 0 for
-    an operation that rounds nothing, and infinite where nothing can be said.
+    an operation that rounds nothing, and infinite if nothing can be said.
     """
     widest, size = (float(np.linalg.norm(x)) for x in (2 * bound.stat, bound.exact))
     return widest / size if size > 0 else np.inf if widest > 0 else 0.0

@@ -1,7 +1,7 @@
 """Bounds of the update: penalties, clipping, and what every optimizer makes of a gradient.
 
 The formulas are written out once more, from their sources and not from ``network/optimizers.py``,
-in numbers that carry their rounding. A state that is kept, v or s, is computed anew for the step
+in numbers that carry their rounding. A state that is kept, v or s, is computed again for the step
 that uses it: a compiler may fuse the two and round them differently.
 """
 
@@ -118,7 +118,7 @@ def _sum(
     for i, which in enumerate(("det", "stat")):
         total = first[i] if first else None
         for one, factor in sums:
-            # a gradient may be rounded anew where its square is fused with what made it: 3 u each
+            # a gradient may be rounded again if its square is fused with what made it: 3 u each
             error = getattr(one, which) + 6 * form.u * one.exact
             part = Rounded(one.exact, error, one.magnitude, form)
             if factor != 1.0:
