@@ -101,9 +101,9 @@ class Checkpoints:
             arrays = start.parameters, start.slots
             own = [{name: backend.asarray(x) for name, x in held.items()} for held in arrays]
             start = replace(start, parameters=own[0], slots=own[1])
-            self._written = time.monotonic()
             if found.path is not None and found.path.parent == self.directory:
                 self.own, since = [found.path], found.since
+                self._written = time.monotonic()
         form = "feature" if loop.space is None else "sample"
         self._since = since
         this = Checkpoint(run, start, form, backend.name, here, self.resumed, since)

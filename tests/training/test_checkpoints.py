@@ -327,6 +327,14 @@ def test_nothing_is_written_any_more_after_a_run_that_failed(tmp_path, monkeypat
     assert len(ended) == len(begun) == 2
 
 
+def test_another_directory_gets_a_checkpoint_before_the_first_step(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    options = {**PLAIN, "backend": "numpy"}
+    train(examples(), **options, checkpoint=first)
+    train(examples(), **options, checkpoint=second, resume=first)  # makes no step
+    assert newest(second).state.step == newest(first).state.step
+
+
 def test_a_callback_that_remembers_what_no_file_holds(tmp_path):
     class Odd:
         def on_epoch_end(self, state):
