@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from portadnn.errors import safe_text
 from portadnn.network.names import named
 
 if TYPE_CHECKING:
@@ -222,5 +223,5 @@ def preprocess_table(preprocess: Preprocess) -> Table:
         else:
             what = f"(itself - {c.mean:g}) / {c.scale:g}"
         fill = "" if c.fill is None else f"; {c.fill:g} if missing"
-        table.add_row(c.name, what + fill)
+        table.add_row(safe_text(c.name), safe_text(what + fill))
     return table

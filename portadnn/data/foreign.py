@@ -31,11 +31,18 @@ _FILTERS = {
 class Budget:
     """The bytes that may be read out of a file of ``size`` bytes.
 
-    They are what deflate can make of it and ``spare`` more, and not more than the memory.
+    They are ``ratio`` times as many, by default what deflate can make of it, and ``spare`` more,
+    and not more than the memory.
     """
 
-    def __init__(self, path: str | os.PathLike[str], size: int, spare: int = MEBI) -> None:
-        self.path, self.left = path, min(_INFLATION * size + spare, memory())
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        size: int,
+        spare: int = MEBI,
+        ratio: int = _INFLATION,
+    ) -> None:
+        self.path, self.left = path, min(ratio * size + spare, memory())
 
     def take(self, what: str, size: int, more: int = 0) -> None:
         """Count ``size`` bytes; ``more`` are given back soon. InputError if too few are left."""
@@ -62,6 +69,24 @@ def reading(what: object, fault: str = "is damaged") -> Iterator[None]:
         raise OutOfMemoryError(f"{what} cannot be read: there is not enough memory") from error
     except Exception as error:  # libraries raise all kinds if content is damaged
         raise InputError(f"{what} {fault}: {str(error) or type(error).__name__}") from error
+
+
+def read_values(
+    file: Any, shape: tuple[int, ...], dtype: np.dtype, what: str, budget: Budget
+) -> np.ndarray:
+    """An array, all that is left in the file; messages call it ``what``."""
+    size = math.prod(shape) * dtype.itemsize
+    budget.take(f"{what}, of shape {shape},", size)
+    content = np.empty(size, np.uint8)  # takes memory as it is filled, if the size is a lie
+    at = 0
+    while at < size:
+        count = file.readinto(content.data[at : at + 2**24])
+        if not count:
+            raise InputError(f"{budget.path}: {what} ends {size - at} bytes too early")
+        at += count
+    if file.read(1):
+        raise InputError(f"{budget.path}: {what} has more bytes than its shape {shape} needs")
+    return content.view(dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
 class Hdf5File(h5py.File):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from portadnn.data.dataset import Dataset
+from portadnn.data.foreign import reading
 from portadnn.data.isolated import read_isolated
 from portadnn.data.labels import Labels, read_labels
 from portadnn.data.readers.formats import format_of
@@ -64,14 +65,15 @@ def load(
     records = format_of(path).read(path, wanted)
     if records.labels is None or not labelled:
         return Dataset(records.examples, None, tuple(classes), records.source)
-    found: Labels = read_labels(
-        records.labels,
-        records.names,
-        task=task,
-        classes=records.classes or classes,
-        source=records.source,
-    )
-    return Dataset(records.examples, found.values, found.classes, records.source, found.head)
+    with reading(records.source):  # a text may hold what is no character
+        found: Labels = read_labels(
+            records.labels,
+            records.names,
+            task=task,
+            classes=records.classes or classes,
+            source=records.source,
+        )
+        return Dataset(records.examples, found.values, found.classes, records.source, found.head)
 
 
 def has_test(path: str | os.PathLike[str], *, isolated: bool = False) -> bool:

@@ -104,3 +104,12 @@ def test_no_table_of_words_and_numbers_is_cut(data, width):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", str(width))
         assert_whole(table, output.table_text(table), width)
+
+
+def test_the_columns_of_a_stranger_do_not_steer_the_terminal():
+    from portadnn.cli.output import preprocess_table, table_text
+    from portadnn.data.preprocess import Column, Preprocess
+
+    text = table_text(preprocess_table(Preprocess((Column("a\x1b[2J", categories=("\x1b[2J",)),))))
+    assert "\x1b" not in text
+    assert text.count("\\x1b[2J") == 2

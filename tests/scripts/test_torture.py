@@ -76,7 +76,7 @@ def test_the_parts_are_listed_and_others_refused():
         command = [sys.executable, SCRIPTS / "torture", *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    parts = [*torture.PARTS, *script_module("torture_files.py").PARTS]
+    parts = [*torture.PARTS, *script_module("torture_files.py").PARTS, "formats"]
     listed = [line.split()[0] for line in script("--list").stdout.splitlines()]
     assert sorted(listed) == sorted(parts)
     done = script("kil")

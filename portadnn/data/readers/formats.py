@@ -13,6 +13,8 @@ from portadnn.data.readers import folder, hdf5, idx, npy, tables
 from portadnn.data.readers.records import Records, Wanted
 from portadnn.errors import InputError
 
+TEXTS = (".csv", ".tsv", ".txt")
+
 
 class Format(NamedTuple):
     """A row of the table.
@@ -65,7 +67,7 @@ def format_of(path: str | os.PathLike[str]) -> Format:
         return FORMATS["idx"]
     if path.suffix.lower() in (".h5", ".hdf5"):
         raise InputError(f"{path} is not an HDF5 file, although its name says so")
-    if _looks_like_text(head):
+    if head.strip() and (path.suffix.lower() in TEXTS or _looks_like_text(head)):
         return FORMATS["csv"]
     titles = ", ".join(row.title for row in FORMATS.values())
     what = "is empty" if not head.strip() else f"begins with the bytes {head[:8].hex(' ')}"

@@ -6,30 +6,29 @@ number of dimensions, the dimensions as big-endian 32-bit numbers, and the value
 
 from __future__ import annotations
 
-import contextlib
 import gzip
-import math
 import os
 import struct
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-from portadnn.data.files import check_size, open_regular
+from portadnn.data.files import open_regular
+from portadnn.data.foreign import Budget, read_values, reading
 from portadnn.data.readers.records import Records, Wanted, check_lengths
 from portadnn.errors import InputError
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 GZIP = b"\x1f\x8b"
+MOST_DIMENSIONS = 16
 TEST = ("t10k", "test")  # what stands in the name of a file of test data in place of "train"
 
 
 def is_idx(head: bytes) -> bool:
     """Whether a file that begins with these bytes, uncompressed, is one."""
-    return len(head) >= 4 and head[:2] == b"\0\0" and head[2] in TYPES and head[3] > 0
+    known = len(head) >= 4 and head[:2] == b"\0\0" and head[2] in TYPES
+    return known and 0 < head[3] <= MOST_DIMENSIONS
 
 
 def read(path: Path, wanted: Wanted) -> Records:
@@ -71,45 +70,16 @@ def read_array(path: str | os.PathLike[str]) -> np.ndarray:
     InputError
         If it is none, is cut short, or is longer than it says.
     """
-    with open_regular(path) as raw, _inflated(raw, path) as file:
-        head = _exactly(file, 4, path)
+    with open_regular(path) as raw, reading(path):
+        packed = raw.read(2) == GZIP
+        raw.seek(0)
+        file: Any = gzip.GzipFile(fileobj=raw) if packed else raw
+        budget = Budget(path, os.fstat(raw.fileno()).st_size)
+        head = file.read(4)
         if not is_idx(head):
             raise InputError(f"{path} is not an IDX file: its first bytes are {head.hex()}")
-        shape = struct.unpack(f">{head[3]}I", _exactly(file, 4 * head[3], path))
-        dtype = np.dtype(TYPES[head[2]])
-        size = math.prod(shape) * dtype.itemsize
-        check_size(f"{path} has shape {shape} and", size, "an IDX file")
-        content = _exactly(file, size, path)
-        if file.read(1):
-            raise InputError(f"{path} has more bytes than its shape {shape} needs: it is damaged")
-    array = np.frombuffer(content, dtype).reshape(shape)
-    return array.astype(dtype.newbyteorder("="), copy=False)
-
-
-@contextlib.contextmanager
-def _inflated(raw: IO[bytes], path: str | os.PathLike[str]) -> Iterator[Any]:
-    head = raw.read(2)
-    raw.seek(0)
-    if head != GZIP:
-        yield raw
-        return
-    try:
-        with gzip.GzipFile(fileobj=raw) as file:
-            yield file
-    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise InputError(f"{path} is a damaged gzip file: {error}") from error
-
-
-def _exactly(file: IO[bytes], size: int, path: str | os.PathLike[str]) -> bytes:
-    """So many bytes; read in pieces, for a file may hold less than it says."""
-    pieces, missing = [], size
-    while missing:
-        piece = file.read(min(missing, 2**24))
-        if not piece:
-            raise InputError(f"{path} ends {missing} bytes too early: it is damaged")
-        pieces.append(piece)
-        missing -= len(piece)
-    return b"".join(pieces)
+        shape = struct.unpack(f">{head[3]}I", file.read(4 * head[3]))
+        return read_values(file, shape, np.dtype(TYPES[head[2]]), "the array", budget)
 
 
 def _labels_beside(path: Path) -> Path | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,12 +92,12 @@ def pick(
     if part in named:
         here = parts[part]
     elif wanted.part == "test" or (named and part is not None):
-        raise InputError(f"{path} has no {part} data: it holds {', '.join(arrays)}")
+        raise InputError(f"{path} has no {part} data: it holds {_listed(arrays)}")
     else:
         here = list(arrays)
     labels = [n for n in here if n in wanted.target]
     if wanted.target and not labels:
-        raise InputError(f"{path} does not hold {wanted.target[0]!r}: it holds {', '.join(arrays)}")
+        raise InputError(f"{path} does not hold {wanted.target[0]!r}: it holds {_listed(arrays)}")
     rest = [n for n in here if n not in labels]
     examples = rest
     if len(rest) > 1:  # by the usual names, or by the number of values
@@ -108,13 +109,18 @@ def pick(
             if sizes[small] < sizes[large]:
                 examples, labels = [large], [small]
     if len(examples) != 1 or len(labels) > 1:
-        shapes = ", ".join(f"{n} {shape}" for n, shape in arrays.items()) or "nothing"
+        shapes = _listed(f"{n} {shape}" for n, shape in arrays.items())
         raise InputError(
             f"{path}: it is not clear which array holds the examples and which the labels; it "
             f"holds {shapes}: expected the names X and y, or two arrays. Say the labels' name with "
             f"--target NAME"
         )
     return examples[0], labels[0] if labels else None
+
+
+def _listed(names: Iterable[str]) -> str:
+    first = list(itertools.islice(names, 11))
+    return ", ".join(first[:10] + ["..."] * (len(first) > 10)) or "nothing"
 
 
 def _plain(name: str) -> str:
@@ -130,10 +136,10 @@ def _plain(name: str) -> str:
 
 def check_lengths(records: Records) -> Records:
     """The records, or an InputError if there are not as many labels as examples."""
-    m, labels = len(records.examples), records.labels
-    if labels is not None and len(labels) != m and labels.shape != (1, m):
+    m, labels = records.examples.shape[:1], records.labels
+    if labels is not None and labels.shape[:1] != m and labels.shape != (1, *m):
         raise InputError(
-            f"{records.source} has {m} examples but labels of shape {labels.shape}: "
-            f"expected as many"
+            f"{records.source} has examples of shape {records.examples.shape} but labels of shape "
+            f"{labels.shape}: expected as many"
         )
     return records

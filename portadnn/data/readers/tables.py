@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import collections
 import csv
 import os
 import re
@@ -11,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from portadnn.data.files import check_size, open_regular
+from portadnn.data.files import open_regular
+from portadnn.data.foreign import MEBI, Budget, reading
 from portadnn.data.readers.records import Records, Wanted
 from portadnn.errors import InputError
 
@@ -19,7 +21,11 @@ PARQUET = b"PAR1"
 MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "?"]
 NULLS = {"null_values": MISSING, "strings_can_be_null": True, "quoted_strings_can_be_null": True}
 LONGEST_TEXT = 1000  # characters; longer texts name no category
-SAMPLE = 2**16  # bytes from which separator, encoding and heading are found
+MOST_COLUMNS = 20_000
+SAMPLE = MEBI  # bytes from which separator, encoding and heading are found
+FEW = 2**16  # characters of them from which the decimal mark is
+RATIO = 64  # of a table in memory to its CSV file: texts take the length of the longest
+SPARE = 64 * MEBI  # of a Parquet file, which may hold a value once for all rows
 BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -27,38 +33,40 @@ def read_csv(path: Path, wanted: Wanted) -> Records:
     """The columns of a CSV file; separator, encoding, heading and decimal mark are found in it."""
     arrow = _pyarrow("pyarrow.csv", path)
     with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
+        budget = Budget(path, os.fstat(file.fileno()).st_size, ratio=RATIO)
         start = file.read(SAMPLE)
-    check_size(f"{path} has", 4 * size, "a CSV file")
-    encoding, separator, heading, decimal = _form(start, path)
-    options = {
-        "read_options": arrow.ReadOptions(
-            encoding=encoding, autogenerate_column_names=not heading, block_size=2**24
-        ),
-        "parse_options": arrow.ParseOptions(delimiter=separator, newlines_in_values=True),
-        "convert_options": arrow.ConvertOptions(decimal_point=decimal, **NULLS),
-    }
-    try:
-        table = arrow.read_csv(str(path), **options)
-    except (_pyarrow("pyarrow", path).ArrowException, OSError, UnicodeError) as error:
-        raise InputError(f"{path}: {_one_line(error)}") from error
-    return _records(table, wanted, path)
+    with reading(path, "cannot be read as a CSV file"):
+        encoding, separator, heading, decimal = _form(start, path)
+        table = arrow.read_csv(
+            str(path),
+            arrow.ReadOptions(
+                encoding=encoding,
+                autogenerate_column_names=not heading,
+                block_size=2**24,
+                use_threads=False,  # which can say the row of a fault
+            ),
+            arrow.ParseOptions(delimiter=separator, newlines_in_values=True),
+            arrow.ConvertOptions(decimal_point=decimal, **NULLS),
+        )
+        return _records(table, wanted, path, budget)
 
 
 def read_parquet(path: Path, wanted: Wanted) -> Records:
     """The columns of a Parquet file."""
     arrow = _pyarrow("pyarrow.parquet", path)
-    with open_regular(path):
-        pass
-    try:
-        file = arrow.ParquetFile(path)
-        meta = file.metadata
-        check_size(f"{path} has {meta.num_rows} rows and", 8 * meta.num_rows * meta.num_columns,
-                   "a Parquet file")  # fmt: skip
-        table = file.read()
-    except (_pyarrow("pyarrow", path).ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{path} is a damaged Parquet file: {_one_line(error)}") from error
-    return _records(table, wanted, path)
+    with open_regular(path) as file:
+        budget = Budget(path, os.fstat(file.fileno()).st_size, SPARE)
+    with reading(path, "is a damaged Parquet file"), arrow.ParquetFile(path) as content:
+        meta, schema = content.metadata, content.schema_arrow
+        _check_columns(meta.num_columns, path)
+        groups = map(meta.row_group, range(meta.num_row_groups))
+        size = sum(max(group.total_byte_size, 0) for group in groups)
+        budget.take("its columns", max(size, 8 * meta.num_rows * meta.num_columns))
+        types = _pyarrow("pyarrow", path).types
+        # a text that many rows have is kept once
+        texts = [field.name for field in schema if types.is_string(field.type)]
+        with arrow.ParquetFile(path, read_dictionary=texts) as again:
+            return _records(again.read(), wanted, path, budget)
 
 
 def _pyarrow(name: str, path: Path) -> Any:
@@ -76,19 +84,32 @@ def _form(start: bytes, path: Path) -> tuple[str, str, bool, str]:
     """Encoding, separator, whether the first row names the columns, and the decimal mark."""
     encoding = next((name for bom, name in BOMS.items() if start.startswith(bom)), "utf-8")
     text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(start).lstrip("\ufeff")
-    if "\0" in text or not text.strip():
-        raise InputError(f"{path} is {'empty' if not text.strip() else 'no text'}: expected a CSV "
-                         f"file, rows of values with separators between them")  # fmt: skip
-    first = text.splitlines()[0]
+    text = text.lstrip("\r\n")
+    if "\0" in text:
+        row = text[: text.index("\0")].count("\n") + 1
+        raise InputError(f"{path} has a NUL in row {row}: expected text in UTF-8, or in UTF-16 "
+                         f"with its mark (BOM)")  # fmt: skip
+    if not text.strip():
+        raise InputError(f"{path} is empty: expected rows of values with separators between them")
+    first = re.split("[\r\n]", text, maxsplit=1)[0]
     counts = {mark: first.count(mark) for mark in ",;\t|"}
     separator = max(counts, key=lambda mark: counts[mark])
+    _check_columns(counts[separator] + 1, path)
     if not counts[separator]:
         separator = ","
-    cells = re.split(rf"[{separator}\r\n]", text)
+    cells = re.split(rf"[{separator}\r\n]", text[:FEW])
     marks = [x for x in ".," if any(re.fullmatch(rf"[-+]?\d+[{x}]\d+", cell) for cell in cells)]
     decimal = "".join(marks) if len(marks) == 1 else "."
     names = next(csv.reader([first.replace(decimal, ".")], delimiter=separator))
     return encoding, separator, not all(map(_is_number, names)), decimal
+
+
+def _check_columns(count: int, path: Path) -> None:
+    if count > MOST_COLUMNS:
+        raise InputError(
+            f"{path} has {count:,} columns or more: expected {MOST_COLUMNS:,} at most. An NPY file "
+            f"holds so many numbers better"
+        )
 
 
 def _is_number(cell: str) -> bool:
@@ -99,10 +120,14 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _records(table: Any, wanted: Wanted, path: Path) -> Records:
+def _records(table: Any, wanted: Wanted, path: Path, budget: Budget) -> Records:
     names = table.column_names
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
+    longest = max(map(len, names), default=0)
+    if longest > LONGEST_TEXT:
+        raise InputError(f"{path} has a column whose name has {longest:,} characters: expected "
+                         f"names of at most {LONGEST_TEXT:,}")  # fmt: skip
+    twice, times = collections.Counter(names).most_common(1)[0] if names else ("", 0)
+    if times > 1:
         raise InputError(f"{path} has two columns named {twice!r}: expected names that differ")
     if table.num_rows == 0:
         raise InputError(f"{path} has no rows")
@@ -115,7 +140,7 @@ def _records(table: Any, wanted: Wanted, path: Path) -> Records:
         if name not in names and wanted.labelled:
             raise InputError(f"{path} has no column {name!r}: it has {', '.join(names[:20])}")
     targets = [name for name in wanted.target if name in names]
-    columns = {name: _column(table[name], name, path) for name in names}
+    columns = {name: _column(table[name], name, path, budget) for name in names}
     labels = None
     if targets:
         labels = np.stack([columns.pop(name) for name in targets], axis=1)
@@ -129,11 +154,15 @@ def _records(table: Any, wanted: Wanted, path: Path) -> Records:
     return Records(rows, labels, tuple(targets), source=str(path))
 
 
-def _column(column: Any, name: str, path: Path) -> np.ndarray:
+def _column(column: Any, name: str, path: Path, budget: Budget) -> np.ndarray:
     """A column as float64 or text; what is missing is NaN or ""."""
     types = _pyarrow("pyarrow", path).types
     kind = column.type
-    if types.is_dictionary(kind):
+    coded = types.is_dictionary(kind)
+    if types.is_string(kind.value_type if coded else kind) or types.is_large_string(kind):
+        coded = column if coded else column.dictionary_encode()
+        return _texts(coded.unify_dictionaries().combine_chunks(), name, path, budget)
+    if coded:
         column = column.cast(kind.value_type)
         kind = column.type
     if types.is_null(kind):
@@ -145,17 +174,6 @@ def _column(column: Any, name: str, path: Path) -> np.ndarray:
         return found.astype(np.float64)
     if types.is_decimal(kind):
         return column.cast("float64").to_numpy()
-    if types.is_string(kind) or types.is_large_string(kind):
-        texts = ["" if x is None else x for x in column.to_pylist()]
-        longest = max(map(len, texts))
-        if longest > LONGEST_TEXT:
-            raise InputError(
-                f"{path}: column {name!r} has a text of {longest} characters in row "
-                f"{max(range(len(texts)), key=lambda i: len(texts[i])) + 1}: expected categories "
-                f"of at most {LONGEST_TEXT}"
-            )
-        check_size(f"{path}: column {name!r} takes", 4 * longest * len(texts), "shorter texts")
-        return np.asarray(texts, dtype=f"U{max(longest, 1)}")
     found = "text that is not UTF-8" if types.is_binary(kind) else kind
     raise InputError(
         f"{path}: column {name!r} holds {found}: expected numbers, truth values or texts in UTF-8. "
@@ -163,5 +181,18 @@ def _column(column: Any, name: str, path: Path) -> np.ndarray:
     )
 
 
-def _one_line(error: BaseException) -> str:
-    return re.sub(r"\s+", " ", str(error)).strip()[:300]
+def _texts(column: Any, name: str, path: Path, budget: Budget) -> np.ndarray:
+    """The texts of a column that holds each of them once, and their numbers."""
+    found = ["" if x is None else x for x in column.dictionary.to_pylist()]
+    numbers = column.indices.fill_null(len(found)).to_numpy(zero_copy_only=False)
+    lengths = np.asarray([*map(len, found), 0])
+    longest = int(lengths.max())
+    if longest > LONGEST_TEXT:
+        row = int(np.argmax(lengths[numbers] == longest)) + 1
+        raise InputError(
+            f"{path}: column {name!r} has a text of {longest} characters in row {row}: expected "
+            f"categories of at most {LONGEST_TEXT}"
+        )
+    what = f"column {name!r}, whose longest text has {longest} characters,"
+    budget.take(what, 4 * longest * len(numbers))
+    return np.asarray([*found, ""], dtype=f"U{max(longest, 1)}")[numbers]

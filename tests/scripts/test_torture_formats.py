@@ -1,0 +1,18 @@
+"""The part of scripts/torture about formats of data runs, and finds no fault."""
+
+import subprocess
+import sys
+
+import pytest
+from support import SCRIPTS
+
+pytest.importorskip("pyarrow")
+
+
+def test_a_few_of_each():
+    command = [sys.executable, SCRIPTS / "torture_formats.py", "20", "5"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = done.stdout.splitlines()
+    assert len(rows) == 6
+    assert all(row.endswith(" ok") for row in rows)
