@@ -34,8 +34,9 @@ _HOMES = {
     ],
     "backends": ["Backend", "BackendUnavailableError", "get_backend", "list_backends"],
     "data.dataset": ["Dataset"],
-    "data.hdf5": ["load_dataset", "load_digits"],
+    "data.hdf5": ["load_digits"],
     "data.images": ["load_images"],
+    "data.load": ["load_dataset"],
     "arithmetic.namespace": ["reproducible"],
     "training.models": ["Model", "fingerprint", "load_model", "save_model"],
     "training.callbacks": [

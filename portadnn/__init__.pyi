@@ -6,9 +6,9 @@ from portadnn.backends import BackendUnavailableError as BackendUnavailableError
 from portadnn.backends import get_backend as get_backend
 from portadnn.backends import list_backends as list_backends
 from portadnn.data.dataset import Dataset as Dataset
-from portadnn.data.hdf5 import load_dataset as load_dataset
 from portadnn.data.hdf5 import load_digits as load_digits
 from portadnn.data.images import load_images as load_images
+from portadnn.data.load import load_dataset as load_dataset
 from portadnn.diagnostics.gradients import check_gradients as check_gradients
 from portadnn.diagnostics.lives import UnitLives as UnitLives
 from portadnn.errors import InputError as InputError

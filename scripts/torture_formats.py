@@ -25,7 +25,7 @@ import pyarrow.parquet
 from PIL import Image
 from torture_files import Row, _row, mutated, outcome
 
-from portadnn.data.load import load
+from portadnn.data.load import load_dataset
 
 MANY = 10**6
 X = np.random.default_rng(0).integers(0, 256, (12, 4, 4), dtype=np.uint8)
@@ -82,10 +82,10 @@ def _mutants(name: str, honest: list[Any], count: int, rng: np.random.Generator)
 def read_folder(name: str, folder: Path) -> Any:
     """What ``load`` makes of the files of a case, with what a user would say of them."""
     if name == "folder":
-        return load(folder)
+        return load_dataset(folder)
     first, *labels = sorted(folder.iterdir())
     target = ["y"] if name in ("CSV", "Parquet") else []
-    return load(first, target=target, labels=labels[0] if labels else None)
+    return load_dataset(first, target=target, labels=labels[0] if labels else None)
 
 
 def _write(folder: str, files: dict[str, bytes]) -> None:

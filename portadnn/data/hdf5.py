@@ -13,19 +13,14 @@ import numpy as np
 from portadnn.data.dataset import Dataset
 from portadnn.data.files import check_hdf5_name, whole_file
 from portadnn.data.foreign import names_in, open_hdf5, read_array
-from portadnn.data.isolated import read_isolated
 from portadnn.errors import InputError
 
 SPLITS = ("train", "test")
 MOST_NAMES = 1_000_000
 
 
-def load_dataset(
-    path: str | os.PathLike[str],
-    split: str | None = None,
-    *,
-    labelled: bool = True,
-    isolated: bool = False,
+def read_course(
+    path: str | os.PathLike[str], split: str | None = None, *, labelled: bool = True
 ) -> Dataset:
     """A dataset from an HDF5 file in the layout of the well-known course.
 
@@ -38,18 +33,13 @@ def load_dataset(
     split : {"train", "test"}, optional
         Needed only where the file holds both.
     labelled : bool
-        Whether labels are needed; False reads them where they are.
-    isolated : bool
-        Read the file in a process of its own, with limits: for files of strangers, because one
-        changed bit can make HDF5 crash or run for ever.
+        Whether labels are wanted; False leaves them unread.
 
     Raises
     ------
     InputError
         If the file or anything in it is not as above; the message names it.
     """
-    if isolated:
-        return read_isolated(f"{__name__}.load_dataset", path, split=split, labelled=labelled)
     with open_hdf5(path) as file:
         split = split or _only_split(file)
         x, y = f"{split}_set_x", f"{split}_set_y"
@@ -61,7 +51,7 @@ def load_dataset(
             fits=lambda shape: len(shape) >= 2,
         )
         labels = None
-        if labelled or y in file:
+        if labelled:
             m = len(examples)
             labels = read_array(
                 file,
@@ -101,7 +91,7 @@ def load_digits() -> tuple[Dataset, Dataset]:
     """
     with resources.as_file(resources.files("portadnn.data") / "digits.h5") as path:
         train, test = (
-            replace(load_dataset(path, split), source=f"the embedded digits ({split})")
+            replace(read_course(path, split), source=f"the embedded digits ({split})")
             for split in SPLITS
         )
     return train, test

@@ -14,11 +14,11 @@ from portadnn.data.readers.formats import format_of
 from portadnn.data.readers.records import Wanted
 
 
-def load(
+def load_dataset(
     path: str | os.PathLike[str],
-    part: str | None = None,
+    split: str | None = None,
     *,
-    target: Sequence[str] = (),
+    target: str | Sequence[str] = (),
     labels: str | os.PathLike[str] | None = None,
     size: Sequence[int] | None = None,
     task: str | None = None,
@@ -31,11 +31,13 @@ def load(
     Parameters
     ----------
     path : path
-        HDF5, CSV, Parquet, NPZ, NPY, IDX, or a folder with a sub-folder of pictures for each class;
-        the content tells which.
-    part : {"train", "test"}, optional
-        Default the only one that it has, or "train".
-    target : sequence of str
+        HDF5, in the layout of the well-known course or with any two named datasets, CSV, Parquet,
+        NPZ, NPY, IDX, or a folder with a sub-folder of pictures for each class; the content tells
+        which.
+    split : {"train", "test"}, optional
+        The part of the data to read. Default the only one that it has, or "train"; a file in the
+        course's layout that holds both needs it.
+    target : str or sequence of str
         The columns to learn, or the name of the dataset of labels.
     labels : path, optional
         The file with the labels, if they have one of their own.
@@ -48,29 +50,40 @@ def load(
     labelled : bool
         Whether labels are wanted; False leaves them unread, whatever they hold.
     isolated : bool
-        Read in a process of its own, with limits: for files of strangers.
+        Read in a process of its own, with limits: for files of strangers, because one changed bit
+        can make a library crash or run for ever.
 
     Raises
     ------
     InputError
         If the file or anything in it cannot be used; the message names file and place.
+
+    Examples
+    --------
+    >>> load_dataset("cats.h5", "train")  # doctest: +SKIP
+    >>> load_dataset("flights.csv", target="delay")  # doctest: +SKIP
+    >>> load_dataset("x.npy", labels="y.npy")  # doctest: +SKIP
     """
     if isolated:
         given = {name: x for name, x in locals().items() if name not in ("path", "isolated")}
         given["labels"] = None if labels is None else os.fsdecode(labels)
-        return read_isolated(f"{__name__}.load", path, **given)
+        return read_isolated(f"{__name__}.load_dataset", path, **given)
     path = Path(path)
     sides = None if size is None else (int(size[0]), int(size[1]))
-    wanted = Wanted(part, tuple(target), labels, sides, labelled)
+    targets = (target,) if isinstance(target, str) else tuple(target)
+    wanted = Wanted(split, targets, labels, sides, labelled)
     records = format_of(path).read(path, wanted)
+    named = records.classes or tuple(classes)
     if records.labels is None or not labelled:
-        return Dataset(records.examples, None, tuple(classes), records.source)
+        return Dataset(records.examples, None, named, records.source)
+    if records.classes and task in (None, "classification"):
+        return Dataset(records.examples, records.labels, named, records.source)
     with reading(records.source):  # a text may hold what is no character
         found: Labels = read_labels(
             records.labels,
             records.names,
             task=task,
-            classes=records.classes or classes,
+            classes=classes,
             source=records.source,
         )
         return Dataset(records.examples, found.values, found.classes, records.source, found.head)

@@ -15,7 +15,7 @@ from portadnn.data.dataset import Dataset
 from portadnn.data.hdf5 import load_digits
 from portadnn.data.heads import meaning_of
 from portadnn.data.labels import task_of
-from portadnn.data.load import has_test, load
+from portadnn.data.load import has_test, load_dataset
 from portadnn.errors import InputError
 from portadnn.network.model import L_model_forward, compute_cost_with_logits
 from portadnn.training.models import Model
@@ -157,7 +157,7 @@ def data_for(
             options["size"] = model.input_shape[:2]
         if model.preprocess is not None:
             options.setdefault("target", model.preprocess.targets)
-    return load(path, part, isolated=isolated, **options)
+    return load_dataset(path, part, isolated=isolated, **options)
 
 
 def prepared(model: Model, data: Any, y: Any = None) -> Dataset:

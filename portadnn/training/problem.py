@@ -11,7 +11,7 @@ import numpy as np
 from portadnn.data.dataset import Dataset
 from portadnn.data.hdf5 import load_digits
 from portadnn.data.labels import task_of
-from portadnn.data.load import has_test, load
+from portadnn.data.load import has_test, load_dataset
 from portadnn.data.preprocess import Plain, Preprocess, as_preprocess, preprocess_text
 from portadnn.errors import InputError
 from portadnn.network.spec import Network
@@ -158,7 +158,7 @@ def _dataset(
         else:
             known = {"classes": like.classes, "task": task_of(str(like.head), like.outputs)}
             known["size"] = like.input_shape[:2] if len(like.input_shape) in (2, 3) else None
-        return load(given, part, target=declared.target, isolated=isolated, **known)
+        return load_dataset(given, part, target=declared.target, isolated=isolated, **known)
     if not isinstance(given, Dataset):
         raise TypeError(f"the data are {given!r}: expected a Dataset or the path of a file")
     return given

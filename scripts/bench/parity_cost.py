@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from portadnn.backends import get_backend
-from portadnn.data.hdf5 import load_dataset
+from portadnn.data.load import load_dataset
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
 from portadnn.parity.certify import certify_step

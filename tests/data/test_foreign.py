@@ -17,8 +17,8 @@ from portadnn.data.container import Container
 from portadnn.data.dataset import Dataset
 from portadnn.data.files import whole_file
 from portadnn.data.foreign import Budget, open_hdf5, read_array, read_attribute
-from portadnn.data.hdf5 import load_dataset
 from portadnn.data.images import load_images
+from portadnn.data.load import load_dataset
 from portadnn.errors import InputError, OutOfMemoryError, safe_text
 from portadnn.network.spec import Network
 from portadnn.training.models import Model, load_model, save_model

@@ -5,7 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from portadnn.data.dataset import Dataset
-from portadnn.data.hdf5 import has_split, load_dataset, load_digits, write_dataset
+from portadnn.data.hdf5 import has_split, load_digits, write_dataset
+from portadnn.data.load import load_dataset
 from portadnn.errors import InputError
 
 X = np.arange(48, dtype=np.uint8).reshape(4, 2, 2, 3)
@@ -120,7 +121,7 @@ def test_a_declared_size_that_is_not_there_is_refused(tmp_path):
 def test_files_that_are_none(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         load_dataset(tmp_path / "absent.h5")
-    with pytest.raises(InputError, match="Is a directory"):
+    with pytest.raises(InputError, match="holds no pictures in sub-folders"):
         load_dataset(tmp_path)
     text = tmp_path / "text.h5"
     text.write_text("hello")

@@ -10,8 +10,7 @@ from data.test_hdf5 import X, Y, course_file
 from portadnn.cli.main import main
 from portadnn.data import isolated
 from portadnn.data import load as load_module
-from portadnn.data.hdf5 import load_dataset
-from portadnn.data.load import has_test, load
+from portadnn.data.load import has_test, load_dataset
 from portadnn.errors import InputError
 
 
@@ -35,13 +34,15 @@ def test_the_data_are_the_same(tmp_path, kind, labelled):
 def test_splits(tmp_path):
     path = course_file(tmp_path / "a.h5", test_set_x=X[:1], test_set_y=Y[:1])
     assert has_test(path, isolated=True) is True
-    assert len(load(path, "test", isolated=True)) == 1
+    assert len(load_dataset(path, "test", isolated=True)) == 1
     assert has_test(course_file(tmp_path / "b.h5"), isolated=True) is False
 
 
 def test_a_table(tmp_path):
     (tmp_path / "a.csv").write_text("width,kind,name\n1.5,b,ä\n2,c,o\n3,b,ä\n")
-    data, again = (load(tmp_path / "a.csv", target=["name"], isolated=i) for i in (False, True))
+    data, again = (
+        load_dataset(tmp_path / "a.csv", target=["name"], isolated=i) for i in (False, True)
+    )
     np.testing.assert_array_equal(again.examples, data.examples)
     assert again.examples.dtype == data.examples.dtype
     assert (again.classes, again.head) == (data.classes, data.head)
@@ -63,8 +64,8 @@ def bad_reader(monkeypatch, tmp_path):
 
     def prepare(code):
         start, end = isolated._PROGRAM.split("answer(**")
-        start += "\nfrom portadnn.data import hdf5"
-        patch = f"def bad(path, **_):\n    {code}\nhdf5.load_dataset = bad\nanswer(**"
+        start += "\nfrom portadnn.data import load"
+        patch = f"def bad(path, **_):\n    {code}\nload.load_dataset = bad\nanswer(**"
         monkeypatch.setattr(isolated, "_PROGRAM", f"{start}\n{patch}{end}")
         return course_file(tmp_path / "a.h5")
 
@@ -125,7 +126,7 @@ def test_the_program(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(load_module, "format_of", lambda path: pytest.fail("it was opened here"))
     quick = ["--layers", "2", "--epochs", "1", "--backend", "numpy"]
     assert main(["train", path, *quick, "--out", "run", "--isolated"]) == 0
-    assert calls == ["load", "has_test", "load"]
+    assert calls == ["load_dataset", "has_test", "load_dataset"]
     for command in (
         ["evaluate", "run/model.h5", path], ["predict", "run/model.h5", path],
         ["gradcheck", "run/model.h5", path], ["inspect", "run/model.h5", path],
@@ -134,6 +135,6 @@ def test_the_program(tmp_path, capsys, monkeypatch):
     ):  # fmt: skip
         calls.clear()
         assert main([*command, "--isolated"]) in (0, 1), capsys.readouterr().err
-        assert "load" in calls
+        assert "load_dataset" in calls
     assert main(["predict", "run/model.h5", "a.png", "--isolated"]) == 2
     assert "--isolated is for files of data" in capsys.readouterr().err

@@ -105,7 +105,7 @@ def test_no_honest_case_is_flagged(run, dtype):
 
 
 def test_the_cat_data(cat_files, backend):
-    from portadnn.data.hdf5 import load_dataset
+    from portadnn.data.load import load_dataset
 
     if backend.name == "dask":
         pytest.skip("the smaller cases cover Dask")

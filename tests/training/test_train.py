@@ -32,7 +32,7 @@ PUBLISHED = {
 
 
 def cats(cat_files):
-    from portadnn.data.hdf5 import load_dataset
+    from portadnn.data.load import load_dataset
 
     return tuple(load_dataset(path) for path in cat_files)
 

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from portadnn.data.foreign import open_hdf5, read_array
-from portadnn.data.hdf5 import has_split, load_dataset
+from portadnn.data.hdf5 import has_split, read_course
 from portadnn.data.readers.records import PARTS, Records, Wanted, check_lengths, pick
 from portadnn.errors import InputError
 
@@ -21,11 +21,8 @@ def read(path: Path, wanted: Wanted) -> Records:
         course = "list_classes" in file or any(f"{part}_set_x" in file for part in PARTS)
         arrays = {} if course else _arrays(file)
     if course and not wanted.target:
-        found = load_dataset(path, wanted.part, labelled=wanted.labelled)
-        labels = None
-        if found.labels is not None:
-            labels = np.asarray(found.classes)[found.labels]
-        return Records(found.examples, labels, (), found.classes, found.source)
+        found = read_course(path, wanted.part, labelled=wanted.labelled)
+        return Records(found.examples, found.labels, (), found.classes, found.source)
     x, y = pick(arrays, wanted, path)
     if y is None and wanted.labelled:
         raise InputError(f"{path} holds no labels beside {x}")

@@ -31,7 +31,7 @@ class Records:
     names : tuple of str
         Of the columns of the labels.
     classes : tuple of str
-        In their order, if the file says it.
+        In their order, if the file says it; the labels are then 0..C-1.
     source : str
         For messages.
     """

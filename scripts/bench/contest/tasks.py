@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from cats import cat_files
 
-from portadnn.data.hdf5 import load_dataset, load_digits
+from portadnn.data.hdf5 import load_digits
+from portadnn.data.load import load_dataset
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
 from portadnn.training.streams import Batches

@@ -77,7 +77,8 @@ def runs(small):
     """The runs to compare, by the name of their data."""
     from cats import cat_files
 
-    from portadnn.data.hdf5 import load_dataset, load_digits
+    from portadnn.data.hdf5 import load_digits
+    from portadnn.data.load import load_dataset
 
     digits = load_digits()[0]
     files = cat_files()

@@ -10,7 +10,7 @@ import pytest
 from data.test_foreign import refused
 from PIL import Image
 
-from portadnn.data.load import has_test, load
+from portadnn.data.load import has_test, load_dataset
 from portadnn.data.readers import idx
 from portadnn.errors import InputError
 
@@ -31,51 +31,51 @@ def write_idx(path, array, opened=open):
 def as_idx(folder):
     write_idx(folder / "train-images-idx3-ubyte", X)
     write_idx(folder / "train-labels-idx1-ubyte", Y.astype(np.uint8))
-    return load(folder / "train-images-idx3-ubyte")
+    return load_dataset(folder / "train-images-idx3-ubyte")
 
 
 def as_idx_gz(folder):
     write_idx(folder / "images.gz", X, gzip.open)
     write_idx(folder / "classes.gz", Y.astype(np.uint8), gzip.open)
-    return load(folder / "images.gz", labels=folder / "classes.gz")
+    return load_dataset(folder / "images.gz", labels=folder / "classes.gz")
 
 
 def as_npz(folder):
     np.savez(folder / "data.npz", images=X, labels=Y)
-    return load(folder / "data.npz")
+    return load_dataset(folder / "data.npz")
 
 
 def as_compressed_npz(folder):
     np.savez_compressed(folder / "d.npz", x_train=X, y_train=Y, x_test=X[:2], y_test=Y[:2])
     assert has_test(folder / "d.npz")
-    assert load(folder / "d.npz", "test").examples.shape == (2, 5, 4)
-    return load(folder / "d.npz", "train")
+    assert load_dataset(folder / "d.npz", "test").examples.shape == (2, 5, 4)
+    return load_dataset(folder / "d.npz", "train")
 
 
 def as_npy(folder):
     np.save(folder / "x.npy", X)
     np.save(folder / "y.npy", Y)
-    return load(folder / "x.npy", labels=folder / "y.npy")
+    return load_dataset(folder / "x.npy", labels=folder / "y.npy")
 
 
 def as_hdf5(folder):
     with h5py.File(folder / "d.h5", "w") as file:
         file["pictures"], file["kinds"] = X, Y
-    return load(folder / "d.h5", target=["kinds"])
+    return load_dataset(folder / "d.h5", target=["kinds"])
 
 
 def as_course(folder):
     with h5py.File(folder / "c.h5", "w") as file:
         file["train_set_x"], file["train_set_y"] = X, Y
         file["list_classes"] = [b"0", b"1", b"2"]
-    return load(folder / "c.h5")
+    return load_dataset(folder / "c.h5")
 
 
 def as_folder(folder):
     for i, (x, y) in enumerate(zip(X, Y, strict=True)):
         (folder / "p" / str(y)).mkdir(parents=True, exist_ok=True)
         Image.fromarray(x).save(folder / "p" / str(y) / f"{i:03}.png")
-    return load(folder / "p")
+    return load_dataset(folder / "p")
 
 
 FORMATS = [as_idx, as_idx_gz, as_npz, as_compressed_npz, as_npy, as_hdf5, as_course, as_folder]
@@ -90,6 +90,20 @@ def test_every_format_gives_the_same_data(read, tmp_path):
     assert (data.classes, data.head) == (("0", "1", "2"), "softmax")
 
 
+def test_the_courses_layout_keeps_its_numbers(tmp_path):
+    """Also if two classes have one name, and if there are no labels."""
+    with h5py.File(tmp_path / "c.h5", "w") as file:
+        file["train_set_x"], file["train_set_y"] = X, Y
+        file["test_set_x"] = X[:2]
+        file["list_classes"] = [b"a", b"b", b"a"]
+    data = load_dataset(tmp_path / "c.h5", split="train")
+    assert data.labels.tolist() == Y.tolist()
+    data = load_dataset(tmp_path / "c.h5", "test", labelled=False)
+    assert (data.labels, data.classes) == (None, ("a", "b", "a"))
+    data = load_dataset(tmp_path / "c.h5", "train", task="regression")
+    assert (data.labels.tolist(), data.head) == (Y.tolist(), "identity")
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_tables(suffix, tmp_path):
     arrow = pytest.importorskip("pyarrow")
@@ -100,7 +114,7 @@ def test_tables(suffix, tmp_path):
         path.write_text("age,town,ill\n1.5,Bern,true\nNA,Basel,false\n3,,true\n")
     else:
         pytest.importorskip("pyarrow.parquet").write_table(table, path)
-    data = load(path, target=["ill"])
+    data = load_dataset(path, target="ill")
     assert data.table == ("age", "town")
     np.testing.assert_array_equal(data.examples["age"], [1.5, np.nan, 3.0])
     assert data.examples["town"].tolist() == ["Bern", "Basel", ""]
@@ -116,36 +130,15 @@ def test_tables(suffix, tmp_path):
         (b"\xef\xbb\xbfa,b,y\n1,2,0\n3,4,1\n", [(1, 2), (3, 4)]),
         ("a,b,y\n1,2,0\n3,4,1\n".encode("utf-16"), [(1, 2), (3, 4)]),
         (b'a,b,y\n"1",2,0\n3,"4",1', [(1, 2), (3, 4)]),
-<<<<<<< HEAD
         (b"a;b;y\n1,5;2;0\n-3,25;4;1\n", [(1.5, 2), (-3.25, 4)]),
         (b"a;b;y\n1,5;2.5;0\n3;4;1\n", [("1,5", 2.5), ("3", 4)]),
     ],
     ids=["semicolons", "tabs and CRLF", "a BOM", "UTF-16", "quotes", "commas", "both marks"],
-=======
-        (b"\n\na,b,y\n\n1,2,0\n3,4,1\n\n", [(1, 2), (3, 4)]),
-        (b"a,b,y\r1,2,0\r3,4,1\r", [(1, 2), (3, 4)]),
-        (b'"a, a","b\n",y\n"x, ""y""",2,0\nz,4,1\n', [('x, "y"', 2), ("z", 4)]),
-        ("a\x85b,b,y\nü,2,0\n,4,1\n".encode(), [("ü", 2), ("", 4)]),
-        (b"a\x1b[2J,b,y\n\x1b[2J,2,0\n3,4,1\n", [("\x1b[2J", 2), ("3", 4)]),
-    ],
-    ids=[
-        "semicolons",
-        "tabs and CRLF",
-        "a BOM",
-        "UTF-16",
-        "quotes",
-        "empty lines",
-        "CR alone",
-        "separators in quotes",
-        "a control character of Unicode",
-        "a sequence of the terminal",
-    ],
->>>>>>> ddcb93f (Hold data files of all formats to what they can honestly hold)
 )
 def test_forms_of_csv(content, rows, tmp_path):
     pytest.importorskip("pyarrow")
     (tmp_path / "d.csv").write_bytes(content)
-    data = load(tmp_path / "d.csv", target=["y"])
+    data = load_dataset(tmp_path / "d.csv", target=["y"])
     assert data.examples.tolist() == rows
     assert data.labels.tolist() == [0, 1]
 
@@ -154,7 +147,7 @@ def test_forms_of_csv(content, rows, tmp_path):
 def test_a_csv_file_without_a_heading(content, tmp_path):
     pytest.importorskip("pyarrow")
     (tmp_path / "d.csv").write_text(content)
-    data = load(tmp_path / "d.csv", target=["f2"])
+    data = load_dataset(tmp_path / "d.csv", target=["f2"])
     assert len(data) == 2
     assert data.table == ("f0", "f1")
 
@@ -184,7 +177,7 @@ def test_csv_that_cannot_be_used(content, message, tmp_path):
     pytest.importorskip("pyarrow")
     (tmp_path / "d.csv").write_bytes(content)
     with pytest.raises(InputError) as error:
-        load(tmp_path / "d.csv", target=["y"])
+        load_dataset(tmp_path / "d.csv", target=["y"])
     assert message in str(error.value)
     assert "d.csv" in str(error.value)
     assert "\n" not in str(error.value)
@@ -194,7 +187,7 @@ def test_a_table_needs_a_target(tmp_path):
     pytest.importorskip("pyarrow")
     (tmp_path / "d.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="columns a, b: say which to predict with --target"):
-        load(tmp_path / "d.csv")
+        load_dataset(tmp_path / "d.csv")
 
 
 @pytest.mark.parametrize("cut", [0, 3, 8, 15, 16, 60, -1])
@@ -203,7 +196,7 @@ def test_idx_that_is_cut_short(cut, tmp_path):
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(InputError, match="train-images-idx3-ubyte"):
-        load(path)
+        load_dataset(path)
 
 
 def test_idx_with_huge_dimensions_takes_no_memory(tmp_path):
@@ -221,7 +214,7 @@ def test_idx_with_more_than_it_says(tmp_path):
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(path.read_bytes() + b"1")
     with pytest.raises(InputError, match="more bytes than its shape"):
-        load(path)
+        load_dataset(path)
 
 
 @pytest.mark.parametrize("name", ["x.npy", "d.npz"])
@@ -233,7 +226,7 @@ def test_numpy_files_that_hold_objects_are_refused(name, tmp_path):
     else:
         np.savez(tmp_path / name, x=objects, y=Y)
     with pytest.raises(InputError, match="expected numbers or texts"):
-        load(tmp_path / name, labels=None if name == "d.npz" else tmp_path / "y.npy")
+        load_dataset(tmp_path / name, labels=None if name == "d.npz" else tmp_path / "y.npy")
 
 
 def test_numpy_files_that_lie_take_no_memory(tmp_path):
@@ -241,14 +234,16 @@ def test_numpy_files_that_lie_take_no_memory(tmp_path):
     header = b"\x93NUMPY\x02\0\xff\xff\xff\xff"
     with zipfile.ZipFile(tmp_path / "d.npz", "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("X.npy", header + bytes(10**8))
-    refused(load, tmp_path / "d.npz", "its header has 4294967295 bytes: expected 10000 at most")
+    refused(
+        load_dataset, tmp_path / "d.npz", "its header has 4294967295 bytes: expected 10000 at most"
+    )
     with zipfile.ZipFile(tmp_path / "d.npz", "w", zipfile.ZIP_BZIP2) as file:
         file.writestr("X.npy", bytes(10**8))
-    refused(load, tmp_path / "d.npz", "X is compressed in another way than deflate")
+    refused(load_dataset, tmp_path / "d.npz", "X is compressed in another way than deflate")
     np.save(tmp_path / "x.npy", X)
     np.save(tmp_path / "y.npy", np.full(12, 2**31 - 1, np.int32).view("<U1"))
     with pytest.raises(InputError, match="is damaged"):
-        load(tmp_path / "x.npy", labels=tmp_path / "y.npy")
+        load_dataset(tmp_path / "x.npy", labels=tmp_path / "y.npy")
 
 
 def test_a_parquet_file_with_one_long_text_for_all_rows(tmp_path):
@@ -257,7 +252,7 @@ def test_a_parquet_file_with_one_long_text_for_all_rows(tmp_path):
         texts = arrow.DictionaryArray.from_arrays(np.zeros(10**5, np.int32), ["x" * size])
         table = arrow.table({"a": texts, "y": np.arange(10**5) % 2})
         pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "d.parquet")
-        refused(lambda path: load(path, target=["y"]), tmp_path / "d.parquet", message)
+        refused(lambda path: load_dataset(path, target=["y"]), tmp_path / "d.parquet", message)
 
 
 @pytest.mark.parametrize("shape", [(), (11,), (1, 11)])
@@ -265,24 +260,24 @@ def test_wrong_counts(shape, tmp_path):
     np.save(tmp_path / "x.npy", X)
     np.save(tmp_path / "y.npy", np.zeros(shape))
     with pytest.raises(InputError, match=r"x.npy has examples of shape \(12, 5, 4\) but labels of"):
-        load(tmp_path / "x.npy", labels=tmp_path / "y.npy")
+        load_dataset(tmp_path / "x.npy", labels=tmp_path / "y.npy")
     with h5py.File(tmp_path / "d.h5", "w") as file:
         file["X"], file["y"] = X, np.zeros(shape)
     with pytest.raises(InputError, match=r"d.h5 has examples of shape \(12, 5, 4\) but labels of"):
-        load(tmp_path / "d.h5")
+        load_dataset(tmp_path / "d.h5")
 
 
 def test_it_is_said_if_the_arrays_cannot_be_told_apart(tmp_path):
     np.savez(tmp_path / "d.npz", a=X, b=X)
     with pytest.raises(InputError, match=r"holds a \(12, 5, 4\), b \(12, 5, 4\).*--target NAME"):
-        load(tmp_path / "d.npz")
+        load_dataset(tmp_path / "d.npz")
 
 
 def test_idx_labels_in_place_of_images(tmp_path):
     path = tmp_path / "train-labels-idx1-ubyte"
     path.write_bytes(struct.pack(">BBBBI", 0, 0, 8, 1, 3) + b"\0\1\2")
     with pytest.raises(InputError, match=r"shape \(3,\), which looks like labels: expected the ex"):
-        load(path)
+        load_dataset(path)
 
 
 def test_labels_that_are_not_wanted_are_not_read(tmp_path):
@@ -290,8 +285,8 @@ def test_labels_that_are_not_wanted_are_not_read(tmp_path):
     (tmp_path / "d.csv").write_text("a,y\n1,\n2,new\n")
     known = {"target": ["y"], "classes": ["old", "older"], "task": "classification"}
     with pytest.raises(InputError):
-        load(tmp_path / "d.csv", **known)
-    data = load(tmp_path / "d.csv", **known, labelled=False)
+        load_dataset(tmp_path / "d.csv", **known)
+    data = load_dataset(tmp_path / "d.csv", **known, labelled=False)
     assert (data.labels, data.table, data.classes) == (None, ("a",), ("old", "older"))
 
 
@@ -299,8 +294,8 @@ def test_pictures_without_labels_may_lie_in_the_folder_itself(tmp_path):
     for i, colour in enumerate(("red", "blue")):
         Image.new("RGB", (2, 2), colour).save(tmp_path / f"{i}.png")
     with pytest.raises(InputError, match="holds no pictures in sub-folders"):
-        load(tmp_path)
-    data = load(tmp_path, labelled=False)
+        load_dataset(tmp_path)
+    data = load_dataset(tmp_path, labelled=False)
     assert data.labels is None
     assert data.examples[:, 0, 0].tolist() == [[255, 0, 0], [0, 0, 255]]
 
@@ -310,20 +305,20 @@ def test_pictures_of_different_sizes(tmp_path):
         (tmp_path / kind).mkdir()
         Image.new("RGB", size).save(tmp_path / kind / "1.png")
     with pytest.raises(InputError, match="4x6 pixels.*4x4: expected one size.*--size"):
-        load(tmp_path)
-    assert load(tmp_path, size=(3, 2)).examples.shape == (2, 3, 2, 3)
+        load_dataset(tmp_path)
+    assert load_dataset(tmp_path, size=(3, 2)).examples.shape == (2, 3, 2, 3)
 
 
 def test_the_content_decides_and_not_the_name(tmp_path):
     with open(tmp_path / "d.csv", "wb") as file:
         np.savez(file, images=X, labels=Y)
-    np.testing.assert_array_equal(load(tmp_path / "d.csv").examples, X)
+    np.testing.assert_array_equal(load_dataset(tmp_path / "d.csv").examples, X)
     (tmp_path / "d.h5").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="not an HDF5 file, although its name says so"):
-        load(tmp_path / "d.h5")
+        load_dataset(tmp_path / "d.h5")
     (tmp_path / "d.bin").write_bytes(b"\x00\x01\x02\x03" * 9)
     with pytest.raises(InputError, match="begins with the bytes 00 01 02 03 .*: expected an HDF5"):
-        load(tmp_path / "d.bin")
+        load_dataset(tmp_path / "d.bin")
 
 
 @pytest.mark.parametrize("place", range(0, 400, 7))
@@ -334,7 +329,7 @@ def test_a_damaged_npz_is_refused_or_read(place, tmp_path):
     content[place % len(content)] ^= 0x41
     path.write_bytes(content)
     try:
-        data = load(path)
+        data = load_dataset(path)
     except InputError as error:
         assert "\n" not in str(error)
     else:
