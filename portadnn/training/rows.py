@@ -31,7 +31,7 @@ def as_dataset(
     y : array, shape (m,) or (m, K), optional
         As for ``read_labels``, which sees what is to be learned.
     raw : bool
-        Whether a table stays one, also with texts and gaps, for the preprocessing of a model.
+        Whether a table stays one, also with texts and gaps, to be preprocessed.
     columns, **known
         The columns, and for ``read_labels`` classes and task, of the training if it was before.
 
@@ -112,7 +112,7 @@ def _column(column: Any, name: str, raw: bool = False) -> np.ndarray:
         i = int(np.argmax(wrong))
         raise InputError(
             f"column {name} of X holds {str(given[i])!r} in row {i}: expected finite numbers. Fill "
-            f"gaps, and turn words into numbers, a column of 0 and 1 for each word"
+            f"gaps and make numbers of words, or train with preprocess='standardise:missing=median'"
         )
     return numbers
 

@@ -193,6 +193,7 @@ def train(
     backend: str | Backend = "auto",
     dtype: str | None = None,
     arithmetic: str | None = None,
+    preprocess: Any = None,
     certify: Any = None,
     checkpoint: str | os.PathLike[str] | Checkpoints | None = None,
     resume: str | os.PathLike[str] | None = None,
@@ -201,7 +202,7 @@ def train(
 
     Parameters
     ----------
-    data : Dataset, or X: array of numbers, shape (m, ...), or table of numbers
+    data : Dataset, or X: array of numbers, shape (m, ...), or table
         Labelled, from ``load_dataset``, ``load_digits`` or your own arrays. With ``y`` it is X: a
         row for each example, as in scikit-learn. uint8 is scaled to [0, 1], but not in a table,
         such as a DataFrame, whose columns are one number each.
@@ -263,6 +264,11 @@ def train(
     arithmetic : {"fast", "reproducible"}, optional
         The library's own, or one that gives the same bits on every backend; None is that of the
         backend given, else "fast".
+    preprocess : str, Standardise, Plain or Pixels, optional
+        What makes numbers of columns, as in a CSV file: "standardise" with options as in
+        "standardise:missing=median,unknown=ignore", "none" or "pixels". A table may then hold texts
+        and gaps. The model keeps it and takes such rows. Default "standardise" for tables that
+        ``load_dataset`` read, else "none".
     certify : Certifier, optional
         Watches the run and checks its steps; afterwards it has the certificate. No bit changes.
     checkpoint : path or Checkpoints, optional
@@ -305,14 +311,15 @@ def train(
         raise TypeError(f"certify is {certify!r}: expected portadnn.Certifier() or None")
     chosen = get_backend(backend, dtype=dtype, arithmetic=arithmetic)
     kept: dict[str, Any] = {}
+    raw = preprocess is not None
     if y is not None:
-        settings["data"], kept = as_dataset(data, y)
+        settings["data"], kept = as_dataset(data, y, raw=raw)
     elif hasattr(data, "__len__") and not isinstance(data, str | Dataset):
         raise InputError("y is missing: expected train(X, y), or a Dataset that has its labels")
     if isinstance(validation, tuple):
         if len(validation) != 2:
             raise InputError(f"validation has {len(validation)} parts: expected (X, y)")
-        like, known = settings["data"], {"columns": kept.get("columns", ())}
+        like, known = settings["data"], {"columns": kept.get("columns", ()), "raw": raw}
         if isinstance(like, Dataset):
             known |= {"classes": like.classes, "task": task_of(str(like.head), like.outputs)}
         settings["validation"], _ = as_dataset(*validation, **known)

@@ -317,3 +317,46 @@ def test_any_rows_are_numbers_or_an_input_error(rows):
         assert str(error)
     else:
         np.testing.assert_array_equal(data.examples, np.asarray(rows, dtype=float))
+
+
+MIXED = {
+    "age": [30.0, np.nan, 52.0, 63.0] * 5,
+    "town": ["Bern", "Basel", None, "Zug"] * 5,
+    "left": [True, False, False, True] * 5,
+}
+ILL = ["yes", "no", "no", "yes"] * 5
+QUICK = {"layers": [4], "epochs": 5, "learning_rate": 0.1, "backend": "numpy", "rng": 1}
+
+
+@tables
+def test_texts_and_gaps_are_preprocessed_as_in_a_csv_file(table, tmp_path):
+    pytest.importorskip("pyarrow")
+    lines = [",".join([*MIXED, "ill"])]
+    for age, town, left, ill in zip(*MIXED.values(), ILL, strict=True):
+        lines.append(f"{age},{town or ''},{left},{ill}")
+    (tmp_path / "d.csv").write_text("\n".join(lines))
+    data = dnn.load_dataset(tmp_path / "d.csv", target="ill")
+    how = "standardise:missing=median,unknown=ignore"
+    from_file = dnn.train(data, preprocess=how, **QUICK)
+    x = table(MIXED)
+    model = dnn.train(x, ILL, preprocess=how, validation=(x, ILL), **QUICK)
+    assert dnn.fingerprint(model) == dnn.fingerprint(from_file)
+    assert model.preprocess == from_file.preprocess
+    assert model.network.layer_dims == (6, 4, 1)
+    np.testing.assert_array_equal(
+        model.predict_proba(x), dnn.predict(from_file, data).probabilities
+    )
+    assert set(model.predict(table(MIXED | {"town": ["Genf"] * 20}))) <= {"yes", "no"}
+
+
+@tables
+def test_texts_and_gaps_are_refused_by_name(table):
+    x = table(MIXED)
+    with pytest.raises(InputError, match=r"column age of X holds 'nan' in row 1.*preprocess="):
+        dnn.train(x, ILL, **QUICK)
+    with pytest.raises(InputError, match="row 2 has no value in column 'age' .rows without one: 5"):
+        dnn.train(x, ILL, preprocess="standardise", **QUICK)
+    with pytest.raises(InputError, match="column 'town' holds texts: expected numbers"):
+        dnn.train(table(MIXED | {"age": AGES * 5}), ILL, preprocess="none", **QUICK)
+    with pytest.raises(InputError, match="unknown preprocess 'standardize'"):
+        dnn.train(x, ILL, preprocess="standardize", **QUICK)
