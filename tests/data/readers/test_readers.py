@@ -10,6 +10,8 @@ import pytest
 from data.test_foreign import refused
 from PIL import Image
 
+import portadnn as dnn
+from portadnn.data.dataset import Dataset
 from portadnn.data.load import has_test, load_dataset
 from portadnn.data.readers import idx
 from portadnn.errors import InputError
@@ -88,6 +90,37 @@ def test_every_format_gives_the_same_data(read, tmp_path):
     np.testing.assert_array_equal(data.examples, X)
     np.testing.assert_array_equal(data.labels, Y)
     assert (data.classes, data.head) == (("0", "1", "2"), "softmax")
+
+
+# "pixels" says of a table what the other formats say by uint8
+FINGERPRINT_OPTIONS = {"layers": [6], "epochs": 4, "batch_size": 5, "optimizer": "adam"}
+
+
+def as_table(suffix):
+    def read(folder):
+        arrow = pytest.importorskip("pyarrow")
+        columns = {f"p{i}": column for i, column in enumerate(X.reshape(12, -1).T)}
+        table = arrow.table(columns | {"y": Y})
+        if suffix == "csv":
+            pytest.importorskip("pyarrow.csv").write_csv(table, folder / "d.csv")
+        else:
+            pytest.importorskip("pyarrow.parquet").write_table(table, folder / "d.parquet")
+        return load_dataset(folder / f"d.{suffix}", target="y")
+
+    read.__name__ = f"as_{suffix}"
+    return read
+
+
+@pytest.mark.parametrize("read", [*FORMATS, as_table("csv"), as_table("parquet")],
+                         ids=lambda f: f.__name__)  # fmt: skip
+def test_the_same_pictures_give_the_same_bits(read, tmp_path):
+    options = FINGERPRINT_OPTIONS | {"rng": 3, "backend": "numpy"}
+    data = read(tmp_path)
+    how = None if data.table is None else "pixels"
+    model = dnn.train(data, preprocess=how, **options)
+    expected = dnn.train(Dataset(X, Y, ("0", "1", "2")), **options)
+    assert dnn.fingerprint(model) == dnn.fingerprint(expected)
+    assert dnn.predict(model, data).labels.tolist() == dnn.predict(expected, X).labels.tolist()
 
 
 def test_the_courses_layout_keeps_its_numbers(tmp_path):
