@@ -30,9 +30,12 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")
 # the standard's optional parts stay off: the mathematics does without
 array_api_strict.set_array_api_strict_flags(data_dependent_shapes=False, boolean_indexing=False)
 
-# jobs that a shell starts in the background ignore Ctrl-C, which some tests send
+# jobs that a shell starts in the background ignore Ctrl-C, and those of nohup a lost terminal: some
+# tests send both to programs that they start, which inherit what is ignored
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # examples are drawn from the test's name, so that a failure in CI is one everywhere
 hypothesis.settings.register_profile("portadnn", deadline=None, derandomize=True)

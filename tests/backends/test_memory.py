@@ -3,7 +3,6 @@
 import pytest
 
 from portadnn.backends import get_backend
-from portadnn.cli.main import main
 from portadnn.errors import InputError, OutOfMemoryError
 
 
@@ -29,6 +28,9 @@ def test_what_no_machine_has(backend):
 def test_training_that_no_machine_can_hold(backend_name, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = ["train", "--layers", "1000000,1000000", "--epochs", "1", "--backend", backend_name]
+    pytest.importorskip("cyclopts")
+    from portadnn.cli.main import main
+
     assert main(command) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1

@@ -56,7 +56,8 @@ def test_the_help_says_the_kind_of_every_value(capsys, monkeypatch):
         said = dict(re.findall(r"--([\w-]+)(?: --[a-z]+)? ([A-Z|.]+) ", out))
         for kind, options in KINDS.items():
             for option in options - ({"backend"} if command == ["parity"] else set()):
-                assert said[option.replace("_", "-")] == kind, option
+                found = said[option.replace("_", "-")]  # typing keeps no order of a union
+                assert sorted(found.split("|")) == sorted(kind.split("|")), option
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")

@@ -32,9 +32,25 @@ def run(capsys, *arguments):
     return code, captured.out, captured.err
 
 
+STARTED = []
+
+
+@pytest.fixture(autouse=True)
+def no_run_is_left():
+    """A test that fails does not leave a run of a million epochs behind."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
 def start(*arguments, **options):
     command = [sys.executable, "-m", "portadnn", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    STARTED.append(subprocess.Popen(command, **streams, **options))
+    return STARTED[-1]
 
 
 def wait_for_checkpoint(directory, number=1):
@@ -92,11 +108,10 @@ def test_a_terminal_that_goes_away(tmp_path):
     """The program gets SIGHUP, and then can write to it no more."""
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "portadnn", *LONG, "--out", tmp_path / "run"]
-    process = subprocess.Popen(
-        command, stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
-        preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
-    )  # fmt: skip
-    os.close(follower)
+    # the first terminal that the leader of a session opens is the session's own
+    opening = ["sh", "-c", 'exec "$@" <"$0" >"$0" 2>&1', os.ttyname(follower)]
+    process = subprocess.Popen([*opening, *command], start_new_session=True)
+    STARTED.append(process)
 
     def read():
         while not gone.is_set():
@@ -109,6 +124,7 @@ def test_a_terminal_that_goes_away(tmp_path):
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     wait_for_checkpoint(tmp_path / "run")
+    os.close(follower)
     time.sleep(0.5)
     gone.set()
     reader.join(timeout=10)

