@@ -13,6 +13,7 @@ from portadnn.data.hdf5 import load_digits
 from portadnn.data.labels import task_of
 from portadnn.data.load import has_test, load_dataset
 from portadnn.data.preprocess import Plain, Preprocess, as_preprocess, preprocess_text
+from portadnn.data.readers.formats import format_of
 from portadnn.errors import InputError
 from portadnn.network.spec import Network
 from portadnn.training.declaration import AUTO, DIGITS, Declaration
@@ -154,6 +155,12 @@ def _dataset(
         if part is None and has_test(given, isolated=isolated):
             part = "test"
         if like is None:
+            found = format_of(given)
+            for name in ("target", "labels", "size"):
+                if getattr(declared, name) and name != found.takes:
+                    raise InputError(
+                        f"{given} is {found.title}, for which {name} says nothing: leave it out"
+                    )
             known = {"labels": declared.labels, "size": declared.size, "task": declared.task}
         else:
             known = {"classes": like.classes, "task": task_of(str(like.head), like.outputs)}

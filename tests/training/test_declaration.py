@@ -93,7 +93,7 @@ def test_what_train_takes_is_declared():
     # what follows is for the program or the estimators
     assert set(NAMES) - declared == {
         *("test", "data_sha256", "head", "shuffle"),
-        *("labels", "target", "task", "size", "preprocess"),
+        *("labels", "target", "task", "size"),
     }
     assert declared <= set(NAMES)
 
@@ -434,3 +434,18 @@ def test_data_that_are_none():
     unlabelled = Dataset(np.ones((2, 2)), None, ("a", "b"))
     with pytest.raises(InputError, match="has no labels"):
         train(unlabelled)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("t.csv", {"target": ("y",), "labels": "l.csv"}, "a CSV file, for which labels says"),
+        ("t.csv", {"target": ("y",), "size": (8, 8)}, "a CSV file, for which size says nothing"),
+        ("x.npy", {"labels": "y.npy", "target": ("y",)}, "an NPY file, for which target says"),
+    ],
+)
+def test_a_setting_that_the_format_does_not_have(name, settings, message, tmp_path):
+    (tmp_path / "t.csv").write_text("a,y\n1,0\n2,1\n")
+    np.save(tmp_path / "x.npy", np.ones((2, 2)))
+    with pytest.raises(InputError, match=message):
+        make_problem(Declaration(data=str(tmp_path / name), **settings))

@@ -19,12 +19,14 @@ TEXTS = (".csv", ".tsv", ".txt")
 class Format(NamedTuple):
     """A row of the table.
 
-    ``has_test(path)`` says whether there are test data in, or beside, the training data.
+    ``has_test(path)`` says whether there are test data in, or beside, the training data. ``takes``
+    names the one of "target", "labels" and "size" that the format needs or may need.
     """
 
     title: str
     read: Callable[[Path, Wanted], Records]
     has_test: Callable[[Path], bool]
+    takes: str
 
 
 def _none(path: Path) -> bool:
@@ -32,13 +34,13 @@ def _none(path: Path) -> bool:
 
 
 FORMATS = {
-    "hdf5": Format("an HDF5 file", hdf5.read, hdf5.has_test),
-    "csv": Format("a CSV file", tables.read_csv, _none),
-    "parquet": Format("a Parquet file", tables.read_parquet, _none),
-    "npz": Format("an NPZ file", npy.read_npz, npy.has_test),
-    "npy": Format("an NPY file", npy.read_npy, _none),
-    "idx": Format("an IDX file", idx.read, idx.has_test),
-    "folder": Format("a folder of pictures", folder.read, folder.has_test),
+    "hdf5": Format("an HDF5 file", hdf5.read, hdf5.has_test, "target"),
+    "csv": Format("a CSV file", tables.read_csv, _none, "target"),
+    "parquet": Format("a Parquet file", tables.read_parquet, _none, "target"),
+    "npz": Format("an NPZ file", npy.read_npz, npy.has_test, "target"),
+    "npy": Format("an NPY file", npy.read_npy, _none, "labels"),
+    "idx": Format("an IDX file", idx.read, idx.has_test, "labels"),
+    "folder": Format("a folder of pictures", folder.read, folder.has_test, "size"),
 }
 
 
