@@ -53,7 +53,7 @@ class Guarded:
             y = self.raw.where(x == x, y, float("nan"))
         if y.dtype != self.raw.float32:
             return self._kept(self.raw.divide(x, y))
-        # on a GPU, XLA's quotient of float32 is a neighbour of the right one; that of float64 is
+        # on a GPU, XLA's quotient of float32 is often not the right one; that of float64 is
         # right, and its 53 bits decide where it is rounded to 24
         x, y = (self.raw.asarray(v, dtype=y.dtype).astype(self.raw.float64) for v in (x, y))
         return self._kept(self.raw.divide(x, y)).astype(self.raw.float32)

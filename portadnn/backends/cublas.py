@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 WORKSPACE = 2**25  # bytes, as cuBLAS recommends for Hopper
-LARGEST = 2**31 - 1  # of cuBLAS's sizes
+LARGEST = 2**31 - 1  # cuBLAS counts in 32 bits
 _REF, _POINTER, _INT = ctypes.byref, ctypes.c_void_p, ctypes.c_int
 # cuBLAS's number of a dtype, 1 and 0 in it, and its numbers of the computations that CuPy numbers:
 # the default, a pedantic one, and TF32

@@ -32,7 +32,8 @@ from portadnn.backends.tape import Tape, _array, tape_of
 from portadnn.backends.trees import flatten
 
 SMALL = 2**21  # multiplications of a product that is printed
-TILES = 66  # of 128 x 128 entries: a product of fewer is made in parts, to keep more of a GPU busy
+# a product of fewer tiles of 128 x 128 entries is made in parts, to keep more of a GPU busy
+TILES = 66
 SHARE = 2.0**-4
 OPTIONS = ("--fmad=false", "-ftz=false", "-prec-div=true", "-prec-sqrt=true")
 
@@ -332,7 +333,7 @@ class Program:
         if not isinstance(launch, Kernel):
             x, y = (_array(self.arrays, self.recording.views, n) for n in launch.reads())
             return functools.partial(self.matmul, x, y, self.arrays[launch.out], number)
-        # those of the first level read the counter, which the last one sets, and all others a copy
+        # kernels of the first level read the counter, which the last one sets, all others a copy
         copy, nowhere = self.counters[1:2], self.counters[2:]
         read, write, more = copy, nowhere, 0
         if launch.level == self.kernels[0].level:

@@ -45,7 +45,7 @@ def check_quotients(backend: Backend) -> None:
     Raises
     ------
     BackendUnavailableError
-        If one differs. XLA's own on a GPU do, by one unit in the last place of every fourth.
+        If one differs. Of XLA's own, 29 in 100 did on an H100.
     """
     rng = np.random.default_rng(1)
     x, y = (rng.standard_normal(QUOTIENTS).astype(np.float32) for _ in range(2))

@@ -28,7 +28,7 @@ from portadnn.backends.trees import flatten, unflatten
 
 FEWEST_STEPS = 8  # fewer are made before a graph is recorded
 MOST_STEPS = 128  # whose inputs and outputs have room in the buffers
-MOST_BYTES = 2**25  # of the inputs in the buffers, if that is enough for the fewest steps
+MOST_BYTES = 2**25  # for the inputs in the buffers, if that is enough for the fewest steps
 WARM_UP = 3  # steps before the recording, in which libraries set up what cannot be recorded
 LARGEST_CACHE = 4
 
@@ -93,7 +93,7 @@ class Graph:
         self.state = [xp.asarray(x, copy=True) for x in old]
         self.inputs = [_Rows(x[0], self.room, xp) for x in stacked]
         self.outputs: list[Any] = []
-        self.step = xp.zeros_like(self.state[0].reshape(-1)[:1], dtype=xp.int64)  # of the chunk
+        self.step = xp.zeros_like(self.state[0].reshape(-1)[:1], dtype=xp.int64)  # in the chunk
         self._fill(old, [x[:FEWEST_STEPS] for x in stacked])
 
         def run() -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from portadnn.backends.recording import Call, Recording, Slot, _max, _take
 from portadnn.backends.schedule import Part, Schedule, Unprintable, reduces
 
-THREADS = 256  # of a block
+THREADS = 256  # in a block
 BLOCKS = 1056  # at most, of a part whose threads take several entries
 KEPT = 16  # values of a thread that stay in registers from one loop to the next
 

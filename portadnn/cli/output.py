@@ -30,7 +30,7 @@ def print_line(text: str) -> None:
     try:
         print(text, flush=True)
     except OSError as error:
-        if not is_broken_pipe(error) and error.errno != errno.EIO:  # of a terminal that is gone
+        if not is_broken_pipe(error) and error.errno != errno.EIO:  # no terminal: EIO
             raise
         discard_stdout()
 

@@ -156,7 +156,7 @@ def read_array(
                 raise InputError(
                     f"{where} is missing: expected {expected}; the file holds {names_in(file)}"
                 )
-            if not isinstance(link, h5py.HardLink):  # it may lead to any file of this machine
+            if not isinstance(link, h5py.HardLink):  # a link may lead to any file of this machine
                 raise InputError(f"{where} is a link to another place: expected {expected}")
         found = file[name]
         fault = _fault(found, kinds) or ("" if fits(found.shape) else f"has shape {found.shape}")

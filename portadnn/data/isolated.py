@@ -35,7 +35,7 @@ def read_isolated(reader: str, path: str | os.PathLike[str], **options: Any) -> 
     task = {"reader": reader, "path": path, "options": options, "seconds": seconds}
     command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), json.dumps(task)]
     with tempfile.TemporaryFile() as file, foreign.reading(path):
-        # what is reserved counts: PyArrow and threads would reserve gigabytes
+        # reserved memory counts: PyArrow and threads would reserve gigabytes
         small = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1"}
         small |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         quiet: Any = {

@@ -29,4 +29,4 @@ class Trained(dict):
         return super().__iter__()
 
     def __reduce__(self) -> Any:
-        return dict, (dict(self),)  # what is saved or copied is a plain dict
+        return dict, (dict(self),)  # a copy and a pickle are plain dicts

@@ -22,7 +22,7 @@ from portadnn.errors import InputError
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 GZIP = b"\x1f\x8b"
 MOST_DIMENSIONS = 16
-TEST = ("t10k", "test")  # what stands in the name of a file of test data in place of "train"
+TEST = ("t10k", "test")  # names of test files have one of these in place of "train"
 
 
 def is_idx(head: bytes) -> bool:

@@ -24,8 +24,8 @@ LONGEST_TEXT = 1000  # characters; longer texts name no category
 MOST_COLUMNS = 20_000
 SAMPLE = MEBI  # bytes from which separator, encoding and heading are found
 FEW = 2**16  # characters of them from which the decimal mark is
-RATIO = 64  # of a table in memory to its CSV file: texts take the length of the longest
-SPARE = 64 * MEBI  # of a Parquet file, which may hold a value once for all rows
+RATIO = 64  # memory of a table to bytes of its CSV file: texts take the length of the longest
+SPARE = 64 * MEBI  # a Parquet file may hold a value once for all rows
 BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
