@@ -5,19 +5,16 @@ import logging
 import numpy as np
 import pytest
 from fake_cuda.events import recorded
+from graph_support import repeated
 
 from portadnn.backends import get_backend, graphs
 from portadnn.backends.base import Backend
 from portadnn.backends.cublas import WithProducts
 from portadnn.backends.trees import flatten
-from portadnn.network.initializers import initialize_parameters_deep
-from portadnn.network.spec import Network
-from portadnn.training.recipe import Plan, Recipe
-from portadnn.training.step import Shared, make_step
-from portadnn.training.streams import Batches
+from portadnn.training.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("cupy")
-DIMS, M, STEPS = (5, 4, 3), 12, 2 * graphs.FEWEST_STEPS + 1
+STEPS = 2 * graphs.FEWEST_STEPS + 1
 EVERYTHING = Recipe("adamw", 0.1, 0.1, 0.5, (0.5,))
 
 
@@ -27,18 +24,7 @@ def no_graphs(monkeypatch):
 
 
 def problem(recipe, batch_size, head="softmax", activation="relu", **how):
-    """A backend, and what its ``repeat`` takes."""
-    backend, rng = get_backend("cupy", **how), np.random.default_rng(0)
-    X, Y = rng.standard_normal((DIMS[0], M)), np.eye(3)[:, rng.integers(0, 3, M)]
-    network = Network(DIMS, (activation,), head)
-    plan = Plan(0.1, STEPS, Batches(M, batch_size, drop_last=True), recipe, "exponential:0.9")
-    drawn = initialize_parameters_deep(DIMS, rng=rng)
-    parameters = {name: backend.asarray(p) for name, p in drawn.items()}
-    state = parameters, recipe.optimizer.init(parameters, xp=backend.xp)
-    shared = Shared(X, Y) if batch_size is None else Shared(X, Y).in_rows()
-    shared = shared.mapped(backend.asarray)
-    step = make_step(network, backend.xp, recipe=recipe)
-    return backend, step, state, plan.inputs(0, STEPS, network, backend), shared
+    return repeated(get_backend("cupy", **how), recipe, batch_size, STEPS, head, activation)
 
 
 def same(ours, theirs):

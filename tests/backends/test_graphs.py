@@ -6,18 +6,15 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from graph_support import repeated
 
 from portadnn.backends import get_backend, graphs
 from portadnn.backends.base import Backend
 from portadnn.backends.trees import flatten
-from portadnn.network.initializers import initialize_parameters_deep
-from portadnn.network.spec import Network
-from portadnn.training.recipe import Plan, Recipe
-from portadnn.training.step import Shared, make_step
-from portadnn.training.streams import Batches
+from portadnn.training.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("torch")
-DIMS, M, STEPS = (5, 4, 3), 12, 9
+STEPS = 9
 
 
 @pytest.fixture(autouse=True)
@@ -35,17 +32,7 @@ def problem(
     recipe, batch_size=None, steps=STEPS, head="softmax", activation="relu", arithmetic="fast"
 ):
     backend = get_backend("torch", dtype="float64", arithmetic=arithmetic)
-    rng = np.random.default_rng(0)
-    X, Y = rng.standard_normal((DIMS[0], M)), np.eye(3)[:, rng.integers(0, 3, M)]
-    network = Network(DIMS, (activation,), head)
-    plan = Plan(0.1, steps, Batches(M, batch_size, drop_last=True), recipe, "exponential:0.9")
-    drawn = initialize_parameters_deep(DIMS, rng=rng)
-    parameters = {name: backend.asarray(p) for name, p in drawn.items()}
-    state = parameters, recipe.optimizer.init(parameters, xp=backend.xp)
-    shared = Shared(X, Y) if batch_size is None else Shared(X, Y).in_rows()
-    shared = shared.mapped(backend.asarray)
-    step = make_step(network, backend.xp, recipe=recipe)
-    return backend, step, state, plan.inputs(0, steps, network, backend), shared
+    return repeated(backend, recipe, batch_size, steps, head, activation)
 
 
 def same(ours, theirs):
