@@ -230,13 +230,14 @@ def check_orders(
 ) -> Check:
     """The check of a product, or of a stack of them, with its effective bits.
 
-    What is above the statistical bound alone passes where another order of summation errs as much.
+    An entry above the statistical bound alone passes if another order of summation errs as much, or
+    if its terms repeat often enough.
     """
     error = np.abs(found - bound.exact).reshape(len(operands), operands[0].P.shape[0], -1)
     ratio = error / bound.stat.reshape(error.shape)
     check = replace(check, bits=_effective_bits(error, operands))
     if check.verdict is Verdict.SUSPECT and all(
-        _another_order_errs_as_much(*one, dtype) for one in zip(error, ratio, operands, strict=True)
+        _lawful(*one, dtype) for one in zip(error, ratio, operands, strict=True)
     ):
         check = replace(check, verdict=Verdict.WITHIN_BOUND)
     return check
@@ -326,13 +327,14 @@ def _effective_bits(error: np.ndarray, operands: Sequence[Operands]) -> float:
     return math.inf if rms == 0 else -math.log2(rms / size)
 
 
-def _another_order_errs_as_much(
-    error: np.ndarray, ratio: np.ndarray, operands: Operands, dtype_name: str
-) -> bool:
+def _lawful(error: np.ndarray, ratio: np.ndarray, operands: Operands, dtype_name: str) -> bool:
     """Whether every flagged entry, summed in other orders, errs by a quarter of that at least.
 
     Structured data (a constant times a constant) rounds the same way in every term, which the
-    statistical bound takes for chance.
+    statistical bound takes for chance. Equal terms round alike while their partial sums lie between
+    the same powers of two. If no term stands there more than c times, the errors of each value add
+    up to at most ``sqrt(c)`` times the root of their squares (Cauchy-Schwarz), and so do all: then
+    ``sqrt(c)`` times the statistical bound is lawful, whatever the order.
     """
     flagged = np.argwhere(ratio > 1)
     if len(flagged) > MOST_REPLAYED:
@@ -343,6 +345,8 @@ def _another_order_errs_as_much(
         b = dtype.type(0 if operands.b is None else operands.b[i, 0])
         exactly = (np.longdouble(p) * np.longdouble(r)).sum() + np.longdouble(b)
         products = p * r
+        if ratio[i, j] <= math.sqrt(_most_repeated(products)):
+            continue
         lanes = np.zeros(-len(products) % 8 + len(products), dtype)
         lanes[: len(products)] = products
         sums = (
@@ -354,3 +358,15 @@ def _another_order_errs_as_much(
         if error[i, j] * operands.divisor > 4 * largest:
             return False
     return True
+
+
+def _most_repeated(terms: np.ndarray) -> int:
+    """How often one value stands among the terms, as far as their largest partial sum resolves it.
+
+    A zero rounds nothing, so it does not count.
+    """
+    terms = terms[terms != 0]
+    if not terms.size:
+        return 0
+    last_place = np.spacing(np.max(np.abs(np.add.accumulate(terms))))
+    return int(np.unique(np.rint(terms / last_place), return_counts=True)[1].max())

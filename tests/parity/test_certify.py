@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from portadnn.backends import get_backend
@@ -13,9 +13,15 @@ from portadnn.network.activations import ACTIVATIONS
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.losses import HEADS
 from portadnn.network.spec import Network
-from portadnn.parity.bounds import declared_format, elementwise, product, updates
+from portadnn.parity.bounds import Operands, declared_format, elementwise, product, updates
 from portadnn.parity.bounds.heads import HEAD_BOUNDS
-from portadnn.parity.certify import Verdict, certify_step, first_failure
+from portadnn.parity.certify import (
+    Verdict,
+    certify_step,
+    check_orders,
+    check_tensor,
+    first_failure,
+)
 from portadnn.parity.run import Run, final_parameters, watch
 from portadnn.training.declaration import Declaration
 
@@ -224,6 +230,49 @@ def test_structured_data_is_no_fault():
     assert check.ratio > 1
 
 
+def check_of_means(terms, means):
+    """The check of a db that is the mean of the terms of each row."""
+    m = terms.shape[1]
+    operands = Operands(terms, np.ones((m, 1)), divisor=m)
+    form = declared_format("float64")
+    bound = product(operands.P, operands.R, form=form, divisor=m, entries=10**6)
+    check = check_tensor(0, 1, "db1", means, bound, form)
+    return check_orders(check, means, bound, [operands], "float64")
+
+
+def in_lanes(terms, lanes):
+    """The sums of rows, in so many partial sums at once, as vector units and threads add."""
+    m = terms.shape[1] // lanes * lanes
+    whole = np.add.accumulate(terms[:, :m].reshape(len(terms), -1, lanes), axis=1)[:, -1]
+    rest = np.add.accumulate(terms[:, m:], axis=1)[:, -1:].sum(axis=1, keepdims=True)
+    return np.add.accumulate(whole, axis=1)[:, -1:] + rest
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), lanes=st.sampled_from([1, 2, 4, 16, 32, 64]))
+@example(seed=74, lanes=16)  # these err by more than four times what three other orders do
+@example(seed=148, lanes=2)
+@example(seed=300, lanes=4)
+def test_a_mean_of_two_values_is_no_fault_in_any_order(seed, lanes):
+    # an output that does not depend on the example: dZ = A - Y has as many values as Y has
+    rng = np.random.default_rng(seed)
+    m, a = int(rng.integers(1000, 4000)), rng.uniform(0.4, 0.6)
+    terms = rng.choice([a, a - 1], (6, m))
+    assert check_of_means(terms, in_lanes(terms, lanes) / m).verdict.passed
+
+
+def test_terms_that_repeat_hide_no_fault_of_other_terms():
+    rng = np.random.default_rng(0)
+    m = 1214
+    terms = rng.uniform(-1, 1, (6, m))
+    terms[3] = rng.choice([0.3, -0.7], m)
+    bound = product(terms, np.ones((m, 1)), form=declared_format("float64"), divisor=m)
+    wrong = bound.exact.copy()
+    wrong[2] += 4 * bound.stat[2]  # about a quarter of what rounding can do at most
+    assert np.all(wrong <= bound.exact + bound.det)
+    assert check_of_means(terms, wrong).verdict is Verdict.SUSPECT
+
+
 def test_what_is_not_finite_is_said():
     record, previous = honest(get_backend("numpy"))
     Z = record.tensors["Z1"].copy()
@@ -318,6 +367,19 @@ def test_a_nan_of_two_lawful_overflows_is_no_fault():
     assert check.verdict.passed
 
 
+@pytest.mark.parametrize(("Z", "lawful"), [(3e38, True), (1e38, False)])
+def test_a_poisson_cost_is_nan_only_if_both_its_parts_overflow(Z, lawful):
+    # exp(Z) is infinite in both; 2 Z overflows in the first
+    run = make_run(Network((1, 1), head="poisson"), m=1, steps=1)
+    parameters = {"W1": np.ones((1, 1)), "b1": np.zeros((1, 1))}
+    run = replace(run, parameters=parameters, X=np.full((1, 1), Z), Y=np.full((1, 1), 2.0))
+    (record,) = watch(run, get_backend("numpy"), [0])
+    assert np.isnan(record.tensors["cost"]) == lawful
+    wrong = faulty(record, cost=np.float32(np.nan))
+    check = next(c for c in certify_step(run, wrong) if c.tensor == "cost")
+    assert check.verdict.passed == lawful
+
+
 def test_a_zero_of_the_other_sign_is_found_in_what_a_step_is_given():
     run = make_run(Network((12, 7, 5, 1)), m=31, steps=1)
     (record,) = watch(run, get_backend("numpy"), [0])
@@ -340,3 +402,20 @@ def test_a_computed_zero_of_the_other_sign_is_not_exact():
     A = record.tensors["A1"]
     assert verdict(A) is Verdict.EXACT
     assert verdict(np.where(A == 0, np.float32(-0.0), A)) is Verdict.WITHIN_BOUND
+
+
+def test_a_gradient_that_was_flushed_may_be_there_in_the_fused_update():
+    # XLA makes S (rate / m) of it, and S is a normal number although S / m is not
+    run = make_run(Network((3, 1)), m=4, steps=1)
+    run = replace(run, declaration=Declaration(learning_rate=6.35))
+    (record,) = watch(run, get_backend("numpy"), [0])
+    tensors = dict(record.tensors)
+    for name in ("b1", "db1", "gb1"):
+        tensors[name] = np.zeros_like(tensors["b1"])
+    check = {}
+    for g in (8.7e-39, 8.7e-38):
+        tensors["b1+"] = np.full((1, 1), -6.35 * g, np.float32)
+        checks = certify_step(run, replace(record, tensors=tensors))
+        check[g] = next(c.verdict for c in checks if c.tensor == "b1+")
+    assert check[8.7e-39] is Verdict.WITHIN_BOUND
+    assert check[8.7e-38] is Verdict.DIVERGED

@@ -111,7 +111,8 @@ def poisson_deviance(Z: np.ndarray, Y: np.ndarray, form: Format) -> Terms:
     a = e + Y * (np.abs(Z) + 1 + np.abs(l))
     error = 4 * v * a + 2 * v * (K_EXP * e + K_LOG * Y * np.abs(l)) + (4 + Y) * form.tiny
     error = SECOND_ORDER * error
-    return Terms(e - Y * (Z + 1 - l), error, error)
+    subtracted = float(np.max(Y * (np.abs(Z) + 1 + np.abs(l)), initial=0.0))
+    return Terms(e - Y * (Z + 1 - l), error, error, subtracted)
 
 
 def cost(
@@ -136,7 +137,9 @@ def cost(
         SECOND_ORDER * (np.sum(error) / m + of_sum.ravel()[0]) + form.tiny
         for error, of_sum in zip(errors, (total.det, total.stat), strict=True)
     )
-    magnitude = total.magnitude.ravel()[0] + det * m + terms.widest
+    # if exp(Z) overflows, what is finite may do so as well: then inf - inf is NaN
+    reach = det * m if np.isfinite(det) else 0.0
+    magnitude = total.magnitude.ravel()[0] + reach + terms.widest
     return Bound(*map(np.asarray, (total.exact.ravel()[0], det, stat, magnitude)))
 
 

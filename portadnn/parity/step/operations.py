@@ -211,7 +211,7 @@ def updated(
     The gradient is uncertain by what fusing may change of it: jitted XLA computes ``S (rate c)``
     with ``c = 1 / m`` where the observed dW is ``S c``. That is three roundings: of ``rate c``, of
     c, and dW's own, which the step never saw; as many more of each that a penalty adds, and eight
-    of a clipped one.
+    of a clipped one. A dW that was flushed to 0 may be there in the fused step: ``tiny`` more.
     """
     recipe = run.recipe
     slot, name = slot_and_parameter(tensor)
@@ -227,7 +227,7 @@ def updated(
         recipe.optimizer,
         is_weight(name),
         t[name],
-        Rounded.observed(g, form, form.u * unsure + (moved or {}).get(gradient, 0.0)),
+        Rounded.observed(g, form, form.u * unsure + form.tiny + (moved or {}).get(gradient, 0.0)),
         {slot: t[of(slot, name)] for slot in recipe.slots},
         {scalar: t[scalar] for scalar in recipe.scalar_names},
         form,
