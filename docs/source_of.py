@@ -34,7 +34,7 @@ class SourceOf(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         name = self.arguments[0]
         function = pkgutil.resolve_name(name)
-        function = getattr(function, "func", function)  # of a cached property
+        function = getattr(function, "func", function)  # set for a cached property
         self.env.note_dependency(inspect.getfile(function))
         # to its docstring in the API reference; a warning where it has none there
         link = addnodes.pending_xref(

@@ -18,7 +18,7 @@ from collections.abc import Mapping, MutableMapping
 VARIABLE = "OPENBLAS_CORETYPE"
 AVX512_KERNEL = "SkylakeX"
 
-# What a compiler uses of itself under -march=skylake-avx512, with which OpenBLAS builds that
+# Flags that a compiler uses under -march=skylake-avx512, with which OpenBLAS builds that
 # kernel, in Linux's names. One that is missing means SIGILL, so AVX-512 alone is not enough.
 NEEDED_FLAGS = frozenset(
     {"sse", "sse2", "pni", "ssse3", "sse4_1", "sse4_2", "popcnt", "movbe", "avx", "f16c", "avx2"}

@@ -35,7 +35,7 @@ from portadnn.training.declaration import Declaration
 from portadnn.training.problem import make_problem
 from portadnn.training.state import RunState
 
-SECONDS = 20  # of one read, of CPU and of a clock three times as long
+SECONDS = 20  # for one read: of CPU; a clock has three times as long
 SPARE = 200  # MiB above what the undamaged file needs
 
 

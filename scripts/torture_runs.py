@@ -409,7 +409,7 @@ def resume(count: int, seed: int) -> list[Row]:
                 continue
             straight = trained(options, backend=backend)
             epochs = straight[1][-1].epoch
-            per_epoch = 4 if "batch_size" in options else 1  # of 33 examples
+            per_epoch = 4 if "batch_size" in options else 1  # there are 33 examples
             for step in rng.integers(1, epochs * per_epoch, count).tolist():
                 with tempfile.TemporaryDirectory() as folder:
                     with contextlib.suppress(dnn.TrainingInterrupted):

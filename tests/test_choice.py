@@ -31,7 +31,7 @@ NAMES = ["lbfgs", *OPTIMIZERS, *SCHEDULES]
 FIELDS = ["mu", "beta1", "beta2", "rho", "epsilon", "weight_decay", "memory", "tolerance"]
 FIELDS += ["every", "factor", "warmup", "final", "patience", "min_delta", ""]
 VALUES = ["0", "1", "-1", "0.5", "2.5", "nan", "-inf", "1e400", "9" * 400, "0x1", "", "true", "١"]
-# what someone may have meant, beside any text at all
+# texts that are nearly right, beside any text at all
 NEARLY = st.builds(
     lambda name, parts: f"{name}:{','.join(f'{f}={v}' if f else v for f, v in parts)}",
     st.sampled_from(NAMES),

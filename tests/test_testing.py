@@ -131,7 +131,7 @@ def test_a_rounding_in_the_user_s_own_step_is_found(narrow, wide):
 
 
 def test_silent_float64_is_a_fault():
-    # its values are too good: only the dtype tells
+    # the values are too good: only the dtype tells
     def careless(xp, W, X):
         return {"W": W * xp.asarray(np.asarray([2.0])), "X": X}
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from portadnn.arithmetic.splitting import SUCCESSOR
 
-_HALVES = 2.0**27 + 1  # of float64: 26 bits each
+_HALVES = 2.0**27 + 1  # halves of a float64 have 26 bits each
 
 
 def sqrt(x: Any, *, xp: Any) -> Any:

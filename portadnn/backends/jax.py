@@ -22,7 +22,7 @@ from portadnn.backends.base import (
 from portadnn.network.course import Trained
 
 _SMALLEST_LOOP = 128
-_PADDED_BYTES = 2**26  # of inputs, dropout masks above all; a loop of large ones is shorter
+_PADDED_BYTES = 2**26  # inputs, mostly dropout masks; a loop over large ones is shorter
 
 
 class JaxBackend(Backend):

@@ -225,7 +225,7 @@ def repeat(
 ) -> tuple[Any, Any] | None:
     """As ``Backend.repeat``, by a tape; None where the step cannot be recorded."""
     parts = [flatten(tree) for tree in (state, inputs, shared)]
-    kinds = tuple(  # of inputs those of one step: a recording serves any number of them
+    kinds = tuple(  # inputs count for one step: a recording serves any number of steps
         None if x is None else (x.shape[skip:], x.dtype, x.strides[skip:])
         for (leaves, _), skip in zip(parts, (0, 1, 0), strict=True)
         for x in leaves

@@ -115,7 +115,7 @@ def writable_directory(
 
 def _remove_empty(directories: list[Path]) -> None:
     for directory in directories:
-        with contextlib.suppress(OSError):  # it holds files by now
+        with contextlib.suppress(OSError):  # the directory may hold files by now
             directory.rmdir()
 
 

@@ -32,8 +32,8 @@ from portadnn.choice import check_number, check_whole
 from portadnn.constructions.stacking import stacked
 from portadnn.errors import InputError
 
-LOGIT = 32.0  # of a 1; sigmoid(32) is 1 - 1.3e-14, and 1 in float32
-MOST_BITS = 20  # of xor_shallow: W1 has n 2^(n-1) entries, 84 MB at 20
+LOGIT = 32.0  # means 1: sigmoid(32) is 1 - 1.3e-14, and 1 in float32
+MOST_BITS = 20  # for xor_shallow, whose W1 has n 2^(n-1) entries, 84 MB at 20
 
 
 def xor_tree(n: int, *, logit: float = LOGIT, backend: Any = None) -> dict[str, Any]:

@@ -41,7 +41,7 @@ KINKED = ("relu", "leaky_relu")
 STEPS = (1e-3, 1e-4, 1e-5, 1e-6)  # h, times abs(theta) where that is above 1
 # u S / h that are allowed; 14,000 entries of random networks were off by 3 of them at most
 ROUNDINGS = 8.0
-BLIND = 0.1  # of the gradient: where more is allowed, the difference cannot tell it from another
+BLIND = 0.1  # share of the gradient: if rounding may be more, the difference says nothing
 UNIT_ROUNDOFF = 2.0**-53
 
 

@@ -127,7 +127,7 @@ def layer_signals(
     L = network.L
     drawn = None if init is None else as_initializers(init, L)
     grads = None
-    with quiet_numpy():  # what overflows is counted
+    with quiet_numpy():  # overflows are counted
         AL, caches = L_model_forward(X, parameters, network=network, xp=xp)
         if X.shape[1] == 0:
             raise InputError("X holds no example: expected (n_x, m) with m >= 1")

@@ -108,7 +108,7 @@ def unit_activity(
             reached = xp.ones_like(caches[l][1])
         # sums of 0 and 1: above 0 where there is a way
         reached = xp.matmul(ways.T, reached) > 0
-        # what is not a number is no 0, so a unit that overflows is not taken for dead
+        # NaN is not 0, so a unit that overflows is not taken for dead
         passes = ~(Z <= 0) if activation == "relu" else xp.ones_like(Z, dtype=xp.bool)
         reached = xp.astype(reached & passes, X.dtype)
         fires, learns = xp.any(passes, axis=1), xp.any(reached > 0, axis=1)

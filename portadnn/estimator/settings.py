@@ -26,9 +26,9 @@ from portadnn.network.spec import Network
 from portadnn.training.lbfgs import LBFGS, as_solver
 from portadnn.training.schedules import Constant, Plateau, Schedule, as_schedule
 
-LARGEST_BATCH = 200  # of batch_size="auto", as in MLPClassifier
+LARGEST_BATCH = 200  # for batch_size="auto", as in MLPClassifier
 SMALLEST_RATE = 1e-6  # where learning_rate="adaptive" stops, as in MLPClassifier
-# what scikit-learn checks of the parameters before a fit; the rest is checked where it is used
+# checked by scikit-learn before a fit; the rest is checked where it is used
 CONSTRAINTS: dict[str, list[Any]] = {
     "hidden_layer_sizes": [Interval(Integral, 1, None, closed="left"), "array-like"],
     "activation": [str, "array-like"],

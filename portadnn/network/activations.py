@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from portadnn.choice import known_name
 from portadnn.network.namespace import Array, resolve
 
-NEGATIVE_SLOPE = 0.01  # of leaky_relu; Maas, Hannun and Ng (2013)
+NEGATIVE_SLOPE = 0.01  # leaky_relu's; Maas, Hannun and Ng (2013)
 
 
 def sigmoid(Z: Array, *, xp: Any = None) -> Array:

@@ -133,7 +133,7 @@ def certify_step(
     if bounds is None:
         bounds = step_bounds(run, record, matmul=matmul, products=products)
     checks = []
-    with np.errstate(all="ignore"):  # what is not finite is judged, not warned of
+    with np.errstate(all="ignore"):  # infinities are judged: no warnings
         for name, x in given.items():
             bound = exact(np.asarray(x, np.float64))
             checks.append(_check(record, layer_of(name), name, bound, None, form, bits=True))
@@ -162,7 +162,7 @@ def step_bounds(
     form = declared_format(record.dtype, matmul)
     t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
     entries = run.entries(record)
-    with np.errstate(all="ignore"):  # what is not finite is judged, not warned of
+    with np.errstate(all="ignore"):  # infinities are judged: no warnings
         return {
             tensor: compute(run, tensor, t, form, entries=entries)
             for _, tensor in step_order(run)

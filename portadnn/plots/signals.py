@@ -36,7 +36,7 @@ def layer_signals(signals: Mapping[str, Sequence[Any]], *, title: str = "") -> A
         layers = [row.layer for row in rows]
         mark = {"marker": "o", "markersize": 3} if len(rows) <= FEW_LAYERS else {}
         for axes, (measured, predicted, _) in zip(logs, panels, strict=True):
-            # what the head makes of Z is not a signal that goes on
+            # the head's output is not a signal that goes on
             n = len(rows) - (measured == "a_square")
             y, theory = _positive(rows, measured)[:n], _positive(rows, predicted)[:n]
             axes.plot(layers[:n], y, color=f"C{i}", label=name, **mark)

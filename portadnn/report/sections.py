@@ -11,7 +11,7 @@ from portadnn.parity.certify import Check
 from portadnn.parity.compare import BackendResult, Comparison, Outcome
 from portadnn.plots import ratio_map, to_svg
 
-MOST_ROWS = 500  # of a table; a longer one says how many are left out
+MOST_ROWS = 500  # a longer table says how many are left out
 
 Row = Sequence[object]
 

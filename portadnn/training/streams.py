@@ -127,7 +127,7 @@ class Batches:
 @functools.lru_cache(maxsize=2)  # every step of an epoch asks
 def _order(m: int, seed: int, epoch: int) -> np.ndarray:
     order = stream(seed, SHUFFLE, epoch).permutation(m)
-    order.flags.writeable = False  # it is handed out again
+    order.flags.writeable = False  # the same array is handed out again
     return order
 
 

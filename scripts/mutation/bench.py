@@ -238,7 +238,7 @@ def _effect(run, exact, honest, dtype):
         t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
         m = t["X"].shape[1]
         for tensor, given in _in_order(run, record):
-            if tensor in state:  # what the step before ended with
+            if tensor in state:  # the step before ended with it
                 moved = _share(t[tensor], state[tensor].astype(np.float64))
                 if moved == 0:
                     continue
@@ -319,7 +319,7 @@ def _cosine(ours, theirs, dtype):
     return bool(a @ b > 0.9999 * np.linalg.norm(a) * np.linalg.norm(b))
 
 
-# of the parameters after the last step, with those of the honest run on the same backend
+# these compare the last parameters with those of the honest run on the same backend
 CUSTOMARY = {
     "assert_allclose(rtol=1e-5)": _all_close({"float32": (1e-5, 0), "float64": (1e-5, 0)}),
     "torch's assert_close": _all_close({"float32": (1.3e-6, 1e-5), "float64": (1e-7, 1e-7)}),

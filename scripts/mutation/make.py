@@ -41,7 +41,7 @@ class Mutant:
     node: int
     choice: int
     function: str
-    line: int  # of the statement
+    line: int  # where the statement begins
     kind: str
     before: str
     after: str

@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "make_polynomials"
 SMALLEST = 2.0**-1022
 LARGEST = math.nextafter(math.inf, 0)
 ENDS_OF_LOG = [-1022 * math.log(2), math.nan, 1024 * math.log(2), math.nan]
-# what the module promises, in units in the last place
+# the module's promises, in units in the last place
 BOUNDS = {"exp": 0.85, "expm1": 0.9, "log": 0.95, "log1p": 0.95, "tanh": 0.95}
 # the largest errors that searches over 6 million points each found
 WORST = {

@@ -98,7 +98,7 @@ def test_a_graph_that_gives_other_bits_is_not_used():
 
     assert graphs.repeat(*given, forgetful) is None
     assert list(graphs._GRAPHS.values()) == [None]
-    assert graphs.repeat(*given, again) is None  # it is not tried again
+    assert graphs.repeat(*given, again) is None  # no second try
 
 
 def test_what_cannot_be_recorded_runs_step_by_step():

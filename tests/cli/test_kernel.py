@@ -11,7 +11,7 @@ from portadnn.backends.numpy import running_kernel
 from portadnn.blas import NEEDED_FLAGS, VARIABLE, kernel_for, this_processor
 from portadnn.cli.main import main
 
-# what main() finds, and what the processor is said to be
+# prints the kernel that main() finds; the processor is invented
 PROGRAM = """
 import os, sys
 from portadnn import blas

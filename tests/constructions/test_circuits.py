@@ -52,7 +52,7 @@ def test_layers_and_units_are_those_of_the_closed_forms(n):
     assert hidden_units(xor_sum(n)) == counts.sum == n
     assert counts.n == n
     assert counts.tree_layers == math.ceil(math.log2(n))
-    # of a pair tree, counted level by level
+    # the units of a pair tree, counted level by level
     units, values = 0, n
     while values > 1:
         units, values = units + 2 * (values // 2) + values % 2, -(-values // 2)

@@ -85,7 +85,7 @@ def test_what_a_killed_process_left_is_cleaned_up(tmp_path):
     (tmp_path / ".portadnn-0123.tmp").write_text("half")
     (tmp_path / NEW).mkdir()
     (tmp_path / NEW / "model").write_text("half")
-    (tmp_path / LOCK).write_text("1\n")  # of a process that does not hold it
+    (tmp_path / LOCK).write_text("1\n")  # the process of that number does not hold the lock
     (tmp_path / "model").write_text("1")
     with claimed(tmp_path, "--out"):
         assert (tmp_path / LOCK).read_text() == f"{os.getpid()}\n"

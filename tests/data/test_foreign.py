@@ -116,7 +116,7 @@ def test_a_few_kilobytes_do_not_become_a_gigabyte(tmp_path):
     bomb = repeated_filter(tmp_path / "bomb.h5", [32000, 1], zeros.shape, zeros)
     assert bomb.stat().st_size < 12_000
     refused(load_dataset, bomb, r"train_set_x, of shape .* would take 64.0 MiB: expected \d.\d MiB")
-    # what deflate alone made so small is as large as it says
+    # a file that deflate alone made so small is as large as it says
     honest = repeated_filter(tmp_path / "honest.h5", [1], zeros.shape, zeros)
     assert load_dataset(honest).examples.nbytes == 2**26
 

@@ -132,7 +132,7 @@ def test_the_difference_is_the_derivative():
     found = check_gradients(X, Y, parameters, network=network)
     for tensor, expected in zip(found.tensors, (78, 26, 91, 13), strict=True):
         assert tensor.worst.gradient == expected
-        # what rounding allows at the largest step: 8 u S / h, S about 85 + 13 * 15 + 26 * 7
+        # rounding allows this at the largest step: 8 u S / h, S about 85 + 13 * 15 + 26 * 7
         assert tensor.worst.difference == pytest.approx(expected, abs=4e-10)
         assert (tensor.checked, tensor.blind, tensor.faults) == (1, 0, 0)
 

@@ -37,7 +37,7 @@ def revival_by_hand():
     """The first iteration after which unit 1 of layer 2 fires, in fractions, scalar by scalar."""
     w1, b1, u, c, v, d = (Fraction(x) for x in (1, 0, 1, 0, 0.5, 0))
     rate, x, y = Fraction(RATE), 1, 8
-    dead = Fraction(1), Fraction(-1.75)  # its weight and bias, which stay
+    dead = Fraction(1), Fraction(-1.75)  # the weight and bias of the dead unit stay
     for iteration in range(1, 100):
         a1 = w1 * x + b1
         a2 = u * a1 + c

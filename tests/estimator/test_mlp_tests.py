@@ -18,7 +18,7 @@ import pytest
 def global_random_seed():
     return 42
 """
-# what fails, and why that is right; docs/estimators.md names the departures
+# the tests that fail, and why that is right; docs/estimators.md names the departures
 EXPECTED = {
     "test_fit": "sets private attributes of MLP before the first fit",
     "test_gradient": "calls MLP's private _loss_grad_lbfgs",

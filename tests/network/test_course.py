@@ -21,7 +21,7 @@ def problem():
 
 @pytest.mark.parametrize("layers_dims", [[5, 1], [5, 3, 1], [5, 4, 3, 2, 1]])
 def test_parameters_and_costs(layers_dims):
-    history = [(-100, 0.0)]  # of an earlier run
+    history = [(-100, 0.0)]  # left by an earlier run
     parameters, costs = L_layer_model(*problem(), layers_dims, 0.1, 201, history=history)
     assert type(parameters) is dict
     assert costs == [cost for _, cost in history[1:]]

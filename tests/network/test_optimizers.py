@@ -162,7 +162,7 @@ def test_l2_is_pytorchs_weight_decay_on_the_weights(backend, torch):
             grads[f"d{name}"] = penalized_gradient(ours[name], grads[f"d{name}"], l2=0.3)
         ours, state = optimizer.update(ours, grads, state, optimizer.scalars(0.01, t))
     for name, p in ours.items():
-        # of the gradient, which is rounded to float32, Adam's first steps take hardly the sign
+        # Adam's first steps take hardly more than the sign of the rounded gradient
         assert_equal(p, theirs[name].detach().numpy(), backend, atol=100 * eps(backend))
 
 

@@ -286,7 +286,7 @@ def test_a_damaged_file_is_refused_or_the_same(tmp_path, seed, damage):
         read = read_bundle(copy)
     except InputError as error:
         assert "altered.h5" in str(error)
-    else:  # what was hit does not matter: the numbers are those that were recorded
+    else:  # the changed byte does not matter: the numbers are those that were recorded
         assert read.digests == read_bundle(path).digests
 
 

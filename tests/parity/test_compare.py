@@ -174,7 +174,7 @@ def test_a_compiled_program_may_differ_by_the_bounds_of_a_step(optimizer, dtype,
     assert {check.tensor for check in program} >= {"cost", "W1+", "b3+"}
     # a bound that no fault exceeds would prove nothing
     largest = max(check.bound / check.exact for check in program if check.tensor == "cost")
-    assert largest < 500 * np.finfo(dtype).eps  # it is 90 to 120: a few roundings of each layer
+    assert largest < 500 * np.finfo(dtype).eps  # seen: 90 to 120, a few roundings of each layer
 
 
 def test_on_an_eager_backend_a_mismatch_of_the_run_alone_fails(monkeypatch):

@@ -26,7 +26,7 @@ def test_a_sample_is_killed_in_its_place_or_lawful(tmp_path):
     assert len(killed) > 40
     assert any("place" in one["outcomes"]["float32"] for one in killed)
     code, again, errors = mutants("--sample", 60, "--seed", 0, "--results", results)
-    assert (code, again) == (0, out)  # it went on from the file, and nothing was left to do
+    assert (code, again) == (0, out)  # from the file, nothing was left to do
     assert "mutants" not in errors
 
 

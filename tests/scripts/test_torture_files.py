@@ -15,7 +15,7 @@ from portadnn.errors import InputError
 files = script_module("torture_files.py")
 
 
-# it forks, and other tests may have started threads
+# these tests fork, and others may have started threads
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 
 

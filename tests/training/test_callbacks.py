@@ -50,7 +50,7 @@ def test_early_stopping_waits_and_returns_the_best():
     assert state.stopped == "early stopping: validation_cost has not been better for 2 reports"
     assert state.kept["W1"] == 2.0
     assert callback.record.epoch == 2
-    # what stopped before the last epoch starts anew in the next run
+    # a callback that stopped a run starts again in the next one
     state = Script(1.0, 2.0, 0.5).play(callback)
     assert state.stopped is None
     assert state.kept["W1"] == 3.0
@@ -158,7 +158,7 @@ def test_csv_log_is_the_history_to_the_bit(tmp_path):
     callbacks = [CSVLog(path), history, Reader()]
     options = {**RUN, "epochs": 3, "backend": "numpy"}
     train(noise(), **options, validation=0.5, callbacks=callbacks)
-    assert lines == [2, 3, 4]  # it can be watched while the run goes on
+    assert lines == [2, 3, 4]  # the file can be watched while the run goes on
     with path.open(newline="") as file:
         header, *rows = csv.reader(file)
     assert tuple(header) == EpochRecord._fields

@@ -90,7 +90,7 @@ def test_what_train_takes_is_declared():
     taken = set(inspect.signature(train).parameters) - {*NOT_DECLARED}
     renamed = {"activations": "activation"}
     declared = {renamed.get(name, name) for name in taken}
-    # what follows is for the program or the estimators
+    # the others are for the program or the estimators
     assert set(NAMES) - declared == {
         *("test", "data_sha256", "head", "shuffle"),
         *("labels", "target", "task", "size"),

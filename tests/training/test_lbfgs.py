@@ -197,7 +197,7 @@ def test_train_takes_it_by_name(backend_name):
     data = Dataset(X.T, LABELS, ("a", "b", "c"))
     options = {"layers": [6], "activations": "tanh", "rng": 0, "backend": backend_name}
     model = train(data, optimizer="lbfgs:memory=5", epochs=10, **options)
-    assert evaluate(model, data).cost < 0.8  # of log 3: labels at random, learnt by heart
+    assert evaluate(model, data).cost < 0.8  # far below log 3: random labels, learnt by heart
     plain = train(data, optimizer="gradient_descent", epochs=10, **options)
     assert evaluate(plain, data).cost > 1.0
 

@@ -76,7 +76,7 @@ def test_what_train_refuses_before_work_starts(given, message):
 
 
 def test_an_optimizer_beside_that_of_the_recipe_is_refused():
-    # it would not be used
+    # the second optimizer would not be used
     network = Network((6, 3), head="softmax")
     with pytest.raises(TypeError, match="solver is Adam.*expected LBFGS or None"):
         fit(

@@ -182,7 +182,7 @@ def product(
     stat = np.fmin(det, confidence(count) * sigma) if form.rounds_to_nearest else det
     largest = M + det
     if not np.isfinite(S).all():
-        # of a sum with an infinite term, what the finite ones may come to: if they overflow to the
+        # in a sum with an infinite term the finite ones count: if they overflow to the
         # other side, the sum is NaN
         finite = (np.where(np.isfinite(x), np.abs(x), 0.0) for x in (P, R))
         largest = np.where(np.isfinite(S), largest, np.matmul(*finite))

@@ -84,7 +84,7 @@ class Rounded:
     def _made(self, value: Any, error: Any, other: Rounded, roundings: int = 1) -> Rounded:
         v = self.form.u + U_SHADOW
         error = error + roundings * v * (np.abs(value) + error) + self.form.tiny
-        # what may overflow, and what is made of what may: nothing can be said of it
+        # nothing can be said of a value that may overflow, nor of one made from it
         sayable = np.isfinite(value) & (np.abs(value) + error <= self.form.largest)
         error = np.where(sayable, error, np.inf)
         magnitude = np.maximum(np.maximum(self.magnitude, other.magnitude), np.abs(value) + error)

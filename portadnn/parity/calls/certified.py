@@ -89,7 +89,7 @@ def certify_calls(
         if call.function in unchecked:
             certified.append(CertifiedCall(call))
             continue
-        with np.errstate(all="ignore"):  # what is not finite is judged, not warned of
+        with np.errstate(all="ignore"):  # infinities are judged: no warnings
             bounds, operands = bounds_of_call(
                 call.function, call.arguments, call.keywords, form, entries
             )

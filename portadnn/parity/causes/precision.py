@@ -109,7 +109,7 @@ def narrow_result(case: Case) -> Found:
             width = bound.det + form.u * np.abs(bound.exact) + form.tiny
             if not np.median(width) <= np.median(np.abs(bound.exact)):
                 continue  # so wide that anything would lie within
-            # what this format cannot hold overflows lawfully
+            # a value that this format cannot hold overflows lawfully
             width = np.where(np.abs(bound.exact) + width > form.largest, math.inf, width)
             yield within(bound.exact, width), f"silent {name}", sentence, remedy
 

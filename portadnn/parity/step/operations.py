@@ -182,7 +182,7 @@ def compute(
             error = 2 * (form.u + U_SHADOW) * np.abs(whole)
             magnitude = bound.magnitude + np.abs(t["penalty"])
             return Bound(whole, error + bound.det, error + bound.stat, magnitude)
-        case "dW":  # of the first layer, in sample space
+        case "dW":  # the first layer's, in sample space
             return updates.placed(x[0], t.get("place"), network.layer_dims, divisor, form)
         case "dZ" if l == network.L:
             return _bounds_of(HEAD_BOUNDS, network.head).gradient(x[0], x[1], form, S)

@@ -70,11 +70,11 @@ def _moved(
             function = get_head(network.head).activation
             function = function if last else ACTIVATIONS[network.activations[l - 1]].forward
             if function is ACTIVATIONS["softmax"].forward:
-                # its derivative is A (dZ - sum(A dZ)), of an A that grows by exp(2 dZ) at most
+                # the derivative is A (dZ - sum(A dZ)), and A grows by exp(2 dZ) at most
                 A = t[tensor] * np.exp(2 * np.max(d[0], axis=0, keepdims=True))
                 return A * (d[0] + np.sum(A * d[0], axis=0, keepdims=True))
             ends = (function(t[names[0]] + sign * d[0], xp=np) for sign in (-1, 1))
-            return np.maximum(*(np.abs(end - t[tensor]) for end in ends))  # it is monotone
+            return np.maximum(*(np.abs(end - t[tensor]) for end in ends))  # monotone
         case "AD" | "dA" if l in recipe.dropped_layers():
             return d[0] * x[1] / (1 - recipe.dropout[l - 1])
         case "cost":  # convex in Z, with the gradient A - Y

@@ -91,7 +91,7 @@ def test_an_example_left_out_of_the_cost_is_beyond_its_bound(head):
     bound = cost(head, Z, Y, declared_format("float32"), entries=10**6)
     assert abs(single(head, Z, Y) - bound.exact) < bound.stat / 4
     terms = HEAD_BOUNDS[head].terms(Z, Y, declared_format("float32")).value.sum(axis=0)
-    usual = np.argsort(terms)[m // 2 :]  # what half of the examples cost, or more
+    usual = np.argsort(terms)[m // 2 :]  # half of the examples cost so much, or more
     for missing in usual[:: m // 10]:
         kept = np.arange(m) != missing
         found = single(head, Z, Y, kept) * (m - 1) / m

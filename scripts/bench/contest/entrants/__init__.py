@@ -65,7 +65,7 @@ class Entrant:
 
     same_rule = True  # the task's optimizer to the letter
     unit = 1  # steps can be made in multiples of it
-    note = ""  # what the table says beside the name
+    note = ""  # the table prints this beside the name
 
     def __init__(self, task):
         self.task = task
