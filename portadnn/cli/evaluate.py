@@ -5,54 +5,52 @@ from __future__ import annotations
 from pathlib import Path
 
 from portadnn.cli.options import (
+    FOR_MODEL,
     BackendOption,
     DataFile,
-    Isolated,
+    DataOptions,
     JsonOption,
     LabelsFile,
     ModelFile,
-    Split,
 )
 
 
 def evaluate(
     model: ModelFile,
+    /,
     data: DataFile = None,
     labels: LabelsFile = None,
-    /,
     *,
-    target: str | None = None,
-    split: Split = None,
+    options: DataOptions = FOR_MODEL,
     plots: Path | None = None,
     backend: BackendOption = "numpy",
-    isolated: Isolated = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print the score and the cost of a model on labelled data.
 
     Parameters
     ----------
-    target
-        What is predicted, as for `portadnn train`, if a file has several. The model of a table
-        knows it.
     plots
         A directory for confusion.png and, of images, mistakes.png and weights.png.
     """
     from portadnn.cli.output import evaluation_json, evaluation_text, print_json
-    from portadnn.cli.run_directory import FIGURES, writable_directory, write_figures
-    from portadnn.training.inference import data_for
+    from portadnn.cli.run_directory import (
+        FIGURES,
+        check_figures,
+        writable_directory,
+        write_figures,
+    )
     from portadnn.training.inference import evaluate as evaluate_model
     from portadnn.training.inference import predict as predict_model
     from portadnn.training.models import load_model
-    from portadnn.training.texts import names
 
     loaded = load_model(model)
-    given = {} if target is None else {"target": names(target, "--target")}
-    examples = data_for(loaded, data, split, labels=labels, isolated=isolated, **given)
+    examples = options.load(loaded, data, labels)
     evaluation = evaluate_model(loaded, examples, backend=backend)
     files = {}
     if plots is not None:
         with writable_directory(plots, "--plots", list(FIGURES.values())):
+            check_figures(plots, "--plots")
             prediction = predict_model(loaded, examples, backend=backend)
             written = write_figures(plots, loaded, examples, prediction)
             files = {what: str(plots / name) for what, name in written.items()}

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from portadnn.cli.options import (
     EXIT_WRONG,
+    FOR_MODEL,
     BackendOption,
     DataFile,
-    Isolated,
+    DataOptions,
     JsonOption,
+    LabelsFile,
     ModelFile,
-    Split,
     WholeNumber,
 )
 
@@ -21,15 +22,15 @@ if TYPE_CHECKING:
 
 def gradcheck(
     model: ModelFile,
-    data: DataFile = None,
     /,
+    data: DataFile = None,
+    labels: LabelsFile = None,
     *,
-    split: Split = None,
+    options: DataOptions = FOR_MODEL,
     examples: WholeNumber = 100,
     entries: WholeNumber = 50,
     seed: WholeNumber = 0,
     backend: BackendOption = "numpy",
-    isolated: Isolated = False,
     as_json: JsonOption = False,
 ) -> int:
     """Check the gradients of a model against differences of its cost, in float64.
@@ -47,18 +48,19 @@ def gradcheck(
     """
     from portadnn.choice import check_whole
     from portadnn.cli.output import print_json, table_text
+    from portadnn.data.preprocess import targets_of
     from portadnn.diagnostics import check_gradients
-    from portadnn.training.inference import check_fits, data_for, prepared
+    from portadnn.training.inference import check_fits, prepared
     from portadnn.training.models import load_model
 
     check_whole("--examples", examples, 1)
     check_whole("--entries", entries, 1)
     loaded = load_model(model)
-    given = prepared(loaded, data_for(loaded, data, split, isolated=isolated))
+    given = prepared(loaded, options.load(loaded, data, labels))
     check_fits(loaded, given, labelled=True)
     found = check_gradients(
         given.columns("float64")[:, :examples],
-        given.targets("float64")[:, :examples],
+        targets_of(given, "float64", loaded.preprocess)[:, :examples],
         loaded.parameters,
         network=loaded.network,
         entries=entries,

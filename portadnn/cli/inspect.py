@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from portadnn.cli.options import BackendOption, Dtype, Isolated, JsonOption, Split, WholeNumber
+from portadnn.cli.options import (
+    FOR_MODEL,
+    BackendOption,
+    DataOptions,
+    Dtype,
+    JsonOption,
+    LabelsFile,
+    WholeNumber,
+)
 from portadnn.training.texts import parse_layers
 
 if TYPE_CHECKING:
@@ -25,19 +33,19 @@ FIGURE_TYPES = (".png", ".svg", ".pdf")
 
 def inspect(
     model_or_layers: str,
-    data: Path | None = None,
     /,
+    data: Path | None = None,
+    labels: LabelsFile = None,
     *,
+    options: DataOptions = FOR_MODEL,
     init: Annotated[list[str] | None, Parameter(negative="")] = None,
     one_sign: Annotated[bool, Parameter(negative="")] = False,
     activation: str | None = None,
-    split: Split = None,
     examples: WholeNumber | None = None,
     seed: WholeNumber = 3,
     plot: Path = Path("inspect.png"),
     dtype: Dtype | None = None,
     backend: BackendOption = "numpy",
-    isolated: Isolated = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show signals, gradients, sparsity and dead units of every layer, beside the theory's.
@@ -84,9 +92,8 @@ def inspect(
         raise InputError("--one-sign is for weights that are drawn: add --init")
     weights = _weights(network, model, init, one_sign, seed)
     chosen = get_backend(backend, dtype=dtype or (model.dtype if model else "float64"))
-    X, Y, source = _examples(
-        network, model, data, split, examples, seed, chosen.dtype_name, isolated
-    )
+    read = None if data is None else options.load(model, data, labels)
+    X, Y, source = _examples(network, model, read, examples, seed, chosen.dtype_name)
     with writable_directory(plot.parent, "--plot", [plot.name]):
         signals, units = {}, {}
         with chosen.scope():
@@ -168,21 +175,19 @@ def _weights(
 def _examples(
     network: Network,
     model: Model | None,
-    data: Path | None,
-    split: str | None,
+    given: Dataset | None,
     examples: int | None,
     seed: int,
     dtype: str,
-    isolated: bool,
 ) -> tuple[Any, Any, str]:
     """X and Y on the host, and what they are."""
     import numpy as np
 
-    from portadnn.training.inference import check_fits, data_for, prepared
+    from portadnn.data.preprocess import targets_of
+    from portadnn.training.inference import check_fits, prepared
 
     n_x, n_y = network.layer_dims[0], network.layer_dims[-1]
-    if data is not None:
-        given = data_for(model, data, split, isolated=isolated)
+    if given is not None:
         if model is not None:
             given = prepared(model, given)
             check_fits(model, given, labelled=True)
@@ -190,7 +195,7 @@ def _examples(
             _check_widths(network, given)
         return (
             given.columns(dtype)[:, :examples],
-            given.targets(dtype)[:, :examples],
+            targets_of(given, dtype, model.preprocess if model else None)[:, :examples],
             given.source,
         )
     m = examples or DRAWN_EXAMPLES

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter, Token
+
+if TYPE_CHECKING:
+    from portadnn.data.dataset import Dataset
 
 EXIT_DIVERGED = 1
 EXIT_WRONG = 1  # a check failed
@@ -21,9 +25,6 @@ DataFile = Annotated[
         help="A file or folder as `portadnn train` reads it; without it the embedded digits."
     ),
 ]
-LabelsFile = Annotated[
-    Path | None, Parameter(help="The file with the labels, if they have one of their own.")
-]
 Split = Annotated[
     Literal["train", "test"] | None,
     Parameter(help="Which part of the data; default test if the file has it, else train."),
@@ -37,6 +38,9 @@ def _text(_type: object, tokens: Sequence[Token]) -> str:
 # keeps the text, which may say more: momentum:0.95, 0.3,0.1, auto. The type is for the help and for
 # the shell, which completes its names
 AsTyped = Parameter(converter=_text, show_choices=False)
+LabelsFile = Annotated[
+    Path | None, AsTyped, Parameter(help="The file with the labels, if they have one of their own.")
+]
 Library = Literal["numpy", "cupy", "torch", "jax", "dask", "strict", "auto"]
 BackendOption = Annotated[
     Library,
@@ -51,6 +55,34 @@ Isolated = Annotated[
     bool,
     Parameter(negative="", help="Read the data in a process with limits, for files of strangers."),
 ]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """How to read labelled data for a model.
+
+    Parameters
+    ----------
+    target
+        What is predicted, as for `portadnn train`, if a file has several. The model of a table
+        knows it.
+    """
+
+    target: str | None = None
+    split: Split = None
+    isolated: Isolated = False
+
+    def load(self, model: Any, data: Path | None, labels: Path | None) -> Dataset:
+        """The data as ``data_for`` gives them."""
+        from portadnn.training.inference import data_for
+        from portadnn.training.texts import names
+
+        given = {} if self.target is None else {"target": names(self.target, "--target")}
+        return data_for(model, data, self.split, labels=labels, isolated=self.isolated, **given)
+
+
+FOR_MODEL = DataOptions()
 
 
 def _whole_number(_type: object, tokens: Sequence[Token]) -> int:

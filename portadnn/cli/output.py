@@ -209,8 +209,8 @@ def evaluation_text(name: str, evaluation: Evaluation) -> str:
     return f"{name} {values} ({evaluation.examples} examples), {cost}"
 
 
-def preprocess_table(preprocess: Preprocess) -> Table:
-    """A row per column of the data: what is done to it."""
+def preprocess_table(preprocess: Preprocess, names: Sequence[str] = ()) -> Table:
+    """A row per column of the data, and per value to predict: what is done to it."""
     table = new_table(("column", "becomes"))
     for c in preprocess.columns:
         if c.categories is not None:
@@ -224,4 +224,6 @@ def preprocess_table(preprocess: Preprocess) -> Table:
             what = f"(itself - {c.mean:g}) / {c.scale:g}"
         fill = "" if c.fill is None else f"; {c.fill:g} if missing"
         table.add_row(safe_text(c.name), safe_text(what + fill))
+    for name, (mean, scale) in zip(names, preprocess.scaling, strict=False):
+        table.add_row(f"{safe_text(name)} (predicted)", f"(itself - {mean:g}) / {scale:g}")
     return table

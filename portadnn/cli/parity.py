@@ -13,6 +13,7 @@ from portadnn.cli.options import (
     BackendOption,
     Isolated,
     JsonOption,
+    LabelsFile,
     Library,
     WholeNumber,
 )
@@ -56,6 +57,7 @@ parity = App(name="parity", help="Prove that backends computed the same training
 def compare(
     *backends: Annotated[Library, AsTyped],
     data: DataOption = None,
+    labels: LabelsFile = None,
     options: RunOptions = NOTHING_TYPED,
     config: ConfigOption = None,
     steps: StepsOption = None,
@@ -101,7 +103,7 @@ def compare(
         return show_self_test(as_json)
     if not backends:
         raise InputError("no backend was named: expected two or more, such as numpy torch")
-    typed = {"data": data, **vars(options)}
+    typed = {"data": data, "labels": labels, **vars(options)}
     if typed["backend"] is not None:
         raise InputError(
             f"--backend {typed['backend']}: name the backends without it, as in portadnn parity "
@@ -130,6 +132,7 @@ def record(
     *,
     out: Path,
     data: DataOption = None,
+    labels: LabelsFile = None,
     options: RunOptions = NOTHING_TYPED,
     config: ConfigOption = None,
     steps: StepsOption = None,
@@ -156,7 +159,7 @@ def record(
     from portadnn.parity.bundles import record_bundle
 
     kept_steps = None if keep is None else _parse_steps(keep)
-    declared = declared_run({"data": data, **vars(options)}, config)
+    declared = declared_run({"data": data, "labels": labels, **vars(options)}, config)
     backend, _ = chosen_backend(declared)
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists: choose another --out, or add --overwrite")

@@ -30,7 +30,7 @@ def summary(model: ModelFile, /, *, as_json: JsonOption = False) -> None:
         return
     print(f"input: examples of {loaded.input_shape}, {loaded.network.layer_dims[0]} values")
     if loaded.preprocess is not None:
-        print(table_text(preprocess_table(loaded.preprocess)))
+        print(table_text(preprocess_table(loaded.preprocess, loaded.classes)))
     print(table_text(network_table(loaded.network)))
     print(f"{loaded.named}: {', '.join(loaded.classes)}")
     print(f"dtype: {loaded.dtype}")

@@ -21,6 +21,7 @@ from portadnn.cli.options import (
     AsTyped,
     Isolated,
     JsonOption,
+    LabelsFile,
 )
 from portadnn.cli.output import complain
 from portadnn.cli.run_directory import (
@@ -56,8 +57,7 @@ if TYPE_CHECKING:
 
 def train(
     data: Annotated[Path | None, AsTyped] = None,
-    labels: Annotated[Path | None, AsTyped] = None,
-    /,
+    labels: LabelsFile = None,
     *,
     options: RunOptions = NOTHING_TYPED,
     config: ConfigOption = None,
@@ -85,8 +85,6 @@ def train(
     data
         The file, or a folder with a sub-folder of pictures for each class; without it the digits:
         1,797 images of 8x8 pixels in ten classes.
-    labels
-        The file with the labels, if they have one of their own.
     out
         The directory for model.h5, config.toml, history.json, cost.png, confusion.png and, of
         images, mistakes.png and weights.png. Default runs/DATE-TIME.
@@ -195,7 +193,9 @@ def train(
             "fingerprint": fingerprint(model),
         }
         # these examples are preprocessed already
-        bare = dataclasses.replace(model, preprocess=None)
+        bare = dataclasses.replace(
+            model, preprocess=model.preprocess and model.preprocess.of_targets
+        )
         judge = get_backend("numpy", dtype=run.dtype, arithmetic=run.arithmetic)
         scores = {name: evaluate(bare, part, backend=judge) for name, part in examples.items()}
         lines = [evaluation_text(name, score) for name, score in scores.items()]

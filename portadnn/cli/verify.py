@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from portadnn.cli.options import EXIT_WRONG, JsonOption, ModelFile
+from portadnn.cli.options import EXIT_WRONG, Isolated, JsonOption, LabelsFile, ModelFile
 
 
 def verify(
@@ -13,7 +13,9 @@ def verify(
     *,
     certificate: Path | None = None,
     data: str | None = None,
+    labels: LabelsFile = None,
     replay: str | None = None,
+    isolated: Isolated = False,
     as_json: JsonOption = False,
 ) -> int:
     """Check that a model, its data and its certificate belong together.
@@ -46,7 +48,11 @@ def verify(
     config = model.parent / FILES["config"]
     declared = Declaration(**read_config(config)).values() if config.exists() else {}
     failures = read.check_model(load_model(model), declared)
-    problem = make_problem(read.declaration(data), test=False)
+    problem = make_problem(
+        read.declaration(data, None if labels is None else str(labels)),
+        test=False,
+        isolated=isolated,
+    )
     for part in problem.examples:
         failures += read.check_data(part, data_digests(problem, part))
     if replay is not None and not failures:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +15,10 @@ from portadnn.choice import as_text, choose
 from portadnn.data.dataset import Dataset
 from portadnn.errors import InputError
 
+logger = logging.getLogger("portadnn")
+
+FEW_CATEGORIES = 20  # so many may a column have, however few the rows are
+MANY_CATEGORIES = 100  # more are told
 MOST_CATEGORIES = 10_000
 LARGEST = 1e150  # squares of larger numbers may have no finite sum
 
@@ -106,12 +112,16 @@ class Preprocess:
         Whether the numbers are 0..255 and become uint8.
     targets : tuple of str
         The names of the columns that were learned, for files that hold them beside the others.
+    scaling : tuple of (float, float)
+        Mean and standard deviation of each value to predict, if the network learns them
+        standardised; see ``targets_of`` and ``in_units``.
     """
 
     columns: tuple[Column, ...]
     unknown: str = "refuse"
     pixels: bool = False
     targets: tuple[str, ...] = ()
+    scaling: tuple[tuple[float, float], ...] = ()
 
     @classmethod
     def fitted(cls, data: Dataset, given: Any, targets: Sequence[str] = ()) -> Preprocess:
@@ -120,7 +130,7 @@ class Preprocess:
         Parameters
         ----------
         data : Dataset
-            The training rows.
+            The training rows. Values that they have for the head "identity" are standardised, too.
         given : Standardise, Plain or Pixels
         targets : sequence of str
             To keep with it.
@@ -135,7 +145,18 @@ class Preprocess:
             columns = tuple(map(Column, rows.dtype.names or ()))
             return cls(columns, pixels=isinstance(given, Pixels), targets=tuple(targets))
         fit = [_column(rows[name], name, given, data.source) for name in rows.dtype.names or ()]
-        return cls(tuple(fit), given.unknown, targets=tuple(targets))
+        scaling: list[tuple[float, float]] = []
+        if data.head == "identity" and data.labels is not None:
+            names = data.classes or [f"y{i}" for i in range(1, data.outputs + 1)]
+            for name, values in zip(names, data.targets("float64"), strict=True):
+                c = _column(values, name, given, data.source)
+                scaling.append((c.mean, c.scale))
+        return cls(tuple(fit), given.unknown, False, tuple(targets), tuple(scaling))
+
+    @property
+    def of_targets(self) -> Preprocess:
+        """The same for examples that were preprocessed before."""
+        return replace(self, columns=())
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -157,6 +178,8 @@ class Preprocess:
             If the columns have other names, another order or other types, or a value is missing or
             unknown.
         """
+        if not self.columns:
+            return data
         names = [c.name for c in self.columns]
         numbers = data.table is None and data.n_x == len(names)
         rows = _as_table(data, names if numbers else None)
@@ -234,11 +257,29 @@ class Preprocess:
             given = c | {"categories": None if categories is None else tuple(map(str, categories))}
             columns.append(Column(**given))
         targets = tuple(map(str, text["targets"]))
-        made = cls(tuple(columns), str(text["unknown"]), bool(text["pixels"]), targets)
+        scaling = tuple((mean, scale) for mean, scale in text.get("scaling", ()))
+        made = cls(tuple(columns), str(text["unknown"]), bool(text["pixels"]), targets, scaling)
         numbers = [x for c in columns for x in (c.mean, c.scale, c.fill) if x is not None]
+        numbers += itertools.chain(*scaling)
         if not all(isinstance(x, int | float) and math.isfinite(x) for x in numbers):
             raise InputError("the preprocessing holds numbers that are not finite")
         return made
+
+
+def targets_of(data: Dataset, dtype: str, preprocess: Preprocess | None) -> np.ndarray:
+    """``Y`` (n_L, m) as the network learns it: values are standardised, if they were fitted."""
+    if preprocess is None or not preprocess.scaling:
+        return data.targets(dtype)
+    mean, scale = np.asarray(preprocess.scaling).T[..., None]
+    return ((data.targets("float64") - mean) / scale).astype(dtype)
+
+
+def in_units(AL: np.ndarray, preprocess: Preprocess | None) -> np.ndarray:
+    """Outputs (n_L, m) of the network in the units of the labels: ``targets_of`` undone."""
+    if preprocess is None or not preprocess.scaling:
+        return AL
+    mean, scale = np.asarray(preprocess.scaling).T[..., None]
+    return AL.astype(np.float64) * scale + mean
 
 
 def _as_table(data: Dataset, names: Sequence[str] | None = None) -> np.ndarray:
@@ -258,11 +299,18 @@ def _column(values: np.ndarray, name: str, given: Standardise, source: str) -> C
         found = tuple(map(str, np.unique(values)))
         if found[0] == "" and given.missing == "refuse":
             raise _missing(values == "", name, source)
-        if len(found) > MOST_CATEGORIES:
+        most = min(MOST_CATEGORIES, max(FEW_CATEGORIES, len(values) // 2))
+        if len(found) > most:
             raise InputError(
-                f"{source}: column {name!r} holds {len(found)} different texts: expected at most "
-                f"{MOST_CATEGORIES} categories. Leave the column out"
+                f"{source}: column {name!r} holds {len(found)} different texts in {len(values)} "
+                f"rows: expected at most {most} categories. If it names the rows, or is free text, "
+                f"remove the column from the file"
             )
+        if len(found) > MANY_CATEGORIES:
+            logger.warning(
+                "%s: column %r holds %d different texts, and each becomes a value of its own. "
+                "Remove the column if they are not categories", source, name, len(found),
+            )  # fmt: skip
         return Column(name, categories=found)
     numbers = values.astype(np.float64)
     if np.isinf(numbers).any():

@@ -51,8 +51,8 @@ class Certificate:
         )
         return f"{text}; {self._reason()}" if self.content["failures"] else text
 
-    def declaration(self, data: str | None = None) -> Declaration:
-        """What the run was declared as, over the data of another place if one is given.
+    def declaration(self, data: str | None = None, labels: str | None = None) -> Declaration:
+        """What the run was declared as, over the data and labels of another place if given.
 
         Raises
         ------
@@ -63,7 +63,9 @@ class Certificate:
         if "data" not in given:
             raise InputError("the certificate is of an estimator: what it learnt from is not known")
         if data is not None:
-            given = {**given, "data": data}
+            given = {**given, "data": data, "labels": "none"}
+        if labels is not None:
+            given = {**given, "labels": labels}
         values = {name: parse_setting(name, x, name, parts=True) for name, x in given.items()}
         return Declaration(**values | {"data_sha256": None})
 

@@ -16,6 +16,7 @@ from portadnn.data.hdf5 import load_digits
 from portadnn.data.heads import meaning_of
 from portadnn.data.labels import task_of
 from portadnn.data.load import has_test, load_dataset
+from portadnn.data.preprocess import in_units, targets_of
 from portadnn.errors import InputError
 from portadnn.network.model import L_model_forward, compute_cost_with_logits
 from portadnn.training.models import Model
@@ -54,6 +55,7 @@ class Evaluation:
         each); ``mse`` and ``r2`` of the identity head; of poisson ``deviance``, the mean one, and
         ``d2``.
     cost : float
+        In the terms of training: of values that are learned standardised, of these.
     """
 
     examples: int
@@ -97,7 +99,7 @@ def predict(
     chosen = _backend_for(model, backend)
     with chosen.scope():
         blocks = [chosen.to_numpy(AL) for AL, _, _ in _forward(model, data, chosen)]
-    AL = np.concatenate(blocks, axis=1)
+    AL = in_units(np.concatenate(blocks, axis=1), model.preprocess)
     meaning = meaning_of(model.network.head)
     return Prediction(meaning.decide(AL), meaning.probabilities and meaning.probabilities(AL))
 
@@ -124,7 +126,7 @@ def evaluate(
     check_fits(model, data, labelled=True)
     chosen = _backend_for(model, backend)
     with chosen.scope():
-        targets = data.targets(chosen.dtype_name)
+        targets = targets_of(data, chosen.dtype_name, model.preprocess)
         blocks, costs = [], []
         for AL, ZL, rows in _forward(model, data, chosen):
             Y = chosen.asarray(targets[:, rows])
@@ -132,6 +134,9 @@ def evaluate(
             costs.append(float(chosen.to_numpy(cost)) * (Y.shape[1] / len(data)))
             blocks.append(chosen.to_numpy(AL))
     AL, cost = np.concatenate(blocks, axis=1), math.fsum(costs)
+    found = in_units(AL, model.preprocess)
+    if found is not AL:
+        AL, targets = found, data.targets("float64")
     return Evaluation(len(data), meaning_of(model.network.head).measures(AL, targets), cost)
 
 

@@ -22,7 +22,7 @@ from portadnn.errors import InputError, safe_text
 from portadnn.network.spec import Network
 from portadnn.training.state import EpochRecord
 
-_CONTAINER = Container("portadnn model", "portadnn train", plain=1, sealed=(2, 3))
+_CONTAINER = Container("portadnn model", "portadnn train", plain=1, sealed=(2, 3, 4))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -79,6 +79,9 @@ class Model:
                 f"{len(self.classes)} classes, but the network has {n_y} outputs with the "
                 f"{self.network.head} head: expected {' or '.join(map(str, counts))} names"
             )
+        scaled = len(self.preprocess.scaling) if self.preprocess else 0
+        if scaled not in (0, n_y):
+            raise InputError(f"{n_y} outputs, but {scaled} of them are scaled: expected all, or 0")
 
     @property
     def dtype(self) -> str:
@@ -151,6 +154,8 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
     InputError
         If the file cannot be written. The old file is as it was, and nothing else is left.
     """
+    if not isinstance(model, Model):
+        raise TypeError(f"the model is {model!r}: expected save_model(model, path), in this order")
     attributes = {
         "network": json.dumps(asdict(model.network)),
         "classes": json.dumps(model.classes),
@@ -162,7 +167,8 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
             attributes[name] = json.dumps(getattr(model, name))
     attributes["version"] = 2
     if model.preprocess is not None:  # older versions of portadnn refuse the model then
-        attributes |= {"version": 3, "preprocess": json.dumps(model.preprocess.to_json())}
+        attributes["version"] = 4 if model.preprocess.scaling else 3
+        attributes["preprocess"] = json.dumps(model.preprocess.to_json())
     arrays = {f"parameters/{name}": p for name, p in model.parameters.items()}
     _CONTAINER.write(path, attributes, arrays)
 

@@ -12,7 +12,13 @@ from portadnn.data.dataset import Dataset
 from portadnn.data.hdf5 import load_digits
 from portadnn.data.labels import task_of
 from portadnn.data.load import has_test, load_dataset
-from portadnn.data.preprocess import Plain, Preprocess, as_preprocess, preprocess_text
+from portadnn.data.preprocess import (
+    Plain,
+    Preprocess,
+    as_preprocess,
+    preprocess_text,
+    targets_of,
+)
 from portadnn.data.readers.formats import format_of
 from portadnn.errors import InputError
 from portadnn.network.spec import Network
@@ -66,7 +72,8 @@ class Problem:
     def arrays(self, part: str = "train") -> tuple[np.ndarray, np.ndarray]:
         """X (n_x, m) and Y (n_L, m) of a part of the examples, in the dtype of the run."""
         dtype = self.declaration.dtype
-        return self.examples[part].columns(dtype), self.examples[part].targets(dtype)
+        data = self.examples[part]
+        return data.columns(dtype), targets_of(data, dtype, self.preprocess)
 
 
 def make_problem(

@@ -4,7 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portadnn.data.dataset import Dataset
-from portadnn.data.preprocess import Preprocess, as_preprocess, preprocess_text
+from portadnn.data.preprocess import (
+    Preprocess,
+    as_preprocess,
+    in_units,
+    preprocess_text,
+    targets_of,
+)
 from portadnn.errors import InputError
 
 
@@ -133,3 +139,44 @@ def test_no_finite_numbers_become_others(numbers):
     data = table(x=numbers)
     found = Preprocess.fitted(data, as_preprocess("standardise"))(data).examples
     assert np.isfinite(found).all()
+
+
+def test_a_column_that_names_the_rows_is_refused():
+    data = table(row=[f"r{i}" for i in range(60)], age=[1.0] * 60)
+    message = (
+        "flights.csv: column 'row' holds 60 different texts in 60 rows: expected at most 30 "
+        "categories. .* remove the column from the file"
+    )
+    with pytest.raises(InputError, match=message):
+        Preprocess.fitted(data, as_preprocess("standardise"))
+    few = table(row=[f"r{i}" for i in range(20)])
+    assert len(Preprocess.fitted(few, as_preprocess("standardise")).names) == 20
+
+
+def test_many_categories_are_told(caplog):
+    for categories, told in ((100, 0), (101, 1)):
+        caplog.clear()
+        data = table(town=[f"t{i % categories}" for i in range(300)])
+        assert len(Preprocess.fitted(data, as_preprocess("standardise")).names) == categories
+        assert len(caplog.messages) == told
+    assert "flights.csv: column 'town' holds 101 different texts" in caplog.text
+
+
+def test_values_to_predict_are_standardised_and_put_back():
+    labels = np.asarray([[100.0, 7.0], [200.0, 7.0], [300.0, 7.0]])
+    data = table(age=[1.0, 2.0, 3.0])
+    values = Dataset(data.examples, labels, ("a", "b"), head="identity")
+    fitted = Preprocess.fitted(values, as_preprocess("standardise"))
+    deviation = float(np.sqrt(20000 / 3))
+    assert fitted.scaling == ((200.0, deviation), (7.0, 1.0))
+    Y = targets_of(values, "float32", fitted)
+    assert Y.dtype == np.float32
+    s = np.float32(100 / deviation)
+    np.testing.assert_array_equal(Y, [[-s, 0, s], [0, 0, 0]])
+    # a float32 has a relative error of 6e-8, of at most 100
+    np.testing.assert_allclose(in_units(Y, fitted), labels.T, rtol=0, atol=1e-5)
+    for other in (None, Preprocess.fitted(values, as_preprocess("none"))):
+        np.testing.assert_array_equal(targets_of(values, "float64", other), labels.T)
+        assert in_units(Y, other) is Y
+    counts = Dataset(data.examples, labels, ("a", "b"), head="poisson")
+    assert Preprocess.fitted(counts, as_preprocess("standardise")).scaling == ()

@@ -189,3 +189,24 @@ def test_plain_numbers_are_preprocessed_too(tmp_path):
         evaluate(model, raw).cost
         == evaluate(replace(model, preprocess=None), model.preprocess(raw)).cost
     )
+
+
+def test_values_of_a_table_are_learned_standardised(tmp_path):
+    """Scores and predictions are in the labels' own units; the cost is that of training."""
+    data = problem("values")
+    far = replace(data, labels=1e6 + 1e3 * data.labels)
+    options = SETTINGS | {"epochs": 200, "rng": 1, "preprocess": "standardise"}
+    near, model = train(data, **options), train(far, **options)
+    for name, p in near.parameters.items():  # standardised, both have the same values
+        np.testing.assert_allclose(model.parameters[name], p, rtol=0, atol=1e-4)
+    save_model(model, tmp_path / "model.h5")
+    model = load_model(tmp_path / "model.h5")
+    found, other = evaluate(model, far), evaluate(near, data)
+    assert found.r2 == pytest.approx(other.r2, abs=1e-5)
+    assert found.r2 > 0.9
+    assert found.cost == pytest.approx(other.cost, rel=1e-3)
+    assert found.mse == pytest.approx(1e6 * other.mse, rel=1e-3)
+    residual = predict(model, far).labels - far.labels
+    assert np.mean(residual**2) == pytest.approx(found.mse, rel=1e-6)
+    bare = replace(model, preprocess=model.preprocess.of_targets)
+    assert evaluate(bare, model.preprocess(far)) == found

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import h5py
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 from support import resealed
 
+from portadnn.data.preprocess import Column, Preprocess
 from portadnn.errors import InputError
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
@@ -162,3 +164,26 @@ def test_a_dataset_is_no_model(tmp_path):
         file["train_set_x"] = np.zeros((2, 2))
     with pytest.raises(InputError, match="is not a portadnn model"):
         load_model(path)
+
+
+def test_swapped_arguments_are_named(tmp_path):
+    with pytest.raises(TypeError, match=r"the model is '.*': expected save_model\(model, path\)"):
+        save_model(str(tmp_path / "model.h5"), make_model())
+
+
+def test_scaled_values_are_saved_and_checked(tmp_path):
+    scaling = ((150.0, 77.0), (0.0, 1.0), (-1.0, 3.5))
+    preprocess = Preprocess(tuple(map(Column, "abcdefghijkl")), scaling=scaling)
+    model = dataclasses.replace(make_model(head="identity"), preprocess=preprocess)
+    save_model(model, tmp_path / "model.h5")
+    assert load_model(tmp_path / "model.h5").preprocess == preprocess
+    with h5py.File(tmp_path / "model.h5") as file:
+        assert file.attrs["version"] == 4  # a portadnn that would leave the scale out refuses it
+    with pytest.raises(InputError, match="3 outputs, but 2 of them are scaled"):
+        dataclasses.replace(model, preprocess=dataclasses.replace(preprocess, scaling=scaling[:2]))
+
+
+def test_preprocessing_of_an_older_file_scales_no_values():
+    text = Preprocess((Column("a"),)).to_json()
+    del text["scaling"]
+    assert Preprocess.from_json(text).scaling == ()
