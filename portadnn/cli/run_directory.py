@@ -58,6 +58,7 @@ def run_directory(out: Path | None, overwrite: bool) -> Iterator[Path]:
         )
     directory, made = _new_directory() if out is None else (out, [])
     with writable_directory(directory, "--out", NAMES, made), claimed(directory, "--out"):
+        check_figures(directory, "--out")
         if not overwrite and (directory / FILES["model"]).exists():
             raise InputError(
                 f"{directory} already holds a model: choose another --out, or add --overwrite"
@@ -111,6 +112,21 @@ def writable_directory(
         yield directory
     finally:
         _remove_empty(missing)
+
+
+def check_figures(directory: Path, option: str) -> None:
+    """Raise InputError if a file has the name of a figure to write, but is not a figure of ours."""
+    from portadnn.data.files import open_regular
+    from portadnn.errors import InputError
+
+    for path in (directory / name for name in (CURVES, *FIGURES.values())):
+        if path.exists():
+            with open_regular(path) as file:
+                if b"tEXtFingerprint\0" not in file.read(4096):
+                    raise InputError(
+                        f"{path} is not a figure of portadnn, and one of this name would replace "
+                        f"it: choose another {option}"
+                    )
 
 
 def _remove_empty(directories: list[Path]) -> None:

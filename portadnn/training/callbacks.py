@@ -157,7 +157,7 @@ class CSVLog:
                 with path.open("rb") as file:
                     if file.read(len(header)) not in (b"", header):
                         raise InputError(f"{path} is not a log: choose another file to write")
-            self._file = path.open("w", newline="", encoding="utf-8")
+            self._file = open(path, "w", newline="", encoding="utf-8", opener=_at_once)  # noqa: SIM115
         self._write([EpochRecord._fields, *state.rows])
 
     def on_epoch_end(self, state: TrainingState) -> None:
@@ -180,6 +180,14 @@ class CSVLog:
         if self._file is not None:
             with contextlib.suppress(OSError):  # an error was told when it was written
                 self._file.close()
+
+
+def _at_once(path: str, flags: int) -> int:
+    """An opener for which a pipe that nobody reads is an error; else it would wait for ever."""
+    file = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+    if hasattr(os, "O_NONBLOCK"):
+        os.set_blocking(file, True)
+    return file
 
 
 @dataclass(eq=False)

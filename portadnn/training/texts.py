@@ -138,7 +138,10 @@ def draw(value: Any, what: str) -> int | str:
     from portadnn.network.initializers import as_rng
 
     if not isinstance(value, str) or ":" not in value:
-        return whole(value, what)
+        try:
+            return whole(value, what)
+        except InputError as error:
+            raise InputError(f"{error}, or a text such as randomstate:1") from None
     try:
         as_rng(value.strip())
     except InputError as error:

@@ -282,6 +282,24 @@ def test_figures_of_an_older_run_do_not_stay(tmp_path, capsys):
     assert not (out / "mistakes.png").exists()
 
 
+def test_figures_replace_no_picture_of_others(trained, tmp_path, capsys):
+    directory = tmp_path / "mine"
+    directory.mkdir()
+    (directory / "residuals.png").write_bytes(b"\x89PNG of mine")
+    for command in (
+        ["evaluate", trained, "--plots", directory],
+        ["train", *QUICK, "--out", directory, "--overwrite"],
+    ):
+        code, _, err = run(capsys, *command)
+        assert code == 2
+        assert "residuals.png is not a figure of portadnn, and one of this name would" in err
+    assert [path.name for path in directory.iterdir()] == ["residuals.png"]
+    assert (directory / "residuals.png").read_bytes() == b"\x89PNG of mine"
+    (directory / "residuals.png").unlink()
+    for _ in range(2):  # its own figures are replaced
+        assert run(capsys, "evaluate", trained, "--plots", directory)[0] == 0
+
+
 def test_evaluate_draws(trained, tmp_path, capsys):
     directory = tmp_path / "new" / "plots"
     code, out, _ = run(capsys, "evaluate", trained, "--plots", directory, "--json")

@@ -1,6 +1,7 @@
 """Histories, the best model, early stopping, and what is written for other programs."""
 
 import csv
+import os
 import sys
 import types
 
@@ -252,3 +253,9 @@ def test_without_tensorboard_one_is_told_so(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tensorboard.summary", None)
     with pytest.raises(InputError, match="TensorBoard is not installed .*pip install tensorboard"):
         TensorBoard("logs")
+
+
+def test_csv_log_waits_for_no_reader_of_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe cannot be written: No such device"):
+        train(noise(), **RUN, callbacks=[CSVLog(tmp_path / "pipe")], backend="numpy")

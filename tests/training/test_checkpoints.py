@@ -450,3 +450,9 @@ def test_parameters_are_of_the_layout_that_a_run_has(tmp_path):
     state = newest(tmp_path).state
     for x in (*state.parameters.values(), *state.slots.values()):
         assert x.flags.c_contiguous
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "resume"])
+def test_a_number_is_no_directory(name):
+    with pytest.raises(TypeError, match=f"{name} is 3: expected the path of a directory"):
+        train(examples(), **PLAIN, **{name: 3})
