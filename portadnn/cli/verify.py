@@ -37,15 +37,16 @@ def verify(
     from portadnn.cli.output import print_json, print_line
     from portadnn.cli.run_directory import CERTIFICATE, FILES
     from portadnn.cli.run_options import read_config
+    from portadnn.data.directories import present
     from portadnn.parity.certificate import Certificate, data_digests
     from portadnn.parity.certifier import replayed
     from portadnn.training.declaration import Declaration
     from portadnn.training.models import load_model
     from portadnn.training.problem import make_problem
 
-    path = model.parent / CERTIFICATE if certificate is None else certificate
+    path = present(model.parent / CERTIFICATE) if certificate is None else certificate
     read = Certificate.read(path)
-    config = model.parent / FILES["config"]
+    config = present(model.parent / FILES["config"])
     declared = Declaration(**read_config(config)).values() if config.exists() else {}
     failures = read.check_model(load_model(model), declared)
     problem = make_problem(

@@ -91,6 +91,16 @@ def replaced_together(directory: Path, names: Iterable[str]) -> Iterator[Path]:
                 ) from error
 
 
+def present(path: str | os.PathLike[str]) -> Path:
+    """Where the file that counts under this name is, also if a kill came between the renames."""
+    path = Path(path)
+    ready = path.parent / READY / path.name
+    with contextlib.suppress(OSError):
+        if ready.stat().st_size:
+            return ready
+    return path
+
+
 def _put_in_place(directory: Path, names: Iterable[str] = ()) -> None:
     """Move the files that are ready to their names, and remove those that are to go."""
     ready = directory / READY

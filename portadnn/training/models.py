@@ -15,6 +15,7 @@ import numpy as np
 
 from portadnn.data.container import Container
 from portadnn.data.digest import digest
+from portadnn.data.directories import present
 from portadnn.data.foreign import read_array, read_attribute
 from portadnn.data.heads import meaning_of
 from portadnn.data.preprocess import Preprocess
@@ -181,7 +182,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     InputError
         If the file is not a model, or a part of it is missing, damaged or does not fit.
     """
-    with _CONTAINER.open(path) as file:
+    with _CONTAINER.open(present(path)) as file:
         network = Network(**json.loads(read_attribute(file, "network", str)))
         input_shape = json.loads(read_attribute(file, "input_shape", str))
         input_shape = tuple(map(operator.index, input_shape))

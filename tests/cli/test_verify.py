@@ -71,6 +71,16 @@ def test_it_is_made_again_on_another_backend(backend, run, capsys, require):
     assert f"made again on {backend}" in text
 
 
+def test_a_kill_between_the_renames_leaves_no_mixture(run, capsys):
+    """Some new files are in place, the others, and those that they replace, are not yet."""
+    (run / ".portadnn-ready").mkdir()
+    for name in ("certificate.json", "config.toml", "model.h5"):
+        (run / name).rename(run / ".portadnn-ready" / name)
+        (run / name).write_bytes(b"of the run before")
+        code, text = verify(capsys, run / "model.h5")
+        assert code == 0, text
+
+
 def test_a_tampered_model(run, capsys):
     model = load_model(run / "model.h5")
     model.parameters["b1"][0, 0] = np.nextafter(model.parameters["b1"][0, 0], np.float32(1))
