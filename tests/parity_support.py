@@ -5,12 +5,14 @@ from dataclasses import replace
 import numpy as np
 
 from portadnn.backends import get_backend
+from portadnn.data.dataset import Dataset
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
 from portadnn.parity.compare import judge
 from portadnn.parity.coverage import full_coverage
 from portadnn.parity.run import Run, watch
 from portadnn.training.declaration import Declaration
+from portadnn.training.train import train
 
 
 def make_run(dims=(12, 7, 5, 1), m=31, steps=4, batch_size=None, seed=0, **settings):
@@ -43,3 +45,17 @@ def judge_faulty(run, step, tensor, change, coverage=None):
         run, ["honest", "faulty"], [{}, {}], streams,
         coverage=coverage or full_coverage(run.steps), modes=[None, None],
     )  # fmt: skip
+
+
+def watched_data():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40, 30))
+    return Dataset(X, (X[:, 0] + X[:, 1] > 0.4).astype(int), ("no", "yes"))
+
+
+def watched_run(certify=None, backend="numpy", **settings):
+    dtype = "float64" if settings.pop("float64", False) else "float32"
+    arithmetic = settings.pop("arithmetic", "fast")
+    chosen = get_backend(backend, dtype=dtype, arithmetic=arithmetic)
+    usual = {"layers": [5, 4], "learning_rate": 0.05, "epochs": 40, "rng": 1, "backend": chosen}
+    return train(watched_data(), certify=certify, **usual | settings)

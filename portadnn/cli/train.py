@@ -69,7 +69,7 @@ def train(
     log: Path | None = None,
     tensorboard: Path | None = None,
     isolated: Isolated = False,
-    certify: Annotated[bool, Parameter(negative="")] = False,
+    certify: bool | None = None,
     as_json: JsonOption = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -103,7 +103,8 @@ def train(
         A directory that gets event files for TensorBoard.
     certify
         Watch the run and check its steps: certificate.json, which `portadnn verify` reads. No bit
-        of the run changes. Exit code 1 if a check fails.
+        of the run changes. Exit code 1 if a check fails. A run that goes on is watched if it was
+        before, unless --no-certify is given.
     quiet
         Print nothing but errors.
     """
@@ -139,8 +140,8 @@ def train(
         else:
             directory = stack.enter_context(run_directory(resume, True))
             found = newest(directory)
-            # a certificate would not speak of the steps made before
-            alone = {"out": out, "overwrite": overwrite, "config": config, "certify": certify}
+            certify = found.state.watched is not None if certify is None else certify
+            alone = {"out": out, "overwrite": overwrite, "config": config}
             given |= {name: value or None for name, value in alone.items()}
             run = resumed_run(found.declaration, given)
         check_apart([out, log, tensorboard], files_read(run, config))

@@ -153,7 +153,9 @@ class Certificate:
                 f"{theirs['cost']!r}: more than the bound {reach:.3g} apart"
             )
         environments = [c.content["environment"] for c in (self, again)]
-        exactly = environments[0] == environments[1] or all(
+        earlier = self.content.get("earlier_environments", ())
+        environments += [part["environment"] for part in earlier]
+        exactly = all(e == environments[0] for e in environments) or all(
             e["arithmetic"] == "reproducible" for e in environments
         )
         exactly &= self.content["steps"]["made"] == again.content["steps"]["made"]
@@ -196,6 +198,7 @@ def _check_form(content: dict[str, Any]) -> None:
     first, own = steps["checked"]["0"], content["environment"]["arithmetic"]
     wrong = [name for name, kind in kinds.items() if not isinstance(content[name], kind)]
     texts = [*content["failures"], first["before"], own]
+    texts += [part["environment"]["arithmetic"] for part in content.get("earlier_environments", ())]
     numbers = [steps["made"], first["cost"], *map(int, steps["checked"])]
     if (
         wrong

@@ -16,12 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from portadnn.backends import Backend
+from portadnn.backends import Backend, environment
 from portadnn.data.digest import digest
-from portadnn.network.names import after
+from portadnn.data.foreign import reading
+from portadnn.errors import InputError
+from portadnn.network.names import of
 from portadnn.parity.certificate import Certificate
-from portadnn.parity.evidence import Evidence, Watched
+from portadnn.parity.evidence import Evidence
 from portadnn.parity.run import Run, weights_again
+from portadnn.parity.watched import Watched, check_arrays
 from portadnn.training.problem import Problem
 from portadnn.training.state import EpochRecord, RunState
 from portadnn.training.step import Shared
@@ -65,16 +68,22 @@ class Certifier:
         self.data = {name: digest({name: x}) for name, x in self.given.items()}
         held = self.held()
         self.held_digest = digest(held)
-        self.first_step = start.step - loop.plan.first_step
+        self.first_step = done = start.step - loop.plan.first_step
         self.start = self.host(start.parameters) | self.host(start.slots)
+        self.start_digest = digest(self.start)
+        self.environment, self.moved = environment(self.backend), 0
+        self.earlier: list[dict[str, Any]] = []
         self.lbfgs = hasattr(loop, "solver")
         self._fixed: dict[int, Watched] = {}
         self.reservoir: list[Watched] = []
         self._last: Any = None
         self.iterates: dict[str, float] = {}  # the costs of lbfgs by the parameters' SHA-256
-        self.goes_on = bool(start.rows)
-        self.rows: list[EpochRecord] = []
+        self.goes_on = bool(start.rows) and start.watched is None
+        self.rows: list[EpochRecord] = [] if start.watched is None else list(start.rows)
         self.reports: dict[str, tuple[EpochRecord, Any]] = {}
+        if start.watched is not None:
+            with reading("what was watched of the run before"):
+                self._go_on(start, **start.watched)
         again = None
         if self.problem is not None:
             _, again = weights_again(self.problem)
@@ -93,7 +102,72 @@ class Certifier:
             declared_weights=again,
             given_plan=loop.plan,
         )
-        self._next = self._draw(self.first_step + 2)
+        self._next = self._draw(max(done, self.first_step + 2))
+
+    def past(self) -> dict[str, Any] | None:
+        """For a checkpoint: what was seen so far, which ``begin`` goes on from."""
+        if self.lbfgs or self.steps is not None:
+            return None
+        fixed, drawn = list(self._fixed.values()), self.reservoir
+        parts: dict[str, Any] = {watched.name: watched.part() for watched in (*fixed, *drawn)}
+        start = f"start-{self.start_digest[:16]}"
+        last = None
+        if self._last is not None:
+            done, n, factor, (parameters, slots), _, cost = self._last
+            before = self.host(parameters) | self.host(slots)
+            last = Watched(done, factor, before, before, cost).part() | {"made": n}
+        held_back = self.reports if self.loop.validation is not None else {}
+        said = {
+            "start": start,
+            "fixed": [watched.name for watched in fixed],
+            "drawn": [watched.name for watched in drawn],
+            "last": last,
+            "reports": {name: (row, self.host(p)) for name, (row, p) in held_back.items()},
+            "data": self.data,
+            "held": self.held_digest,
+            "environment": self.environment,
+            "earlier": self.earlier,
+            "moved": self.moved,
+            "seconds": time.perf_counter() - self.began,
+        }
+        return {"said": said, "parts": parts | {start: self.start}}
+
+    def _go_on(self, now: RunState, said: dict[str, Any], parts: dict[str, Any]) -> None:
+        """Take up what another process saw of the run; InputError if it is of another."""
+        device, like = self.backend.asarray, self.start
+        states = now.parameters, now.slots
+
+        def on_device(arrays: dict[str, Any], names: Any) -> dict[str, Any]:
+            return {name: device(arrays[name]) for name in names}
+
+        self.first_step, self.start = 0, check_arrays(parts[said["start"]], like)
+        self.start_digest = digest(self.start)
+        fixed, self.reservoir = (
+            [Watched.read(parts[name], like) for name in said[kind]] for kind in ("fixed", "drawn")
+        )
+        self._fixed = {watched.step: watched for watched in fixed}
+        if (last := said["last"]) is not None:
+            n = last["made"]
+            last = Watched.read(last | {"made": last["before"]}, like)
+            began = tuple(on_device(last.before, part) for part in states)
+            self._last = last.step, int(n), last.factor, began, states, last.cost
+        for name, (row, parameters) in said["reports"].items():
+            parameters = check_arrays(parameters, {p: like[p] for p in now.parameters})
+            self.reports[name] = row, on_device(parameters, parameters)
+        self.data = {name: str(x) for name, x in said["data"].items()}
+        self.began -= float(said["seconds"])
+        self.earlier, self.moved = [dict(one) for one in said["earlier"]], int(said["moved"])
+        before = {str(name): str(x) for name, x in said["environment"].items()}
+        if before != self.environment:
+            self.earlier.append({"until_step": now.step, "environment": before})
+            if self.backend.arithmetic == "fast":
+                self.moved = now.step
+        if self.moved and self.held_digest != said["held"]:
+            raise InputError(
+                "the data in sample space have other bits in this environment than in that of the "
+                "steps before: go on there, or without a certificate"
+            )
+        self.held_digest = said["held"]
 
     def length(self, done: int, n: int) -> int:
         """For the loop: how many of n steps to make in one go."""
@@ -107,13 +181,13 @@ class Certifier:
         """For the loop: a chunk of n steps, and the states before and after it."""
         self._last = done, n, factor, before, state, float(costs[-1])
         if n == 1 and done in self._marks():
-            made = {after(name): x for part in state for name, x in part.items()}
-            self._keep(Watched(done, factor, before, made, float(costs[0])))
+            self._keep(self._watched(done, factor, before, state, float(costs[0])))
 
     def evaluated(self, number: int, parameters: Any, found: Any, cost: float) -> None:
         """For L-BFGS: a cost, and the gradients by their names."""
-        self._last = Watched(number, 1.0, (parameters, {}), found, cost)
-        self.iterates[digest(self.host(parameters))] = cost
+        found = {name: found[name] for name in (of("d", p) for p in parameters)}
+        self._last = self._watched(number, 1.0, (parameters, {}), (found, {}), cost)
+        self.iterates[self._last.digests[0]] = cost
         if number in self._marks():
             self._keep(self._last)
 
@@ -138,9 +212,10 @@ class Certifier:
         ended = time.perf_counter()
         evidence = Evidence(self)
         last = self._last_step()
-        self.reservoir = [watched for watched in self.reservoir if watched.step != last.step]
+        ends = {watched.step for watched in last}
+        self.reservoir = [watched for watched in self.reservoir if watched.step not in ends]
         self.random.shuffle(self.reservoir)
-        least = [*self._fixed.values(), *self.reservoir[: self.random_steps], last]
+        least = [*self._fixed.values(), *self.reservoir[: self.random_steps], *last]
         for watched in {one.step: one for one in least}.values():
             evidence.check(watched)
         parameters = self.host(self.loop.parameters(state))
@@ -189,16 +264,24 @@ class Certifier:
             step += 1
         return -1
 
-    def _last_step(self) -> Watched:
-        """The step that the run ended with; if it lies in a chunk, from the chunk's start."""
+    def _last_step(self) -> list[Watched]:
+        """The step that the run ended with; if it lies in a chunk, from the chunk's start.
+
+        None if that chunk was made in another environment, whose bits cannot be had.
+        """
         if self.lbfgs:
-            return self._last
+            return [self._last]
         done, n, factor, before, state, cost = self._last
+        if n > 1 and done < self.moved:
+            return []
         if n > 1:
             inputs = self.loop.inputs(done, n - 1, factor)
             before, _ = self.backend.repeat(self.loop.step(), before, inputs, self.loop.shared)
-        made = {after(name): x for part in state for name, x in part.items()}
-        return Watched(done + n - 1, factor, before, made, cost)
+        return [self._watched(done + n - 1, factor, before, state, cost)]
+
+    def _watched(self, step: int, factor: float, before: Any, made: Any, cost: float) -> Watched:
+        states = [self.host(part[0] | part[1]) for part in (before, made)]
+        return Watched(step, float(factor), states[0], states[1], cost)
 
     def held(self) -> dict[str, np.ndarray]:
         """What every step reads, as the backend has it."""

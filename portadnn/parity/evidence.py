@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from portadnn.backends import Backend, environment, get_backend
+from portadnn.backends import Backend, get_backend
 from portadnn.data.digest import digest
 from portadnn.network.model import L_model_forward, compute_cost_with_logits
-from portadnn.network.names import named, of
+from portadnn.network.names import after, named, of
 from portadnn.parity import derived
 from portadnn.parity.bounds import U_SHADOW, Bound, declared_format, gamma, within
 from portadnn.parity.bounds.levels import smallest_fault
@@ -28,25 +28,13 @@ from portadnn.parity.certify import (
 from portadnn.parity.run import Run, StepRecord, observe
 from portadnn.parity.step.operations import final_gradient
 from portadnn.parity.step.spread import spread
+from portadnn.parity.watched import Watched
 from portadnn.training.recipe import Plan
 from portadnn.training.schedules import Plateau
 from portadnn.training.state import RunState
 from portadnn.training.streams import Batches
 
 PREDICTED = 16  # examples
-
-
-class Watched(NamedTuple):
-    """A step of the run, with the states before and after it on the backend.
-
-    Of L-BFGS, ``made`` holds the gradients.
-    """
-
-    step: int
-    factor: float
-    before: tuple[dict[str, Any], dict[str, Any]]
-    made: dict[str, Any]
-    cost: float
 
 
 @dataclass(eq=False)
@@ -78,8 +66,14 @@ class Evidence:
     def check(self, watched: Watched) -> None:
         """A step in full, and what the program that trains made of it."""
         run, step, backend = self.seen.run, watched.step, self.seen.backend
-        before, given = watched.before, self.seen.host(watched.before[0] | watched.before[1])
-        if self.seen.lbfgs and not before[1]:  # gradient descent, of which only the gradients count
+        given = watched.before
+        state = {name: backend.asarray(x) for name, x in given.items()}
+        names = run.network.shapes
+        before = (
+            {name: state[name] for name in names},
+            {name: x for name, x in state.items() if name not in names},
+        )
+        if self.seen.lbfgs:  # gradient descent, of which only the gradients count
             step = 0
         record = observe(run, backend, self.seen.loop.shared, before, step, watched.factor)
         previous = self.seen.start if watched.step == self.seen.first_step else given
@@ -87,17 +81,18 @@ class Evidence:
         for name, bound in bounds.items():
             self.smallest[name] = max(self.smallest.get(name, 0.0), smallest_fault(bound))
         checks = certify_step(run, record, previous, bounds=bounds, factor=watched.factor)
-        made = self.seen.host(watched.made)
+        made = {after(name): x for name, x in watched.made.items()}
         if self.seen.lbfgs:
-            made = {final_gradient(run, name): made[of("d", name)] for name in run.network.shapes}
+            made = {final_gradient(run, name): watched.made[of("d", name)] for name in names}
         made["cost"] = np.asarray(watched.cost).astype(record.dtype)
-        program = certify_program(run, record, made, bounds, fuses=backend.fuses)
+        fuses = backend.fuses or watched.step < self.seen.moved
+        program = certify_program(run, record, made, bounds, fuses=fuses)
         self._add("", checks)
         self._add("the program that trains, ", program)
         self.steps[watched.step] = {
             "cost": watched.cost,
-            "before": digest(given),
-            "after": digest(made),
+            "before": watched.digests[0],
+            "after": watched.digests[1],
             "random": any(watched is one for one in self.seen.reservoir),
         }
         if watched.step == self.seen.first_step:
@@ -176,6 +171,8 @@ class Evidence:
             data = held_back.X, held_back.Y, held_back.S
             cost = self._forward("validation, ", self.seen.backend, loop.inner, of_report, data)
             again = held_back.score(of_report, loop.inner, self.seen.backend)
+            if record.epoch * loop.plan.batches.steps_per_epoch <= self.seen.moved:
+                continue  # of another environment, with other bits
             if cost != record.validation_cost or again[1] != record.validation_score:
                 self.failures.append(
                     f"validation in epoch {record.epoch} has the cost {record.validation_cost!r} "
@@ -284,11 +281,12 @@ class Evidence:
         if self.failures and len(self.failures) == self.flagged and suspect:
             outcome = "SUSPECT"
         made = state.step - plan.first_step
-        return Certificate({
+        earlier = {"earlier_environments": self.seen.earlier} if self.seen.earlier else {}
+        return Certificate(earlier | {
             "outcome": outcome,
             "failures": self.failures,
             "backend": self.seen.backend.name,
-            "environment": environment(self.seen.backend),
+            "environment": self.seen.environment,
             "declaration": self.seen.settings,
             "network": asdict(self.seen.loop.network),
             "model": {} if problem is None else model_of(problem),
@@ -300,11 +298,11 @@ class Evidence:
                 "checked": {str(step): self.steps[step] for step in sorted(self.steps)},
             },
             "tensors": tensors,
-            "not_covered": self._not_covered(),
+            "not_covered": self._not_covered(made),
             "seconds": {"run": times[0], "checks": times[1]},
         })  # fmt: skip
 
-    def _not_covered(self) -> list[str]:
+    def _not_covered(self, made: int) -> list[str]:
         found = []
         if self.seen.lbfgs:
             found.append("the line search of SciPy, which chooses the iterates of lbfgs")
@@ -312,4 +310,6 @@ class Evidence:
             found.append("how data, weights of the examples and stopping follow from the settings")
         if self.seen.goes_on:
             found.append("what the run had become before")
+        if not self.seen.lbfgs and made - 1 not in self.steps:
+            found.append("the last step, which another environment made")
         return found

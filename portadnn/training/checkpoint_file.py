@@ -5,23 +5,30 @@ docs/file-format.md describes every field.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from portadnn.backends import to_host
 from portadnn.data.container import Container
-from portadnn.data.foreign import read_array
+from portadnn.data.foreign import Hdf5File, read_array
+from portadnn.errors import InputError
 from portadnn.training.declaration import Declaration
 from portadnn.training.schedules import Tracker
 from portadnn.training.state import EpochRecord, RunState
 
 _CONTAINER = Container("portadnn checkpoint", "portadnn train", plain=0, sealed=(1,))
+_PART = Container("portadnn part", "portadnn train --certify", plain=0, sealed=(1,))
+PARTS = "watched"  # the folder beside the checkpoints with what is written once
+_PART_NAME = re.compile(r"[a-z0-9]{1,20}-[0-9a-f]{16}")
 _ARRAYS = ("parameters", "slots", "kept")
 _ARRAY_KINDS = "biuf"
 
@@ -70,18 +77,64 @@ def packed(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     state = vars(checkpoint.state)
     said = {name: _said(state[name], arrays, name) for name in (*_ARRAYS, "callbacks")}
+    if (watched := state["watched"]) is not None:
+        about = _said(watched["said"], arrays, "watched")
+        said["watched"] = {"said": about, "parts": list(watched["parts"])}
     header = vars(checkpoint) | {
         "declaration": checkpoint.declaration.to_toml(),
         "path": None,
         "state": state | said,
     }
+    return _headed(header, arrays)
+
+
+def packed_part(value: dict[str, Any]) -> dict[str, np.ndarray]:
+    """What ``write_packed`` and ``write_part`` take of one of ``watched``'s parts."""
+    arrays: dict[str, np.ndarray] = {}
+    return _headed(_said(value, arrays, "a part"), arrays)
+
+
+def _headed(header: Any, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     # a header is larger than an attribute may be
     return {"header": np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays}
 
 
-def write_packed(arrays: dict[str, np.ndarray], path: str | os.PathLike[str]) -> None:
-    """Write a checkpoint, whole or not at all; InputError if it cannot be written."""
+def write_packed(
+    arrays: dict[str, np.ndarray],
+    path: str | os.PathLike[str],
+    parts: Mapping[str, dict[str, np.ndarray]] = MappingProxyType({}),
+) -> None:
+    """Write a checkpoint, whole or not at all, after the parts that it names.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be written.
+    """
+    for name, part in parts.items():
+        write_part(part, part_path(path, name))
     _CONTAINER.write(path, {}, arrays)
+
+
+def part_path(checkpoint: str | os.PathLike[str], name: str) -> Path:
+    """The file of a part that a checkpoint names."""
+    if not _PART_NAME.fullmatch(name):
+        raise InputError(f"{name!r} is not the name of a part")
+    return Path(checkpoint).parent / PARTS / f"{name}.h5"
+
+
+def write_part(arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Write a part, whole or not at all; InputError if it cannot be written."""
+    with contextlib.suppress(OSError):  # writing says why
+        path.parent.mkdir(exist_ok=True)
+    _PART.write(path, {}, arrays)
+
+
+def read_part(path: Path) -> dict[str, Any]:
+    """Read a part; InputError if the file is not one, or is damaged."""
+    with _PART.open(path) as file:
+        header, array = _opened(file)
+        return dict(_read(header, array))
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -93,13 +146,13 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         If the file is not a checkpoint, or is damaged.
     """
     with _CONTAINER.open(path) as file:
-        raw = read_array(file, "header", kinds="u", expected="the checkpoint's header")
-        header = dict(json.loads(raw.astype(np.uint8).tobytes()))
-
-        def array(name: str) -> np.ndarray:
-            return read_array(file, name, kinds=_ARRAY_KINDS, expected="an array of numbers")
-
+        found, array = _opened(file)
+        header = dict(found)
         state = dict(header["state"])
+        if (watched := state.get("watched")) is not None:
+            parts = {name: read_part(part_path(path, name)) for name in watched["parts"]}
+            said = dict(_read(watched["said"], array))
+            state["watched"] = {"said": said, "parts": parts}
         for name in (*_ARRAYS, "callbacks"):
             state[name] = held = _read(state[name], array)
             if held is None and name == "kept":
@@ -118,6 +171,16 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         text = header["declaration"]
         header["declaration"] = Declaration.from_toml(text, "its declaration", parts=True)
         return Checkpoint(**header | {"state": RunState(**state), "path": Path(path)})
+
+
+def _opened(file: Hdf5File) -> tuple[Any, Callable[[str], np.ndarray]]:
+    """The header of a file, and what reads the arrays that it names."""
+    raw = read_array(file, "header", kinds="u", expected="the header")
+
+    def array(name: str) -> np.ndarray:
+        return read_array(file, name, kinds=_ARRAY_KINDS, expected="an array of numbers")
+
+    return json.loads(raw.astype(np.uint8).tobytes()), array
 
 
 def _said(value: Any, arrays: dict[str, np.ndarray], what: str) -> Any:

@@ -22,7 +22,15 @@ from portadnn.backends import Backend, environment
 from portadnn.choice import check_number
 from portadnn.data.directories import claimed
 from portadnn.errors import InputError
-from portadnn.training.checkpoint_file import Checkpoint, packed, read_checkpoint, write_packed
+from portadnn.training.checkpoint_file import (
+    PARTS,
+    Checkpoint,
+    packed,
+    packed_part,
+    part_path,
+    read_checkpoint,
+    write_packed,
+)
 from portadnn.training.declaration import AUTO, SETTINGS, Declaration
 from portadnn.training.lbfgs import LBFGS
 from portadnn.training.loop import Loop
@@ -69,7 +77,9 @@ class Checkpoints:
     resumed: list[dict[str, Any]] = field(default_factory=list, init=False)
     _written: float = field(default=-math.inf, init=False)
     _since: int = field(default=1, init=False)
-    _pending: tuple[Path, Future[None]] | None = field(default=None, init=False)
+    _pending: tuple[Path, set[str], Future[None]] | None = field(default=None, init=False)
+    # the names of the parts that are in files, by the checkpoints that need them
+    _parts: dict[Path, set[str]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.every = check_number("seconds between checkpoints", self.every, 0.0)
@@ -89,6 +99,11 @@ class Checkpoints:
         since = self._next()
         if found is not None:
             check_same_run(found, run)
+            if loop.watcher is not None and found.state.watched is None:
+                raise InputError(
+                    "the run to go on with began without certify, so a certificate would not speak "
+                    "of the steps made before: leave it out, or train again"
+                )
             start = _raised(found, run, loop)
             changed = {
                 name: [found.environment.get(name), here.get(name)]
@@ -103,6 +118,7 @@ class Checkpoints:
             start = replace(start, parameters=own[0], slots=own[1])
             if found.path is not None and found.path.parent == self.directory:
                 self.own, since = [found.path], found.since
+                self._parts = {found.path: _names(found.state)}
                 self._written = time.monotonic()
         form = "feature" if loop.space is None else "sample"
         self._since = since
@@ -134,10 +150,12 @@ class Checkpoints:
         first = self._written == -math.inf
         self._written = time.monotonic()
         self.settle()
-        path = self.directory / f"checkpoint-{self._next()}.h5"
-        content = packed(replace(this, state=state()))
+        path, now = self.directory / f"checkpoint-{self._next()}.h5", state()
+        content, names = packed(replace(this, state=now)), _names(now)
+        new = names.difference(*self._parts.values())
+        parts = {name: packed_part(now.watched["parts"][name]) for name in new}  # type: ignore[index]
         writer = ThreadPoolExecutor(1)  # the steps do not wait for the disk
-        self._pending = path, writer.submit(write_packed, content, path)
+        self._pending = path, names, writer.submit(write_packed, content, path, parts)
         writer.shutdown(wait=False)
         if first or last:
             self.settle(first)
@@ -146,7 +164,7 @@ class Checkpoints:
         """Wait for what is being written, and remove the checkpoints that it replaces."""
         if self._pending is None:
             return
-        (path, written), self._pending = self._pending, None
+        (path, names, written), self._pending = self._pending, None
         try:
             written.result()
         except InputError as error:
@@ -157,6 +175,11 @@ class Checkpoints:
         self.own = [*self.own, path][-KEPT:]
         old = [path for path in paths_in(self.directory) if _number(path) >= self._since]
         _remove(old, but=self.own)  # also a damaged one; not those of an older run
+        before = set().union(*self._parts.values())
+        self._parts = {path: self._parts[path] for path in self.own if path in self._parts}
+        self._parts[path] = names
+        unused = before.difference(*self._parts.values())
+        _remove([part_path(path, name) for name in unused])
 
     def _next(self) -> int:
         """The number of the next checkpoint."""
@@ -167,7 +190,13 @@ class Checkpoints:
         """Remove all checkpoints but the last one of this run, whose results are written."""
         self.settle()
         begun = [] if self.found is None or self.found.path is None else [self.found.path]
-        _remove(paths_in(directory), but=self.own[-1:] or begun)
+        kept = self.own[-1:] or begun
+        _remove(paths_in(directory), but=kept)
+        names = set().union(*(self._parts.get(path, set()) for path in kept))
+        needed = [part_path(directory / "checkpoint", name) for name in names]
+        _remove((directory / PARTS).glob("*"), but=needed)
+        with contextlib.suppress(OSError):  # there are some, or never were
+            (directory / PARTS).rmdir()
 
 
 @contextlib.contextmanager
@@ -240,7 +269,12 @@ def newest(directory: Path) -> Checkpoint:
     return read_checkpoint(paths[1])
 
 
-def _remove(paths: Iterable[Path], but: list[Path]) -> None:
+def _names(state: RunState) -> set[str]:
+    """Of the parts that a state has."""
+    return set() if state.watched is None else set(state.watched["parts"])
+
+
+def _remove(paths: Iterable[Path], but: Iterable[Path] = ()) -> None:
     for path in paths:
         if path not in but:
             with contextlib.suppress(OSError):

@@ -108,7 +108,7 @@ class Loop:
         )
         progress._to_host = self._to_host
         progress.moved_to(state.parameters)
-        now = replace(state, costs=list(state.costs), rows=progress.rows)
+        now = replace(state, costs=list(state.costs), rows=progress.rows, watched=None)
 
         def pasts() -> dict[str, Any]:
             own = {name: callback.state_dict() for name, callback in with_past(callbacks)}
@@ -116,7 +116,8 @@ class Loop:
 
         def state_now() -> RunState:
             kept, stopped = progress.kept, progress.stopped
-            return replace(now, callbacks=pasts(), kept=kept, stopped=stopped)
+            watched = None if self.watcher is None else self.watcher.past()
+            return replace(now, callbacks=pasts(), kept=kept, stopped=stopped, watched=watched)
 
         def after(costs: np.ndarray, *, last: bool = False) -> bool:
             """What follows a chunk of steps; whether the run shall stop. The last has a report."""

@@ -59,6 +59,9 @@ class RunState:
         number among those of that class.
     stopped : str, optional
         Why the run ended before its last epoch: then no step is made any more.
+    watched : dict, optional
+        What the watcher of a certified run has seen: ``said``, and ``parts``, a dict by names of
+        what does not change any more.
     kept : dict of arrays, optional
         Parameters that a callback chose instead of the last; on the host, of the network itself.
         A run that goes on also returns them, unless a callback chooses others.
@@ -73,6 +76,7 @@ class RunState:
     callbacks: dict[str, Any] = field(default_factory=dict)
     kept: dict[str, np.ndarray] | None = None
     stopped: str | None = None
+    watched: dict[str, Any] | None = None
 
 
 @dataclass(eq=False)

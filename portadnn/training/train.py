@@ -270,7 +270,8 @@ def train(
         and gaps. The model keeps it and takes such rows. Default "standardise" for tables that
         ``load_dataset`` read, else "none".
     certify : Certifier, optional
-        Watches the run and checks its steps; afterwards it has the certificate. No bit changes.
+        Watches the run and checks its steps; afterwards it has the certificate. No bit changes. A
+        run that goes on can only be certified if it was from its beginning.
     checkpoint : path or Checkpoints, optional
         A directory that gets a checkpoint every minute; ``Checkpoints(path, every=10)`` says how
         many seconds. docs/runs.md says what is promised.
@@ -302,11 +303,6 @@ def train(
     ('large', 'small')
     """
     settings = {name: x for name, x in locals().items() if name not in NOT_DECLARED}
-    if certify is not None and resume is not None:
-        raise InputError(
-            "certify cannot be combined with resume: the certificate would not speak of the steps "
-            "made before. Train again, or leave certify out"
-        )
     if certify is not None and not hasattr(certify, "certificate"):
         raise TypeError(f"certify is {certify!r}: expected portadnn.Certifier() or None")
     chosen = get_backend(backend, dtype=dtype, arithmetic=arithmetic)

@@ -141,7 +141,8 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, capsys):
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     logs = tmp_path / "straight.csv", tmp_path / "killed.csv"
     assert run(capsys, *options, "--log", logs[0], "--out", straight)[0] == 0
-    process = start(*options, "--log", logs[1], "--out", killed, "--checkpoint-every", "0.05s")
+    certified = [*options, "--certify", "--out", killed, "--checkpoint-every", "0.05s"]
+    process = start(*certified, "--log", logs[1])
     wait_for_checkpoint(killed, 4)
     process.kill()
     process.communicate()
@@ -157,6 +158,11 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, capsys):
     for name in ("model.h5", "config.toml", "confusion.png", "cost.png"):
         assert (straight / name).read_bytes() == (killed / name).read_bytes()
     assert len(history(killed)["resumed"]) == 1
+    proof = json.loads((killed / "certificate.json").read_text())
+    made, checked = proof["steps"]["made"], proof["steps"]["checked"]
+    assert (proof["outcome"], proof["not_covered"]) == ("PARITY", [])
+    assert {"0", "1", str(made - 1)} <= checked.keys()
+    assert proof["weights"] == history(killed)["fingerprint"]
     assert [*map(len, map(paths_in, (straight, killed)))] == [1, 1]
     before = files(killed)
     assert run(capsys, "train", "--resume", killed)[0] == 0  # nothing is left to do
@@ -229,7 +235,7 @@ def test_changed_data_are_refused(tmp_path, capsys):
     [
         (["--resume", "absent"], "absent has no checkpoint to go on from"),
         (["--resume", "run", "--out", "other"], "--out cannot be combined with --resume"),
-        (["--resume", "run", "--certify"], "--certify cannot be combined with --resume"),
+        (["--resume", "run", "--certify"], "began without certify, so a certificate would not"),
         (["--resume", "run", "--overwrite"], "--overwrite cannot be combined with --resume"),
         (["--resume", "run", "--learning-rate", "1"], "--learning-rate cannot be combined with"),
         (["--resume", "run", "--log", "run/model.h5"], "model.h5 is not a log"),

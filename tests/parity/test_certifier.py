@@ -4,13 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from parity_support import watched_run as made
 
-import portadnn as dnn
 import portadnn.training.lbfgs
 import portadnn.training.loop
 import portadnn.training.train
 from portadnn.backends import tape
-from portadnn.data.dataset import Dataset
 from portadnn.network.optimizers import Adam
 from portadnn.parity.certifier import Certifier
 from portadnn.training.callbacks import EarlyStopping
@@ -31,20 +30,6 @@ PATHS = {
     "reproducible": {"arithmetic": "reproducible"},
     "float64": {"float64": True},
 }
-
-
-def data(seed=0):
-    rng = np.random.default_rng(seed)
-    X = rng.standard_normal((40, 30))
-    return Dataset(X, (X[:, 0] + X[:, 1] > 0.4).astype(int), ("no", "yes"))
-
-
-def made(certify=None, backend="numpy", **settings):
-    dtype = "float64" if settings.pop("float64", False) else "float32"
-    arithmetic = settings.pop("arithmetic", "fast")
-    chosen = dnn.get_backend(backend, dtype=dtype, arithmetic=arithmetic)
-    usual = {"layers": [5, 4], "learning_rate": 0.05, "epochs": 40, "rng": 1, "backend": chosen}
-    return dnn.train(data(), certify=certify, **usual | settings)
 
 
 def certificate_of(backend="numpy", **settings):
