@@ -140,7 +140,7 @@ class Dataset:
     @property
     def outputs(self) -> int:
         """The number of outputs of a network that learns these labels."""
-        return len(self.targets("float32"))
+        return len(self.targets("float32", slice(1)))
 
     def columns(self, dtype: str, rows: slice = slice(None)) -> np.ndarray:
         """``X`` of shape (n_x, m): one column per example of ``rows``, uint8 scaled to [0, 1].
@@ -193,12 +193,18 @@ class Dataset:
                 f"{self.source} holds values up to {largest:g}, too large for {dtype}: scale them"
             )
 
-    def targets(self, dtype: str) -> np.ndarray:
-        """``Y``, (n_L, m): of 0 and 1 for two classes, one-hot for more, else as the labels are."""
+    def targets(self, dtype: str, rows: slice = slice(None)) -> np.ndarray:
+        """``Y`` of ``rows``, (n_L, m): 0 and 1 for two classes, one-hot for more, else as labelled."""
         if self.labels is None:
             raise InputError(f"{self.source} has no labels")
         head = self.head or head_for(len(self.classes), self.source)
-        return meaning_of(head).targets(self.labels, len(self.classes)).astype(dtype)
+        return meaning_of(head).targets(self.labels[rows], len(self.classes)).astype(dtype)
+
+    def learnt(self, dtype: str) -> np.ndarray:
+        """``Y`` as ``fit`` takes it: of more than two classes their numbers, (1, m)."""
+        if self.labels is None or not get_head(str(self.head)).exclusive:
+            return self.targets(dtype)
+        return self.labels.astype(np.int32)[None, :]
 
 
 def _abridge(names: tuple[Any, ...]) -> str:

@@ -29,19 +29,14 @@ def _each(AL: np.ndarray) -> np.ndarray:
     return AL[0] if len(AL) == 1 else AL.T
 
 
-def _classified(right: Callable[..., np.ndarray]) -> Callable[..., dict[str, Any]]:
+def _classified(each: np.ndarray, S: np.ndarray | None = None) -> dict[str, Any]:
     """The measures of classes or labels, from those outputs that are right, (1, m) or (n_L, m)."""
-
-    def measures(AL: np.ndarray, Y: np.ndarray, S: np.ndarray | None = None) -> dict[str, Any]:
-        each = right(AL, Y)
-        whole = np.all(each, axis=0)
-        # weights of single outputs are no weights of examples
-        weights = np.ones(len(whole)) if S is None or len(S) > 1 else S[0].astype(np.float64)
-        accuracy = float(np.sum(weights * whole) / np.sum(weights))
-        labels = {"label_accuracies": np.mean(each, axis=1).tolist()} if len(each) > 1 else {}
-        return {"correct": int(np.sum(whole)), "accuracy": accuracy, **labels}
-
-    return measures
+    whole = np.all(each, axis=0)
+    # weights of single outputs are no weights of examples
+    weights = np.ones(len(whole)) if S is None or len(S) > 1 else S[0].astype(np.float64)
+    accuracy = float(np.sum(weights * whole) / np.sum(weights))
+    labels = {"label_accuracies": np.mean(each, axis=1).tolist()} if len(each) > 1 else {}
+    return {"correct": int(np.sum(whole)), "accuracy": accuracy, **labels}
 
 
 def _estimated(loss: Callable[..., np.ndarray], mean_name: str, share_name: str) -> Callable:
@@ -51,7 +46,8 @@ def _estimated(loss: Callable[..., np.ndarray], mean_name: str, share_name: str)
     predicted exactly and 0 otherwise, as in scikit-learn.
     """
 
-    def measures(AL: np.ndarray, Y: np.ndarray, S: np.ndarray | None = None) -> dict[str, Any]:
+    def measured(both: np.ndarray, S: np.ndarray | None = None) -> dict[str, Any]:
+        AL, Y = both
         S = np.ones((1, Y.shape[1])) if S is None else S.astype(np.float64, order="C")
         # in one order of memory, which libraries choose differently: it is that of the sums
         AL, Y = (x.astype(np.float64, order="C") for x in (AL, Y))
@@ -64,7 +60,7 @@ def _estimated(loss: Callable[..., np.ndarray], mean_name: str, share_name: str)
         share = np.where(total > 0, 1 - share, share)
         return {mean_name: float(np.mean(residual / weight[:, 0])), share_name: float(share.mean())}
 
-    return measures
+    return measured
 
 
 def _deviance(AL: np.ndarray, Y: np.ndarray) -> np.ndarray:
@@ -77,16 +73,22 @@ class Meaning(NamedTuple):
 
     ``names(n_L)`` says how many names so many outputs may have. ``targets(labels, C)`` is Y.
     ``decide(AL)`` is what AL predicts, (m,), or (m, n_L) for several outputs. ``probabilities(AL)``
-    are those of the classes or labels, (m, C); values have none. ``measures(AL, Y, S)`` say how
-    good AL is, by names; of ``score``, one of them, more is better.
+    are those of the classes or labels, (m, C); values have none. ``compared(AL, Y)`` is what the
+    measures need of a block of examples, which are along its last axis, and ``measured(compared,
+    S)`` says how good AL is, by names; of ``score``, one of them, more is better.
     """
 
     names: Callable[[int], tuple[int, ...]]
     targets: Callable[[np.ndarray, int], np.ndarray]
     decide: Callable[[np.ndarray], np.ndarray]
     probabilities: Callable[[np.ndarray], np.ndarray] | None
-    measures: Callable[..., dict[str, Any]]
+    compared: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    measured: Callable[..., dict[str, Any]]
     score: str
+
+    def measures(self, AL: np.ndarray, Y: np.ndarray, S: Any = None) -> dict[str, Any]:
+        """How good AL is, by names."""
+        return self.measured(self.compared(AL, Y), S)
 
 
 _VALUES = Meaning(
@@ -94,7 +96,8 @@ _VALUES = Meaning(
     targets=lambda labels, C: labels.reshape(len(labels), -1).T,
     decide=_each,
     probabilities=None,
-    measures=_estimated(lambda AL, Y: np.square(Y - AL), "mse", "r2"),
+    compared=lambda AL, Y: np.stack([AL, Y]),
+    measured=_estimated(lambda AL, Y: np.square(Y - AL), "mse", "r2"),
     score="r2",
 )
 # a test fails for a head that is missing here
@@ -105,7 +108,8 @@ MEANINGS = {
         # the label follows the unit itself: 1 - p may round to p
         decide=lambda AL: _each((AL > 0.5).astype(np.int64)),
         probabilities=lambda AL: (np.concatenate([1 - AL, AL]) if len(AL) == 1 else AL).T.copy(),
-        measures=_classified(lambda AL, Y: (AL > 0.5) == (Y > 0.5)),
+        compared=lambda AL, Y: (AL > 0.5) == (Y > 0.5),
+        measured=_classified,
         score="accuracy",
     ),
     "softmax": Meaning(
@@ -113,11 +117,12 @@ MEANINGS = {
         targets=lambda labels, C: labels == np.arange(C)[:, None],
         decide=lambda AL: np.argmax(AL, axis=0),
         probabilities=lambda AL: AL.T.copy(),
-        measures=_classified(lambda AL, Y: (AL.argmax(axis=0) == Y.argmax(axis=0))[None, :]),
+        compared=lambda AL, Y: (AL.argmax(axis=0) == Y.argmax(axis=0))[None, :],
+        measured=_classified,
         score="accuracy",
     ),
     "identity": _VALUES,
-    "poisson": _VALUES._replace(measures=_estimated(_deviance, "deviance", "d2"), score="d2"),
+    "poisson": _VALUES._replace(measured=_estimated(_deviance, "deviance", "d2"), score="d2"),
 }
 
 
@@ -127,7 +132,7 @@ def meaning_of(head: str) -> Meaning:
 
 
 def score_of(AL: np.ndarray, Y: np.ndarray, head: str, weights: np.ndarray | None = None) -> float:
-    """The score of a head's outputs, with weights (1, m) of the examples.
+    """The score of a head's outputs (n_L, m), with weights (1, m) of the examples.
 
     It is the accuracy (of several labels all must be right), or R^2, or D^2, the share of the
     Poisson deviance that is explained.

@@ -266,12 +266,14 @@ class Preprocess:
         return made
 
 
-def targets_of(data: Dataset, dtype: str, preprocess: Preprocess | None) -> np.ndarray:
+def targets_of(
+    data: Dataset, dtype: str, preprocess: Preprocess | None, rows: slice = slice(None)
+) -> np.ndarray:
     """``Y`` (n_L, m) as the network learns it: values are standardised, if they were fitted."""
     if preprocess is None or not preprocess.scaling:
-        return data.targets(dtype)
+        return data.targets(dtype, rows)
     mean, scale = np.asarray(preprocess.scaling).T[..., None]
-    return ((data.targets("float64") - mean) / scale).astype(dtype)
+    return ((data.targets("float64", rows) - mean) / scale).astype(dtype)
 
 
 def in_units(AL: np.ndarray, preprocess: Preprocess | None) -> np.ndarray:

@@ -139,11 +139,15 @@ class BasePortaDNN(_Fitted, BaseEstimator):
         raise NotImplementedError
 
     def _targets(self, y: Any, new: bool, partial: bool) -> np.ndarray:
-        """Y as rows, (m, n_L), on the host; ``new`` unless its classes were seen before.
+        """Y as rows, as ``fit`` takes its columns; ``new`` unless its classes were seen before.
 
         In a ``partial`` fit some of those classes may be missing.
         """
         raise NotImplementedError
+
+    def _width(self, Y: np.ndarray) -> int:
+        """The number of outputs."""
+        return Y.shape[1]
 
     def _weights(self, y: Any, sample_weight: np.ndarray) -> np.ndarray:
         """Weights (m,) of the samples, or (n_L, m) of every output of every sample."""
@@ -177,7 +181,7 @@ class BasePortaDNN(_Fitted, BaseEstimator):
         random_state = check_random_state(self.random_state)
         past = RunState({})
         declared = self._declared(solver, random_state)
-        network = declared.network(self.n_features_in_, Y.shape[1], self._head())
+        network = declared.network(self.n_features_in_, self._width(Y), self._head())
         if first:
             parameters = initial_parameters(self.init, network, random_state)
             self._seed = random_state.randint(np.iinfo(np.int32).max)

@@ -262,7 +262,12 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
                 raise InputError(f"y has {given}, but it had {before} before: expected the same")
         if len(self.classes_) < 2 and not self._is_multilabel:
             raise InputError(f"y has one class, {self.classes_[0]!r}: expected two or more")
+        if self._head() == "softmax":
+            return np.searchsorted(self.classes_, column_or_1d(y)).astype(np.int32)[:, None]
         return self._label_binarizer.transform(y)
+
+    def _width(self, Y: np.ndarray) -> int:
+        return len(self.classes_) if self._head() == "softmax" else Y.shape[1]
 
     def _check_known(self, labels: np.ndarray, partial: bool) -> None:
         unknown = np.setdiff1d(labels, self.classes_)

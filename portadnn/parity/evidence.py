@@ -33,6 +33,7 @@ from portadnn.training.recipe import Plan
 from portadnn.training.schedules import Plateau
 from portadnn.training.state import RunState
 from portadnn.training.streams import Batches
+from portadnn.training.validation import mean_cost
 
 PREDICTED = 16  # examples
 
@@ -168,8 +169,9 @@ class Evidence:
         if held_back is None:
             return
         for record, of_report in {id(e): e for e in self.seen.reports.values()}.values():
-            data = held_back.X, held_back.Y, held_back.S
-            cost = self._forward("validation, ", self.seen.backend, loop.inner, of_report, data)
+            given = "validation, ", self.seen.backend, loop.inner, of_report
+            blocks = held_back.blocks(self.seen.backend)
+            cost = mean_cost((self._forward(*given, data), data[1].shape[1]) for data in blocks)
             again = held_back.score(of_report, loop.inner, self.seen.backend)
             if record.epoch * loop.plan.batches.steps_per_epoch <= self.seen.moved:
                 continue  # of another environment, with other bits

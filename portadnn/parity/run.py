@@ -424,7 +424,7 @@ def _blank_tensors(run: Run, backend: Backend, state: Any, shared: Any, step: in
     first = {name: x[0, ...] for name, x in run.inputs(step, step + 1, host).items()}
     made = make_step(run.network, host.xp, observed_step, run.recipe, run.sample)
     with np.errstate(all="ignore"):
-        data = Shared(*map(zeros, shared[:4]))
+        data = Shared(*map(zeros, shared[:4]))._replace(classes=zeros(shared.classes))
         (_, observed), _ = made((blank, {}), first, data)
     return {
         name: backend.asarray(np.zeros_like(x), dtype=x.dtype.name) for name, x in observed.items()

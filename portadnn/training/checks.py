@@ -34,11 +34,19 @@ def advise_scale(X: Any, backend: Backend) -> None:
 
 
 def check_data(
-    X: Any, Y: Any, S: Any = None, *, network: Network, backend: Backend, what: str = ""
+    X: Any,
+    Y: Any,
+    S: Any = None,
+    *,
+    network: Network,
+    backend: Backend,
+    what: str = "",
+    numbered: bool = False,
 ) -> None:
     """Raise InputError unless X and Y are finite, of the network's shapes and right for its head.
 
     Weights ``S`` must be 0 or more and of a shape that the head takes; ``what`` goes before names.
+    If Y is ``numbered``, it holds the number of each example's class, (1, m).
 
     Works on the arrays of the backend: only verdicts and the first wrong index leave the device.
     """
@@ -48,7 +56,7 @@ def check_data(
             f"{what}X has shape {tuple(X.shape)}, but the network takes {n_x} values per example: "
             f"expected ({n_x}, m) with m >= 1, one column per example"
         )
-    expected = (n_y, X.shape[1])
+    expected = (1 if numbered else n_y, X.shape[1])
     if tuple(Y.shape) != expected:
         raise InputError(f"{what}Y has shape {tuple(Y.shape)}: expected {expected}, as X has shape "
                          f"{tuple(X.shape)} and the last layer {n_y} units")  # fmt: skip
@@ -56,13 +64,16 @@ def check_data(
     _check_all(xp.isfinite(X), X, f"{what}X", "finite numbers", backend)
     _check_all(xp.isfinite(Y), Y, f"{what}Y", "finite numbers", backend)
     head = get_head(network.head)
-    if head.low > -math.inf:
+    if numbered:
+        known = (Y >= 0) & (n_y - 1 >= Y)
+        _check_all(known, Y, f"{what}Y", f"numbers of classes, 0 to {n_y - 1}", backend)
+    elif head.low > -math.inf:
         limits = (
             f"{head.low:g} or more" if head.high == math.inf else f"{head.low:g} to {head.high:g}"
         )
         inside = (Y >= head.low) & (Y <= head.high)  # noqa: SIM300
         _check_all(inside, Y, f"{what}Y", f"{limits} for the {network.head} head", backend)
-    if head.exclusive:
+    if head.exclusive and not numbered:
         total = xp.sum(Y, axis=0, keepdims=True)
         # a one-hot column sums to 1 exactly; soft labels to n roundings of it
         close = xp.abs(total - 1.0) <= n_y * float(xp.finfo(Y.dtype).eps)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from portadnn.backends import Backend, get_backend, to_host
+from portadnn.network.losses import get_head
 from portadnn.network.spec import Network
 from portadnn.training.checks import advise_scale, check_data
 from portadnn.training.lbfgs import LBFGS, LBFGSLoop
@@ -112,7 +113,8 @@ def make_loop(
         The initial ones, of any library.
     X : array, shape (n_x, m)
     Y : array, shape (n_L, m)
-        What the head takes: 0 and 1 for sigmoid, columns that sum to 1 for softmax, numbers.
+        What the head takes: 0 and 1 for sigmoid, columns that sum to 1 for softmax, numbers. For
+        softmax also (1, m), of integers: the number of each example's class.
     network : Network
     backend : Backend
     plan : Plan
@@ -153,12 +155,20 @@ def make_loop(
         report_every = usual_report_every(plan.batches.batch_size, solver)
     plan.recipe.check(network)
     network.check(parameters)
-    given = _checked((X, Y, weights), network, backend)
-    shared = Shared.of(*given, network=network, recipe=plan.recipe)
+    numbered = _is_numbered(Y, network)
+    if numbered and (certify is not None or plan.batches.batch_size is None):
+        Y, numbered = (_classes(network).T == Y).astype(backend.dtype_name), False
+    given = _checked((X, Y, weights), network, backend, numbered=numbered)
+    if numbered:
+        shared = Shared(*given)._replace(classes=_classes(network))
+    else:
+        shared = Shared.of(*given, network=network, recipe=plan.recipe)
     held_back = None
     if validation is not None:
-        X, Y, S = (*_checked(validation, network, backend, "validation "), None)[:3]
-        held_back = Validation(X, Y, S, scored_as)
+        numbered = _is_numbered(validation[1], network)
+        checked = _checked(validation, network, backend, "validation ", numbered=numbered)
+        X, Y, S = (*checked, None)[:3]
+        held_back = Validation(X, Y, S, scored_as, _classes(network) if numbered else None)
     options: dict[str, Any] = {"report_every": report_every, "callbacks": callbacks}
     start = {name: backend.asarray(parameters[name]) for name in network.shapes}
     if solver is None:
@@ -173,8 +183,8 @@ def make_loop(
         if plan.batches.batch_size is not None:  # a row for each example, in one piece
             shared = shared.mapped(lambda x: _rows(x, backend))
     if held_back is not None:
-        X, Y, S = _on(backend, (held_back.X, held_back.Y, held_back.S))
-        options["validation"] = Validation(X, Y, S, scored_as)
+        X, Y, S, classes = _on(backend, (held_back.X, held_back.Y, held_back.S, held_back.classes))
+        options["validation"] = Validation(X, Y, S, scored_as, classes)
     data = Shared(*_on(backend, shared))
     if backend.arithmetic == "reproducible" and plan.batches.batch_size is None:
         operands = {"X": data.X} if data.gram is None else {"X": data.X, "gram": data.gram}
@@ -190,7 +200,19 @@ def make_loop(
     return loop, loop.start(start)
 
 
-def _checked(data: Iterable[Any], network: Network, backend: Backend, what: str = "") -> list[Any]:
+def _is_numbered(Y: Any, network: Network) -> bool:
+    """Whether Y holds the number of each example's class in the place of 0 and 1."""
+    whole = isinstance(Y, np.ndarray) and Y.dtype.kind in "iu" and Y.ndim == 2 and len(Y) == 1
+    return whole and get_head(network.head).exclusive and network.layer_dims[-1] > 1
+
+
+def _classes(network: Network) -> np.ndarray:
+    return np.arange(network.layer_dims[-1])[None, :]
+
+
+def _checked(
+    data: Iterable[Any], network: Network, backend: Backend, what: str = "", **form: bool
+) -> list[Any]:
     """``data`` in the dtype of the run, checked on the backend if it is there, else on the host."""
     data = list(data)
     if not all(x is None or backend.owns(x) for x in data):
@@ -198,7 +220,7 @@ def _checked(data: Iterable[Any], network: Network, backend: Backend, what: str 
     else:
         holder = backend
     ready = _on(holder, data)
-    check_data(*ready, network=network, backend=holder, what=what)
+    check_data(*ready, network=network, backend=holder, what=what, **form)
     return ready
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,8 +20,7 @@ from portadnn.errors import InputError
 from portadnn.network.model import L_model_forward, compute_cost_with_logits
 from portadnn.training.models import Model
 from portadnn.training.rows import as_dataset
-
-BLOCK = 8192  # examples at once, so that memory is needed for a block and the answer
+from portadnn.training.validation import BLOCK, mean_cost
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,18 +124,19 @@ def evaluate(
     check_fits(model, data, labelled=True)
     chosen = _backend_for(model, backend)
     with chosen.scope():
-        targets = targets_of(data, chosen.dtype_name, model.preprocess)
-        blocks, costs = [], []
+        meaning, blocks, costs = meaning_of(model.network.head), [], []
         for AL, ZL, rows in _forward(model, data, chosen):
-            Y = chosen.asarray(targets[:, rows])
+            targets = targets_of(data, chosen.dtype_name, model.preprocess, rows)
+            Y = chosen.asarray(targets)
             cost = compute_cost_with_logits(ZL, Y, network=model.network, xp=chosen.xp)
-            costs.append(float(chosen.to_numpy(cost)) * (Y.shape[1] / len(data)))
-            blocks.append(chosen.to_numpy(AL))
-    AL, cost = np.concatenate(blocks, axis=1), math.fsum(costs)
-    found = in_units(AL, model.preprocess)
-    if found is not AL:
-        AL, targets = found, data.targets("float64")
-    return Evaluation(len(data), meaning_of(model.network.head).measures(AL, targets), cost)
+            costs.append((float(chosen.to_numpy(cost)), Y.shape[1]))
+            AL = chosen.to_numpy(AL)
+            found = in_units(AL, model.preprocess)
+            if found is not AL:
+                targets = data.targets("float64", rows)
+            blocks.append(meaning.compared(found, targets))
+    measures = meaning.measured(np.concatenate(blocks, axis=-1))
+    return Evaluation(len(data), measures, mean_cost(costs))
 
 
 def data_for(

@@ -75,6 +75,13 @@ class Problem:
         data = self.examples[part]
         return data.columns(dtype), targets_of(data, dtype, self.preprocess)
 
+    def learnt(self, part: str = "train") -> tuple[np.ndarray, np.ndarray]:
+        """X and Y of a part as ``fit`` takes them."""
+        data, dtype = self.examples[part], self.declaration.dtype
+        scaled = self.preprocess is not None and self.preprocess.scaling
+        Y = targets_of(data, dtype, self.preprocess) if scaled else data.learnt(dtype)
+        return data.columns(dtype), Y
+
 
 def make_problem(
     declared: Declaration, *, test: bool = True, isolated: bool = False, **known: Any

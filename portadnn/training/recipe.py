@@ -103,11 +103,17 @@ class Recipe:
 
     def targets(self, Y: Any, network: Network) -> Any:
         """Y (n_L, m) as the steps are given it: smoothed, in float64 on the host."""
-        share, head = self.label_smoothing, get_head(network.head)
-        if not share:
+        if not self.label_smoothing:
             return Y
-        middle = 1 / Y.shape[0] if head.exclusive else (head.low + head.high) / 2
-        return (1 - share) * np.asarray(to_host(Y), np.float64) + share * middle
+        low, _ = self.smoothing(network)
+        return (1 - self.label_smoothing) * np.asarray(to_host(Y), np.float64) + low
+
+    def smoothing(self, network: Network) -> tuple[float, float]:
+        """What 0 and 1 become when they are smoothed."""
+        share, head = self.label_smoothing, get_head(network.head)
+        middle = 1 / network.layer_dims[-1] if head.exclusive else (head.low + head.high) / 2
+        low = share * middle if share else 0.0
+        return low, 1 - share + low
 
 
 PLAIN = Recipe()  # gradient descent alone, the step of the course

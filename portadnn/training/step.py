@@ -16,6 +16,8 @@ from portadnn.network.spec import Network
 from portadnn.training.recipe import PLAIN, Recipe
 from portadnn.training.sample_space import sample_gradient
 
+PLAIN_LABELS = 0.0, 1.0
+
 
 class Shared(NamedTuple):
     """The data that every step reads and none changes.
@@ -31,6 +33,9 @@ class Shared(NamedTuple):
         In sample space with an l2 penalty.
     slices : dict, optional
         In reproducible arithmetic, those of ``X`` and ``gram`` as right operands.
+    classes : array, shape (1, C), optional
+        0 .. C-1, if Y holds the number of each example's class, (m, 1): then every batch makes its
+        own 0 and 1 of them.
     """
 
     X: Any
@@ -38,6 +43,7 @@ class Shared(NamedTuple):
     S: Any = None
     gram: Any = None
     slices: Any = None
+    classes: Any = None
 
     @classmethod
     def of(cls, X: Any, Y: Any, S: Any = None, *, network: Network, recipe: Recipe) -> Shared:
@@ -47,15 +53,30 @@ class Shared(NamedTuple):
     def mapped(self, function: Callable[[Any], Any]) -> Shared:
         """With what ``function`` makes of X, Y and S; slices are left out."""
         X, Y, S = (None if x is None else function(x) for x in self[:3])
-        return Shared(X, Y, S, self.gram)
+        return Shared(X, Y, S, self.gram, classes=self.classes)
 
     def in_rows(self) -> Shared:
         """With a row for each example, so that one is copied in one piece; of arrays of NumPy."""
         return self.mapped(lambda x: np.ascontiguousarray(x.T))
 
-    def batch(self, indices: Any, xp: Any) -> Shared:
-        """The columns of a batch, from rows."""
-        return self.mapped(lambda x: xp.take(x, indices, axis=0).T)
+    def batch(self, indices: Any, xp: Any, smoothing: tuple[float, float]) -> Shared:
+        """The columns of a batch, from rows; ``smoothing`` takes the place of 0 and 1."""
+        rows = self.mapped(lambda x: xp.take(x, indices, axis=0))
+        if self.classes is not None:
+            rows = rows._replace(Y=one_hot(rows.Y, self.classes, xp, smoothing))
+        return rows.mapped(lambda x: x.T)
+
+
+def one_hot(
+    numbers: Any, classes: Any, xp: Any, smoothing: tuple[float, float] = PLAIN_LABELS
+) -> Any:
+    """A row (B, C) with the second of two values at the number of its class, from (B, 1)."""
+    own = numbers == classes
+    made = xp.astype(own, numbers.dtype)
+    if smoothing == PLAIN_LABELS:
+        return made
+    low, high = (xp.full_like(made, value) for value in smoothing)  # each rounded once
+    return xp.where(own, high, low)
 
 
 def gradients(parameters, inputs, shared, *, network, recipe=PLAIN, sample=False, xp):
@@ -86,11 +107,11 @@ def gradients(parameters, inputs, shared, *, network, recipe=PLAIN, sample=False
         dropout), ``penalty``, ``cost``, ``dZl``, ``dADl``, ``dAl``, ``dWl``, ``dbl``: those that
         there are.
     """
-    X, Y, S, gram, slices = shared
+    X, Y, S, gram, slices, _ = shared
     tensors: dict = {}
     xp = for_one_step(xp, [(getattr(shared, name), 0, cut) for name, cut in (slices or {}).items()])
     if "batch" in inputs:
-        X, Y, S = shared.batch(inputs["batch"], xp)[:3]
+        X, Y, S = shared.batch(inputs["batch"], xp, recipe.smoothing(network))[:3]
         tensors |= {"X": X, "Y": Y} | ({} if S is None else {"S": S})
     masks = {name: x for name, x in inputs.items() if is_mask(name)}
     dropout = {"masks": masks, "dropout": recipe.dropout}

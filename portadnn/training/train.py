@@ -361,7 +361,7 @@ def train_problem(
     if certify is not None:
         certify.problem = problem
     with backend.scope():  # which tells how much memory was wanted
-        X, Y, initial = *problem.arrays(), problem.parameters
+        X, Y, initial = *problem.learnt(), problem.parameters
     first_layer, begin = run.first_layer, None
     if checkpoints is not None:
         begin = functools.partial(checkpoints.begin, run=run)
@@ -377,7 +377,7 @@ def train_problem(
             plan=problem.plan,
             solver=problem.solver,
             weights=problem.weights,
-            validation=problem.arrays("validation") if "validation" in problem.examples else None,
+            validation=problem.learnt("validation") if "validation" in problem.examples else None,
             callbacks=(*callbacks, history),
             report_every=run.report_every,
             first_layer=first_layer,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,11 +12,14 @@ import numpy as np
 from portadnn.backends import Backend
 from portadnn.choice import check_number
 from portadnn.data.dataset import Dataset
-from portadnn.data.heads import score_of
+from portadnn.data.heads import meaning_of
 from portadnn.errors import InputError
 from portadnn.network.model import L_model_forward, compute_cost_with_logits
 from portadnn.network.spec import Network
+from portadnn.training.step import one_hot
 from portadnn.training.streams import SPLIT, stream
+
+BLOCK = 8192  # examples at once, so that memory is needed for a block and the answer
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,25 +34,49 @@ class Validation:
         Weights of the examples.
     scored_as : str, optional
         The head whose score is taken, if it is not the network's.
+    classes : array, shape (1, C), optional
+        As in ``Shared``: Y then has the number of each example's class, (1, m).
     """
 
     X: Any
     Y: Any
     S: Any = None
     scored_as: str | None = None
+    classes: Any = None
 
     def score(
         self, parameters: dict[str, Any], network: Network, backend: Backend
     ) -> tuple[float, float]:
-        """The cost without the penalty, and ``score_of`` the predictions."""
-        AL, caches = L_model_forward(self.X, parameters, network=network, xp=backend.xp)
-        cost = compute_cost_with_logits(
-            caches[-1][1], self.Y, network=network, weights=self.S, xp=backend.xp
-        )
+        """The cost without the penalty, and the score of the predictions, from blocks of them."""
+        meaning, costs, compared = meaning_of(self.scored_as or network.head), [], []
+        for X, Y, S in self.blocks(backend):
+            AL, caches = L_model_forward(X, parameters, network=network, xp=backend.xp)
+            cost = compute_cost_with_logits(
+                caches[-1][1], Y, network=network, weights=S, xp=backend.xp
+            )
+            costs.append((float(backend.to_numpy(cost)), Y.shape[1]))
+            compared.append(meaning.compared(backend.to_numpy(AL), backend.to_numpy(Y)))
         weights = None if self.S is None else backend.to_numpy(self.S)
-        outputs, targets = backend.to_numpy(AL), backend.to_numpy(self.Y)
-        head = self.scored_as or network.head
-        return float(backend.to_numpy(cost)), score_of(outputs, targets, head, weights)
+        measures = meaning.measured(np.concatenate(compared, axis=-1), weights)
+        return mean_cost(costs), measures[meaning.score]
+
+    def blocks(self, backend: Backend) -> Iterator[tuple[Any, Any, Any]]:
+        """X, Y and S of so many examples that the memory for one block is enough."""
+        m = self.Y.shape[1]
+        for start in range(0, m, BLOCK):
+            rows = slice(start, min(start + BLOCK, m))
+            given = self.X, self.Y, self.S
+            X, Y, S = (x if x is None or m <= BLOCK else x[:, rows] for x in given)
+            if self.classes is not None:
+                Y = one_hot(Y.T, self.classes, backend.xp).T
+            yield X, Y, S
+
+
+def mean_cost(costs: Iterable[tuple[float, int]]) -> float:
+    """The cost of all examples, from that of each block and its number of examples."""
+    costs = list(costs)
+    m = sum(size for _, size in costs)
+    return math.fsum(cost * (size / m) for cost, size in costs)
 
 
 def split_validation(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:

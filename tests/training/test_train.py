@@ -1,6 +1,7 @@
 import os
 import signal
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from portadnn.network.optimizers import update_parameters
 from portadnn.network.spec import Network
 from portadnn.training import loop
 from portadnn.training.callbacks import History
+from portadnn.training.fit import fit
 from portadnn.training.inference import evaluate, predict
-from portadnn.training.recipe import Plan
+from portadnn.training.recipe import Plan, Recipe
 from portadnn.training.step import Shared, make_step
 from portadnn.training.stops import DivergenceError, TrainingInterrupted
 from portadnn.training.streams import Batches
@@ -388,3 +390,47 @@ def test_data_scaled_in_another_way_is_refused(digits):
     floats = Dataset(digits[1].examples.astype(float), digits[1].labels, digits[1].classes)
     with pytest.raises(InputError, match="holds numbers that are taken as they are, but the model"):
         predict(model, floats)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_numbers_of_classes_give_the_bits_of_one_hot_labels(share, backend):
+    rng = np.random.default_rng(0)
+    X, labels = rng.standard_normal((5, 40)), rng.integers(0, 4, (1, 40))
+    network = Network((5, 6, 4), ("relu",), "softmax")
+    parameters = initialize_parameters_deep(network.layer_dims, rng=0)
+    plan = Plan(0.1, 3, Batches(40, 7), Recipe("adam", label_smoothing=share))
+    ends = []
+    for Y in (np.eye(4)[:, labels[0]], labels):
+        history, options = History(), {"network": network, "backend": backend, "plan": plan}
+        found = fit(parameters, X, Y, validation=(X, Y), callbacks=[history], **options)
+        # a compiler may add the terms of the cost of a batch in another order
+        rows = [row._replace(cost=0.0) if backend.fuses else row for row in history.rows]
+        ends.append((rows, [backend.to_numpy(p) for p in found.values()]))
+    assert ends[0][0] == ends[1][0]
+    for one_hot, numbered in zip(ends[0][1], ends[1][1], strict=True):
+        np.testing.assert_array_equal(numbered, one_hot)
+
+
+def test_numbers_of_classes_are_checked():
+    backend, network = get_backend("numpy"), Network((2, 3), (), "softmax")
+    plan, options = (
+        Plan(0.1, 1, Batches(4, 2)),
+        {"network": network, "backend": get_backend("numpy")},
+    )
+    parameters = initialize_parameters_deep(network.layer_dims, backend=backend)
+    for Y in (np.asarray([[0, 1, 2, 3]]), np.asarray([[0, -1, 2, 1]])):
+        with pytest.raises(InputError, match="expected numbers of classes, 0 to 2"):
+            fit(parameters, np.ones((2, 4)), Y, plan=plan, **options)
+
+
+def test_labels_of_many_classes_take_little_memory():
+    m, C = 20_000, 1000
+    data = Dataset(np.zeros((m, 4), np.float32), np.arange(m) % C, tuple(map(str, range(C))))
+    options = {"layers": [2], "epochs": 1, "batch_size": 50, "backend": "numpy"}
+    train(data, **options)
+    tracemalloc.start()
+    train(data, **options)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # one-hot labels in float32 are 80 MB; the batches of a chunk, and all else, are far less
+    assert peak < 8e6
