@@ -36,6 +36,7 @@ _WORDS: dict[str, dict[str, str]] = {
                 "write cupy, torch:cuda or jax:gpu, or auto for a GPU that works": "cuda gpu",
                 "write numpy, torch, jax:cpu or dask": "cpu",
                 "write torch:mps": "mps", "write jax:tpu": "tpu"},
+    "matmul": {"plain": "float32 float64 full highest ieee", "tf32": "tensorfloat32 high"},
     "dtype": {"float32": "single fp32 f4", "float64": "double fp64 f8",
               "write float32, or float64 for a float of Python": "float"},
 }  # fmt: skip

@@ -1,6 +1,13 @@
 """Array libraries and devices: the only rooms that know a library by name."""
 
-from portadnn.backends.base import ARITHMETICS, DTYPES, Backend, BackendUnavailableError, to_host
+from portadnn.backends.base import (
+    ARITHMETICS,
+    DTYPES,
+    MATMULS,
+    Backend,
+    BackendUnavailableError,
+    to_host,
+)
 from portadnn.backends.environment import environment
 from portadnn.backends.select import (
     BackendStatus,
@@ -13,6 +20,7 @@ from portadnn.backends.select import (
 __all__ = [
     "ARITHMETICS",
     "DTYPES",
+    "MATMULS",
     "Backend",
     "BackendStatus",
     "BackendUnavailableError",

@@ -19,6 +19,7 @@ from portadnn.errors import Carried, InputError, OutOfMemoryError
 
 DTYPES = ("float32", "float64")
 ARITHMETICS = ("fast", "reproducible")
+MATMULS = ("plain", "tf32")
 Step: TypeAlias = Callable[..., tuple[Any, Any]]
 
 
@@ -55,12 +56,15 @@ class Backend:
         In the library's own terms.
     dtype
         In the library's own terms: its float32 or float64.
+    matmul : str or None
+        "tf32" if products of float32 may round their operands to TF32, else None.
     """
 
     name: str
     xp: Any = field(repr=False)
     device: Any = field(hash=False)  # `name` identifies it, and cupy.cuda.Device is unhashable
     dtype: Any
+    matmul: str | None = None
 
     library: ClassVar[str]
     # words in a RuntimeError of the library that got no memory
@@ -92,7 +96,9 @@ class Backend:
         """By name: a namespace is a module, which pickle and ``copy.deepcopy`` refuse."""
         from portadnn.backends.select import get_backend
 
-        how = {"dtype": self.dtype_name, "arithmetic": self.arithmetic}
+        how: dict[str, Any] = {
+            "dtype": self.dtype_name, "arithmetic": self.arithmetic, "matmul": self.matmul
+        }  # fmt: skip
         return functools.partial(get_backend, **how), (self.name,)
 
     @property
@@ -123,6 +129,31 @@ class Backend:
         check_exact_products(made, self.xp)
         check_quotients(made)
         return made
+
+    def tf32(self) -> Backend:
+        """The same backend, whose products of float32 may round their operands to TF32.
+
+        TF32 has 11 significant bits of the 24 of float32. Sums are in float32.
+
+        Raises
+        ------
+        InputError
+            If the dtype is float64, or the device does not have TF32.
+        """
+        if self.dtype_name == "float64":
+            raise InputError("matmul is tf32, but products of float64 are never tf32: take float32")
+        xp = self._tf32()
+        if xp is None:
+            raise InputError(
+                f"matmul is tf32, but the backend {self.name!r} computes on {self.device_text}, "
+                f"which does not have TF32: expected cupy, torch:cuda or jax:gpu on an NVIDIA GPU "
+                f"of compute capability 8.0 or more, or matmul plain"
+            )
+        return replace(self, xp=xp, matmul="tf32")
+
+    def _tf32(self) -> Any:
+        """The namespace whose ``matmul`` takes TF32, or None if the device does not have it."""
+        return None
 
     @property
     def regroups(self) -> bool:

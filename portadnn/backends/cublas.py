@@ -22,11 +22,12 @@ WORKSPACE = 2**25  # bytes, as cuBLAS recommends for Hopper
 LARGEST = 2**31 - 1  # cuBLAS counts in 32 bits
 _REF, _POINTER, _INT = ctypes.byref, ctypes.c_void_p, ctypes.c_int
 # cuBLAS's number of a dtype, 1 and 0 in it, and its numbers of the computations that CuPy numbers:
-# the default, a pedantic one, and TF32
+# the default, a pedantic one, and TF32, which is taken for the default
 _KINDS: dict[str, tuple[int, Any, Any, dict[int, int]]] = {
-    "float32": (0, _REF(ctypes.c_float(1)), _REF(ctypes.c_float(0)), {1: 68, 2: 69, 7: 77}),
+    "float32": (0, _REF(ctypes.c_float(1)), _REF(ctypes.c_float(0)), {1: 68, 2: 69, 7: 68}),
     "float64": (1, _REF(ctypes.c_double(1)), _REF(ctypes.c_double(0)), {1: 70, 2: 71}),
 }
+CUPY_TF32, CUBLAS_TF32 = 7, 77
 _MATRIX = _POINTER, _INT, _INT  # the address, the dtype, the entries from one line to the next
 
 _STACK = *_MATRIX, ctypes.c_longlong  # and the entries from one matrix to the next
@@ -34,9 +35,10 @@ _STACK = *_MATRIX, ctypes.c_longlong  # and the entries from one matrix to the n
 
 @dataclass(frozen=True)
 class WithProducts:
-    """CuPy's namespace, whose products of two matrices may be captured."""
+    """CuPy's namespace, whose products of two matrices may be captured, and take TF32 if told."""
 
     raw: Any
+    tf32: bool = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.raw, name)
@@ -54,14 +56,15 @@ class WithProducts:
 
         kind = _KINDS.get(str(x.dtype))
         if kind is None or y.dtype != x.dtype or x.ndim != 2 or y.ndim != 2:
-            return self.raw.matmul(x, y, out=out)
+            return self._by_cupy(x, y, out)
         (m, k), (rows, n) = x.shape, y.shape
         left, right = _layout(x), _layout(y)
         number, one, zero, computations = kind
-        how = computations.get(get_compute_type(x.dtype))
+        tf32 = self.tf32 and x.dtype == cupy.float32
+        how = CUBLAS_TF32 if tf32 else computations.get(get_compute_type(x.dtype))
         handle = _handle(cupy.cuda.runtime.getDevice(), threading.get_ident(), number)
         if rows != k or not (left and right and how and handle):
-            return self.raw.matmul(x, y, out=out)
+            return self._by_cupy(x, y, out)
         out = cupy.empty((m, n), x.dtype) if out is None else out
         # cuBLAS goes by columns, so the product is that of the transposed matrices
         if (parts := out.shape[0] // m) > 1:
@@ -81,6 +84,19 @@ class WithProducts:
             x.data.ptr, number, left[1], zero, out.data.ptr, number, n, how, -1,
         )  # fmt: skip
         return out
+
+    def _by_cupy(self, x: Any, y: Any, out: Any) -> Any:
+        """CuPy's own product, without TF32 if ``CUPY_TF32`` is set."""
+        from cupy._core import get_compute_type, set_compute_type
+
+        mode = get_compute_type(x.dtype)
+        if mode != CUPY_TF32:
+            return self.raw.matmul(x, y, out=out)
+        set_compute_type(x.dtype, 1)  # the default
+        try:
+            return self.raw.matmul(x, y, out=out)
+        finally:
+            set_compute_type(x.dtype, mode)
 
 
 def _layout(x: Any) -> tuple[int, int] | None:

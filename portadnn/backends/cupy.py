@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import functools
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -72,12 +73,19 @@ class CupyBackend(Backend):
         for name in DTYPES:
             compute_type = _routines_linalg.get_compute_type(np.dtype(name))
             text = _routines_linalg.compute_type_to_str(compute_type)
-            modes[f"cupy {name} products"] = text.removeprefix("COMPUTE_TYPE_").lower()
+            text = text.removeprefix("COMPUTE_TYPE_").lower()
+            modes[f"cupy {name} products"] = "default" if text == "tf32" else text  # see cublas.py
+        if self.matmul:
+            modes["cupy float32 products"] = self.matmul
         accelerators = [
             *(f"reduction {n}" for n in _accelerator.get_reduction_accelerators()),
             *(f"routine {n}" for n in _accelerator.get_routine_accelerators()),
         ]
         return modes | {"cupy accelerators": ", ".join(accelerators) or "none"}
+
+    def _tf32(self) -> Any:
+        capable = int(self.device.compute_capability) >= 80
+        return replace(self.xp, tf32=True) if capable else None
 
     def synchronize(self, *arrays: Any) -> None:
         self.device.synchronize()

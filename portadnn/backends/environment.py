@@ -43,6 +43,7 @@ def environment(backend: Backend) -> dict[str, str]:
         "details": report.details,
         "dtype": backend.dtype_name,
         "arithmetic": backend.arithmetic,
+        "matmul": backend.matmul or "plain",
         "python": platform.python_version(),
         "processor": _processor(),
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,12 @@ class JaxBackend(Backend):
         import jax
 
         with self.scope():
-            return {"jax matmul precision": str(jax.config.jax_default_matmul_precision)}
+            found = self.matmul or jax.config.jax_default_matmul_precision
+            return {"jax matmul precision": str(found)}
+
+    def _tf32(self) -> Any:
+        capability = getattr(self.device, "compute_capability", "0")  # such as "9.0"
+        return WithTF32(self.xp) if float(capability) >= 8 else None
 
     def synchronize(self, *arrays: Any) -> None:
         import jax
@@ -132,6 +138,21 @@ class JaxBackend(Backend):
         import jax
 
         return "" if device == jax.devices()[0] else f"{device.platform}:{device.id}"
+
+
+@dataclass(frozen=True)
+class WithTF32:
+    """JAX's namespace, whose products take TF32 by name, which no setting can change."""
+
+    raw: Any
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.raw, name)
+
+    def matmul(self, x: Any, y: Any) -> Any:
+        import jax
+
+        return self.raw.matmul(x, y, precision=jax.lax.DotAlgorithmPreset.TF32_TF32_F32)
 
 
 @functools.lru_cache(maxsize=32)

@@ -10,6 +10,7 @@ from portadnn.backends import registry
 from portadnn.backends.base import (
     ARITHMETICS,
     DTYPES,
+    MATMULS,
     Backend,
     BackendUnavailableError,
     LibraryReport,
@@ -22,7 +23,11 @@ logger = logging.getLogger("portadnn")
 
 
 def get_backend(
-    name: str | Backend = "auto", *, dtype: Any = None, arithmetic: str | None = None
+    name: str | Backend = "auto",
+    *,
+    dtype: Any = None,
+    arithmetic: str | None = None,
+    matmul: str | None = None,
 ) -> Backend:
     """The backend of that name.
 
@@ -37,14 +42,17 @@ def get_backend(
     arithmetic : {"fast", "reproducible"}, optional
         The library's own, which is the default, or one that gives the same bits on every backend,
         see ``portadnn.arithmetic``.
+    matmul : {"plain", "tf32"}, optional
+        Products in the dtype, which is the default, or products of float32 whose operands an NVIDIA
+        GPU may round to TF32. Nothing else uses TF32.
 
     Raises
     ------
     BackendUnavailableError
         If it cannot run here: the cause and the fix. It never falls back in silence.
     InputError
-        If the name, the device, the dtype or the arithmetic is unknown, or a Backend is given with
-        another dtype or arithmetic.
+        If the name, the device, the dtype, the arithmetic or the mode of products is unknown, the
+        device does not have TF32, or a Backend is given with another dtype, arithmetic or mode.
 
     Examples
     --------
@@ -52,19 +60,27 @@ def get_backend(
     'float64'
     """
     if isinstance(name, Backend):
-        if dtype is not None and _dtype_name(dtype) != name.dtype_name:
-            raise InputError(
-                f"dtype is {_dtype_name(dtype)}, but the backend given computes in "
-                f"{name.dtype_name}: expected the same, or the backend by its name"
-            )
-        if arithmetic not in (None, name.arithmetic):
-            raise InputError(
-                f"arithmetic is {arithmetic!r}, but that of the backend given is "
-                f"{name.arithmetic}: expected the same, or the backend by its name"
-            )
+        asked = {
+            "dtype": (dtype and _dtype_name(dtype), name.dtype_name),
+            "arithmetic": (arithmetic, name.arithmetic),
+            "matmul": (matmul, name.matmul or "plain"),
+        }
+        for what, (given, has) in asked.items():
+            if given not in (None, has):
+                raise InputError(
+                    f"{what} is {given}, but that of the backend given is {has}: expected the "
+                    f"same, or the backend by its name"
+                )
         return name
-    arithmetic = "fast" if arithmetic is None else arithmetic
-    if known_name("arithmetic", arithmetic, ARITHMETICS) == "reproducible":
+    exact = known_name("arithmetic", arithmetic or "fast", ARITHMETICS) == "reproducible"
+    if known_name("matmul", matmul or "plain", MATMULS) == "tf32":
+        if exact:
+            raise InputError(
+                "matmul tf32 cannot be combined with reproducible arithmetic, whose products are "
+                "exact: take matmul plain, or fast arithmetic"
+            )
+        return get_backend(name, dtype=dtype).tf32()
+    if exact:
         return get_backend(name, dtype=dtype).reproducible()
     dtype = "float32" if dtype is None else dtype
     if name == "auto":

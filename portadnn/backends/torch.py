@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from portadnn.backends.base import (
     keeps_subnormals,
 )
 from portadnn.errors import InputError
-from portadnn.network.precision import full_precision
+from portadnn.network.precision import full_precision, reduced_precision
 
 
 class TorchBackend(Backend):
@@ -69,9 +70,17 @@ class TorchBackend(Backend):
         with self.scope():
             return {
                 "torch autocast": str(torch.is_autocast_enabled(self.device.type)),
-                "torch float32 matmul precision": torch.get_float32_matmul_precision(),
+                "torch float32 matmul precision": self.matmul
+                or torch.get_float32_matmul_precision(),
                 "torch cuda allow_tf32": str(torch.backends.cuda.matmul.allow_tf32),
             }
+
+    def _tf32(self) -> Any:
+        import torch
+
+        cuda = self.device.type == "cuda"
+        has = cuda and torch.cuda.get_device_capability(self.device) >= (8, 0)
+        return WithTF32(self.xp) if has else None
 
     def synchronize(self, *arrays: Any) -> None:
         if self.device.type == "cuda":
@@ -140,6 +149,22 @@ class TorchBackend(Backend):
     @staticmethod
     def _to_host(x: Any) -> np.ndarray:
         return x.detach().cpu().numpy()
+
+
+@dataclass(frozen=True)
+class WithTF32:
+    """PyTorch's namespace, whose products of float32 may take TF32."""
+
+    raw: Any
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.raw, name)
+
+    def matmul(self, x: Any, y: Any) -> Any:
+        import torch
+
+        with reduced_precision(torch, x.device.type):
+            return self.raw.matmul(x, y)
 
 
 def _import(name: str) -> Any:

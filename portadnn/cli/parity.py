@@ -40,10 +40,6 @@ StepsOption = Annotated[
     WholeNumber | None,
     Parameter(help="How many of the run's steps to make. Default 50, or all if it has fewer."),
 ]
-Matmul = Annotated[
-    Literal["float32", "float64", "tf32", "bfloat16"] | None,
-    Parameter(name="--matmul", help="Declared mode of float32 products. Default plain."),
-]
 HtmlOption = Annotated[
     Path | None, Parameter(name="--html", help="Write a report to this file as well.")
 ]
@@ -61,7 +57,6 @@ def compare(
     options: RunOptions = NOTHING_TYPED,
     config: ConfigOption = None,
     steps: StepsOption = None,
-    matmul: Matmul = None,
     sample: Annotated[bool, Parameter(negative="")] = False,
     every: WholeNumber | None = None,
     eager: Annotated[bool, Parameter(negative="")] = False,
@@ -110,9 +105,16 @@ def compare(
             f"numpy torch"
         )
     declared = declared_run(typed, config)
-    chosen = [
-        get_backend(name, dtype=declared.dtype, arithmetic=declared.arithmetic) for name in backends
-    ]
+    how = {"dtype": declared.dtype, "arithmetic": declared.arithmetic}
+    chosen, refused = [], []
+    for name in backends:
+        try:
+            chosen.append(get_backend(name, **how, matmul=declared.matmul))
+        except InputError as error:  # numpy has no TF32, and may judge a backend that has it
+            refused.append(error)
+            chosen.append(get_backend(name, **how))
+    if len(refused) == len(backends):
+        raise refused[0]
     if every is not None and every < 1:
         raise InputError(f"--every {every}: expected 1 or more")
     _check_writable(html, files_read(declared, config))
@@ -121,7 +123,7 @@ def compare(
         coverage = sampled_coverage(run.steps, every)
     else:
         coverage = affordable_coverage(run, chosen[0]) if sample else full_coverage(run.steps)
-    result = compare_backends(run, chosen, coverage=coverage, matmul=matmul, jit=not eager)
+    result = compare_backends(run, chosen, coverage=coverage, jit=not eager)
     if noise:
         result.noise = {backend.name: noise_floor(run, backend) for backend in chosen}
     return show(result, html, as_json)
@@ -136,7 +138,6 @@ def record(
     options: RunOptions = NOTHING_TYPED,
     config: ConfigOption = None,
     steps: StepsOption = None,
-    matmul: Matmul = None,
     keep: str | None = None,
     isolated: Isolated = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
@@ -166,7 +167,7 @@ def record(
     _check_writable(out, files_read(declared, config))
     check_hdf5_name(out)
     run = _run_of(declared, steps, isolated)
-    bundle = record_bundle(run, backend, out, keep=kept_steps, matmul=matmul)
+    bundle = record_bundle(run, backend, out, keep=kept_steps)
     kept = ", ".join(str(record.step) for record in bundle.records)
     print(f"{run.steps} steps on {backend.name}, {declared.dtype}; steps {kept} kept in {out}")
 
@@ -177,7 +178,7 @@ def replay(
     /,
     *,
     backend: BackendOption = "numpy",
-    matmul: Matmul = None,
+    matmul: Literal["plain", "tf32"] = "plain",
     html: HtmlOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -189,15 +190,17 @@ def replay(
     ----------
     bundle
         A file of `portadnn parity record`.
+    matmul
+        As for `portadnn train`.
     """
     from portadnn.backends import get_backend
     from portadnn.parity.bundles import read_bundle
     from portadnn.parity.bundles import replay as replay_bundle
 
     loaded = read_bundle(bundle)
-    chosen = get_backend(backend, dtype=loaded.dtype)
+    chosen = get_backend(backend, dtype=loaded.dtype, matmul=matmul)
     _check_writable(html, [bundle])
-    return show(replay_bundle(loaded, chosen, matmul=matmul), html, as_json)
+    return show(replay_bundle(loaded, chosen), html, as_json)
 
 
 def _run_of(declared: Declaration, steps: int | None, isolated: bool) -> Run:

@@ -49,6 +49,7 @@ _NAMES: dict[str, Any] = {
     "backend": Library,
     "dtype": Dtype,
     "arithmetic": Literal["fast", "reproducible"],
+    "matmul": Literal["plain", "tf32"],
 }
 _KINDS: dict[Any, Any] = {
     texts.number: float,

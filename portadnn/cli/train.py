@@ -162,7 +162,8 @@ def train(
             for part in examples.values():
                 say(f"data: {part.source}, {len(part)} examples of {part.input_shape}")
             on = f"{backend_text} on {backend.device_text}"
-            say(f"backend: {on}, {run.dtype}, {run.arithmetic} arithmetic")
+            products = f", {run.matmul} products" if run.matmul else ""
+            say(f"backend: {on}, {run.dtype}, {run.arithmetic} arithmetic{products}")
             say(f"descent: {_descent_text(run)}")
             if found is not None:
                 say(f"going on from {found.path}, after {found.state.step} steps")
@@ -254,7 +255,7 @@ def chosen_backend(run: Declaration) -> tuple[Backend, str]:
         name, text = chosen.name, f"{chosen.name} (auto: {reason})"
     else:
         name = text = run.backend
-    backend = get_backend(name, dtype=run.dtype, arithmetic=run.arithmetic)
+    backend = get_backend(name, dtype=run.dtype, arithmetic=run.arithmetic, matmul=run.matmul)
     return backend, text if name != run.backend else backend.name
 
 

@@ -58,7 +58,7 @@ def verify(
         failures += read.check_data(part, data_digests(problem, part))
     if replay is not None and not failures:
         run = problem.declaration
-        backend = get_backend(replay, dtype=run.dtype, arithmetic=run.arithmetic)
+        backend = get_backend(replay, dtype=run.dtype, arithmetic=run.arithmetic, matmul=run.matmul)
         failures += read.check_replay(replayed(read, problem, backend))
     if as_json:
         print_json({"certificate": str(path), "fits": not failures, "failures": failures})

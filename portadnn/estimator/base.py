@@ -102,6 +102,7 @@ class BasePortaDNN(_Fitted, BaseEstimator):
     backend: Any = None
     dtype: Any = None
     arithmetic: Any = "fast"
+    matmul: Any = "plain"
     certify: Any = False
 
     _parameter_constraints = CONSTRAINTS
@@ -266,6 +267,7 @@ class BasePortaDNN(_Fitted, BaseEstimator):
             dropout=self.dropout,
             report_every=1,
             arithmetic=self.arithmetic,
+            matmul=None if self.matmul == "plain" else self.matmul,
         )
 
     def _plan(
@@ -381,7 +383,8 @@ class BasePortaDNN(_Fitted, BaseEstimator):
 
     def _backend(self, home: Backend) -> Backend:
         name = home.name if self.backend is None else self.backend
-        return get_backend(name, dtype=home.dtype_name, arithmetic=self.arithmetic)
+        how = {"arithmetic": self.arithmetic, "matmul": self.matmul}
+        return get_backend(name, dtype=home.dtype_name, **how)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

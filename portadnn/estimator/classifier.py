@@ -94,6 +94,8 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
         To compute in; None is that of X, and float64 if X is not floating.
     arithmetic : {"fast", "reproducible"}
         The library's own, or one that gives the same bits on every backend.
+    matmul : {"plain", "tf32"}
+        Products in the dtype, or of float32 with operands that an NVIDIA GPU may round to TF32.
     certify : bool
         Whether every fit is watched and its steps are checked, see docs/certificates.md.
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
-from portadnn.backends import ARITHMETICS, DTYPES
+from portadnn.backends import ARITHMETICS, DTYPES, MATMULS
 from portadnn.errors import InputError
 from portadnn.network.initializers import Initializer, initialize_parameters_deep
 from portadnn.network.names import named
@@ -63,6 +63,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "backend": [None, str],
     "dtype": [None, StrOptions(set(DTYPES))],
     "arithmetic": [StrOptions(set(ARITHMETICS))],
+    "matmul": [StrOptions(set(MATMULS))],
     "certify": ["boolean"],
 }
 

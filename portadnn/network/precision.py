@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from portadnn.errors import InputError
+
 _FULL = {"highest", "ieee", "none"}
 _lock = threading.Lock()
-_inside = 0
+_inside: Counter[int] = Counter()  # how many scopes each thread has entered
 _ambient: tuple = ()
 
 
@@ -25,12 +28,13 @@ def full_precision(torch: Any, device_type: str) -> Iterator[None]:
     The precision of products belongs to the whole process. Of several threads the first one sets
     it, and the last one sets it back.
     """
-    global _inside, _ambient
+    global _ambient
+    thread = threading.get_ident()
     cast = torch.is_autocast_enabled(device_type)
     with torch.autocast(device_type, enabled=False) if cast else contextlib.nullcontext():
         with _lock:
-            _inside += 1
-            if _inside == 1:
+            _inside[thread] += 1
+            if _inside.total() == 1:
                 _ambient = () if _FULL.issuperset(_modes(torch)) else _settings(torch)
                 if _ambient:
                     torch.set_float32_matmul_precision("highest")
@@ -38,9 +42,36 @@ def full_precision(torch: Any, device_type: str) -> Iterator[None]:
             yield
         finally:
             with _lock:
-                _inside -= 1
-                if _inside == 0 and _ambient:
+                _inside[thread] -= 1
+                if not _inside[thread]:
+                    del _inside[thread]
+                if not _inside and _ambient:
                     _restore(torch)
+
+
+@contextlib.contextmanager
+def reduced_precision(torch: Any, device_type: str) -> Iterator[None]:
+    """A scope for one product, which a CUDA device may make in TF32.
+
+    Raises
+    ------
+    InputError
+        If another thread computes with PyTorch, whose products would take TF32 too.
+    """
+    global _ambient
+    # nobody enters or leaves until the product is issued
+    with full_precision(torch, device_type), _lock:
+        if len(_inside) > 1:
+            raise InputError(
+                "matmul is tf32, but another thread computes with PyTorch, and the setting belongs "
+                "to the whole process: train in one thread, or in processes of their own"
+            )
+        _ambient = _ambient or _settings(torch)
+        torch.set_float32_matmul_precision("high")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision("highest")
 
 
 def _switches(torch):

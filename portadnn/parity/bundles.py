@@ -75,7 +75,7 @@ def record_bundle(
         Steps kept in full; the others leave a digest. Default 0, 1, 2, 5, 10, 100, 1,000 and the
         last.
     matmul : {"float32", "tf32", "bfloat16"}, optional
-        The mode that the backend declares for products of float32.
+        The mode that is declared for products of float32; default that of the backend.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def record_bundle(
             )
     keep = sampled_coverage(run.steps).full if keep is None else keep
     _check_kept(sorted(keep), run.steps)
-    matmul = matmul or backend.dtype_name
+    matmul = matmul or backend.matmul or backend.dtype_name
     declared_format(backend.dtype_name, matmul)
     records, digests = [], []
     for record in watch(run, backend, range(run.steps)):
@@ -211,7 +211,7 @@ def _declaration(header: dict[str, Any]) -> Declaration:
     return Declaration(**Recipe(**header["recipe"]).settings(), **{n: header[n] for n in names})
 
 
-def replay(bundle: Bundle, backend: Backend, *, matmul: str | None = None) -> Comparison:
+def replay(bundle: Bundle, backend: Backend) -> Comparison:
     """Check what a bundle holds, make its run again on a backend, and compare the two.
 
     The first certificate is the bundle's, with the environment that it came from, over the steps
@@ -241,7 +241,7 @@ def replay(bundle: Bundle, backend: Backend, *, matmul: str | None = None) -> Co
         [bundle.environment, here],
         [(kept.get(record.step) for record in steps), records],
         coverage=full_coverage(run.steps),
-        modes=[bundle.matmul, matmul],
+        modes=[bundle.matmul, backend.matmul],
     )
     result.coverage = Coverage(frozenset(checked))
     if all(same):

@@ -219,7 +219,7 @@ def compare(
     coverage : Coverage, optional
         Default every step in full.
     matmul : {"float32", "tf32", "bfloat16"}, optional
-        The mode that is declared for products of float32.
+        The mode that is declared for products of float32; default that of each backend.
     jit : bool
         False runs op by op also if a backend would compile.
     check_mode : bool
@@ -248,7 +248,7 @@ def compare(
         [environment(backend) for backend in backends],
         streams,
         coverage=coverage,
-        modes=[matmul] * len(backends),
+        modes=[matmul or backend.matmul for backend in backends],
         references=[
             Reference(
                 training_step(run, backend),

@@ -78,16 +78,19 @@ class Evidence:
             step = 0
         record = observe(run, backend, self.seen.loop.shared, before, step, watched.factor)
         previous = self.seen.start if watched.step == self.seen.first_step else given
-        bounds = step_bounds(run, record)
+        mode = backend.matmul
+        bounds = step_bounds(run, record, matmul=mode)
         for name, bound in bounds.items():
             self.smallest[name] = max(self.smallest.get(name, 0.0), smallest_fault(bound))
-        checks = certify_step(run, record, previous, bounds=bounds, factor=watched.factor)
+        checks = certify_step(
+            run, record, previous, matmul=mode, bounds=bounds, factor=watched.factor
+        )
         made = {after(name): x for name, x in watched.made.items()}
         if self.seen.lbfgs:
             made = {final_gradient(run, name): watched.made[of("d", name)] for name in names}
         made["cost"] = np.asarray(watched.cost).astype(record.dtype)
         fuses = backend.fuses or watched.step < self.seen.moved
-        program = certify_program(run, record, made, bounds, fuses=fuses)
+        program = certify_program(run, record, made, bounds, fuses=fuses, matmul=mode)
         self._add("", checks)
         self._add("the program that trains, ", program)
         self.steps[watched.step] = {
@@ -113,7 +116,7 @@ class Evidence:
     def _reach(self, record: StepRecord, bounds: dict[str, Bound]) -> float:
         """How far the cost of this step may be from another backend's, from the same state."""
         t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
-        form = declared_format(record.dtype)
+        form = declared_format(record.dtype, self.seen.backend.matmul)
         return float(spread(self.seen.run, t, bounds, form)["cost"].det)
 
     def check_data(self) -> None:
@@ -243,8 +246,9 @@ class Evidence:
         )  # fmt: skip
         dtype = backend.dtype_name
         record = StepRecord(0, dtype, made | {"learning_rate": np.ones((1, 1), dtype)})
-        bounds = step_bounds(run, record, kinds=("Z", "A", "cost"))
-        self._add(what, certify_step(run, record, bounds=bounds))
+        mode = backend.matmul
+        bounds = step_bounds(run, record, matmul=mode, kinds=("Z", "A", "cost"))
+        self._add(what, certify_step(run, record, matmul=mode, bounds=bounds))
         return float(made["cost"])
 
     def _add(self, what: str, checks: Iterable[Check]) -> None:

@@ -147,6 +147,9 @@ class Declaration:
     arithmetic
         fast, the default, is the library's own; reproducible gives the same bits on every backend,
         number of threads and device, and takes longer.
+    matmul
+        plain, the default: products in the dtype. tf32 lets an NVIDIA GPU round the operands of
+        float32 products to 11 significant bits, which is faster.
     """
 
     data: Any = field(default=DIGITS, metadata=_by(texts.path))
@@ -193,6 +196,7 @@ class Declaration:
     backend: str = field(default=AUTO, metadata=_by(texts.text, "", "Machine"))
     dtype: str = field(default="float32", metadata=_by(texts.dtype, "", "Machine"))
     arithmetic: str = field(default="fast", metadata=_by(texts.text, "", "Machine"))
+    matmul: str | None = field(default=None, metadata=_by(texts.text, "plain", "Machine"))
 
     def __post_init__(self) -> None:
         for name in SETTINGS:

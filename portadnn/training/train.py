@@ -193,6 +193,7 @@ def train(
     backend: str | Backend = "auto",
     dtype: str | None = None,
     arithmetic: str | None = None,
+    matmul: str | None = None,
     preprocess: Any = None,
     certify: Any = None,
     checkpoint: str | os.PathLike[str] | Checkpoints | None = None,
@@ -264,6 +265,9 @@ def train(
     arithmetic : {"fast", "reproducible"}, optional
         The library's own, or one that gives the same bits on every backend; None is that of the
         backend given, else "fast".
+    matmul : {"plain", "tf32"}, optional
+        Products in the dtype, or of float32 with operands that an NVIDIA GPU may round to TF32;
+        None is that of the backend given, else "plain".
     preprocess : str, Standardise, Plain or Pixels, optional
         What makes numbers of columns, as in a CSV file: "standardise" with options as in
         "standardise:missing=median,unknown=ignore", "none" or "pixels". A table may then hold texts
@@ -305,7 +309,7 @@ def train(
     settings = {name: x for name, x in locals().items() if name not in NOT_DECLARED}
     if certify is not None and not hasattr(certify, "certificate"):
         raise TypeError(f"certify is {certify!r}: expected portadnn.Certifier() or None")
-    chosen = get_backend(backend, dtype=dtype, arithmetic=arithmetic)
+    chosen = get_backend(backend, dtype=dtype, arithmetic=arithmetic, matmul=matmul)
     kept: dict[str, Any] = {}
     raw = preprocess is not None
     if y is not None:
@@ -398,6 +402,7 @@ def _settings_of(backend: Backend) -> dict[str, Any]:
         "backend": backend.name,
         "dtype": backend.dtype_name,
         "arithmetic": backend.arithmetic,
+        "matmul": backend.matmul,
     }
 
 

@@ -10,7 +10,7 @@ from typing import get_args
 
 import pytest
 
-from portadnn.backends import ARITHMETICS, DTYPES
+from portadnn.backends import ARITHMETICS, DTYPES, MATMULS
 from portadnn.backends.registry import CLASSES
 from portadnn.cli import run_options
 from portadnn.data.labels import TASKS
@@ -30,6 +30,7 @@ NAMES = {
     "backend": [*CLASSES, "auto"],
     "dtype": DTYPES,
     "arithmetic": ARITHMETICS,
+    "matmul": MATMULS,
 }
 KINDS = {
     "FLOAT": {"learning_rate", "clip_norm", "l2", "l1", "dropout", "label_smoothing"},

@@ -51,13 +51,23 @@ def test_options_of_the_run(capsys):
     assert result["certificates"][0]["dtype"] == "float64"
 
 
-def test_a_declared_mode_of_products(capsys):
-    code, out, _ = run(capsys, "parity", "numpy", *QUICK, "--matmul", "tf32", "--json")
-    assert code == 0
-    assert json.loads(out)["certificates"][0]["matmul"] == "tf32"
+def test_a_mode_of_products_that_no_backend_named_has(capsys):
+    code, _, err = run(capsys, "parity", "numpy", *QUICK, "--matmul", "tf32")
+    assert code == 2
+    assert "'numpy' computes on cpu, which does not have TF32" in err
     code, _, err = run(capsys, "parity", "numpy", *QUICK, "--dtype", "float64", "--matmul", "tf32")
     assert code == 2
     assert "products of float64 are never tf32" in err
+
+
+def test_a_backend_in_tf32_is_judged_beside_one_that_does_not_have_it(capsys, monkeypatch):
+    from portadnn.backends.strict import StrictBackend
+
+    monkeypatch.setattr(StrictBackend, "_tf32", lambda self: self.xp)
+    code, out, _ = run(capsys, "parity", "numpy", "strict", *QUICK, "--matmul", "tf32", "--json")
+    assert code == 0
+    modes = [found["matmul"] for found in json.loads(out)["certificates"]]
+    assert modes == ["float32", "tf32"]
 
 
 def test_record_and_replay(capsys, tmp_path):

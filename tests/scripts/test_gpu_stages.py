@@ -37,9 +37,9 @@ def test_tf32_is_found_named_and_accepted_where_it_is_declared(gpu, work):
     stage = gpu("gpu.stages.parity")
     numpy = get_backend("numpy", dtype="float32")
 
-    def judged(backend):
+    def judged(plain, tf32):
         found = work()
-        stage.judge_tf32(found, backend)
+        stage.judge_tf32(found, plain, replace(tf32, matmul="tf32"))
         return found
 
     class Rounding:
@@ -49,12 +49,14 @@ def test_tf32_is_found_named_and_accepted_where_it_is_declared(gpu, work):
         def matmul(self, A, B):
             return numpy.xp.matmul(*(rounded(x, 11).astype(x.dtype) for x in (A, B)))
 
-    found = judged(replace(numpy, xp=Rounding()))
+    rounding = replace(numpy, xp=Rounding())
+    found = judged(numpy, rounding)
     assert found.faults == []
     assert found.figures["float32_declared"]["outcome"] != "PARITY"
     assert found.figures["float32_declared"]["cause"] == "TF32"
     assert found.figures["tf32_declared"]["outcome"] == "PARITY"
-    assert "parity says PARITY" in judged(numpy).faults[0]
+    assert "parity says PARITY" in judged(numpy, numpy).faults[0]
+    assert "products are plain, but parity says" in judged(rounding, rounding).faults[0]
 
 
 @pytest.mark.parametrize("way", ["run_by_file", "run_with_xdist"])

@@ -160,6 +160,7 @@ SAID = {
     "backend": st.sampled_from(["auto", "numpy", "torch:cuda"]),
     "dtype": st.sampled_from(["float32", "float64"]),
     "arithmetic": st.sampled_from(["fast", "reproducible"]),
+    "matmul": st.sampled_from([None, "tf32"]),
 }  # fmt: skip
 
 

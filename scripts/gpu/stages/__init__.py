@@ -40,7 +40,7 @@ STAGES = (
     ),
     Stage(
         "tf32",
-        "with CUPY_TF32=1 parity names TF32, and accepts it if it is declared",
+        "parity names TF32, and accepts it if it is declared; CUPY_TF32=1 alone changes nothing",
         "gpu.stages.parity:tf32",
         15,
         ONE_THREAD | {"CUPY_TF32": "1"},

@@ -1,4 +1,4 @@
-"""Parity with NumPy, and whether it names TF32."""
+"""Parity with NumPy, and whether it names TF32 that is not declared."""
 
 from dataclasses import replace
 
@@ -35,36 +35,43 @@ def parity(work):
 
 
 def tf32(work):
-    """This process has CUPY_TF32=1, so float32 products have operands of 11 bits."""
-    backend = work.connect()
-    if backend.library != "cupy":
-        raise Skip(f"CUPY_TF32 is CuPy's: the backend is {backend.name}")
-    if is_stand_in(backend.device_text):
+    """This process has CUPY_TF32=1, which must not reach a product of a plain backend."""
+    from portadnn.errors import InputError
+
+    plain = work.connect()
+    if is_stand_in(plain.device_text):
         raise Skip("the stand-in ignores TF32")
-    capability = str(backend.device.compute_capability)
-    if int(capability) < 80:
-        raise Skip(f"a card of compute capability {capability} has no TF32: it begins with 80")
-    judge_tf32(work, backend)
+    try:
+        tf32 = plain.tf32()
+    except InputError as error:
+        raise Skip(str(error)) from error
+    judge_tf32(work, plain, tf32)
 
 
-def judge_tf32(work, backend):
+def judge_tf32(work, plain, tf32):
     """Parity must find products in TF32, name them, and pass them if they are declared."""
     from portadnn.parity.compare import Outcome, compare
 
     run = drawn_run((784, 256, 256, 10), 256, steps=1)
-    undeclared = compare(run, [backend])
-    declared = compare(run, [backend], matmul="tf32")
+    without = compare(run, [plain])
+    undeclared = compare(run, [tf32], matmul="float32")
+    declared = compare(run, [tf32])
     cause = undeclared.certificates[0].cause
     named = cause.name if cause else "nothing"
     work.figures.update(
+        plain=summary(without),
         float32_declared=summary(undeclared) | {"cause": named},
         tf32_declared=summary(declared),
     )
     work.say(
-        f"* float32 declared: {undeclared.outcome.value}, cause named: {cause or 'none'}",
+        f"* plain products: {without.outcome.value}",
+        f"* products in TF32, float32 declared: {undeclared.outcome.value}, cause named: "
+        f"{cause or 'none'}",
         f"* matmul=tf32 declared: {declared.outcome.value}, largest ratio "
         f"{summary(declared)['largest_ratio']}",
     )
+    if without.outcome is not Outcome.PARITY:
+        work.fail(f"products are plain, but parity says {without.outcome.value}")
     if undeclared.outcome is Outcome.PARITY:
         work.fail("products are in TF32 and float32 is declared, but parity says PARITY")
     elif named != "TF32":
