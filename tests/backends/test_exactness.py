@@ -1,5 +1,11 @@
-"""Reproducible arithmetic starts only where float64 products of integers are exact."""
+"""Reproducible arithmetic starts only where every operation has the bits that are known."""
 
+import functools
+import os
+import platform
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +13,7 @@ import pytest
 
 from portadnn.arithmetic.guards import Guarded
 from portadnn.backends import BackendUnavailableError, get_backend
-from portadnn.backends.exactness import BITS, TERMS, _integers
+from portadnn.backends.exactness import BITS, KNOWN, TERMS, _integers, digests
 
 
 class Rounded:
@@ -25,62 +31,151 @@ class Rounded:
 
 
 def test_the_sums_need_every_bit_of_float64():
-    A, B, product = _integers()
+    A, B = _integers()
     assert A.shape[1] == B.shape[0] == TERMS
-    assert max(np.abs(A).max(), np.abs(B).max()) < 2**BITS
+    for x in (A, B):
+        assert x.min() >= 2 ** (BITS - 1)
+        assert x.max() < 2**BITS
+        assert len(np.unique(x)) > 0.95 * x.size  # 32,768 of 2,097,152 numbers
+    product = np.matmul(A, B)
     assert product.min() > 2**52
+    assert np.any(product % 2 == 1)
     assert TERMS * (2**BITS - 1) ** 2 < 2**53
-    assert product.dtype == np.int64
-    # as Python's own integers have it
-    assert product[3, 5] == sum(int(a) * int(b) for a, b in zip(A[3], B[:, 5], strict=True))
+    np.testing.assert_array_equal(np.matmul(A.astype(float), B.astype(float)), product)
 
 
-def test_every_backend_proves_its_ground(backend_name):
-    assert get_backend(backend_name, arithmetic="reproducible").arithmetic == "reproducible"
+def test_every_backend_proves_its_ground(backend, dtype):
+    """Also after it was proved once, which is remembered."""
+    assert digests(backend.reproducible()) == {
+        name: known[dtype == "float64"] for name, known in KNOWN.items()
+    }
 
 
-def test_a_backend_that_rounds_its_products_is_refused():
-    backend = get_backend("numpy")
+def refused(xp, dtype, operation):
+    backend = get_backend("numpy", dtype=dtype)
     with pytest.raises(BackendUnavailableError) as caught:
-        replace(backend, xp=Rounded(backend.xp)).reproducible()
-    assert "exact float64 products of 22-bit integers" in caught.value.cause
-    assert "on cpu" in caught.value.cause
+        replace(backend, xp=xp).reproducible()
+    assert f"but {operation} in {dtype} has others on cpu" in caught.value.cause
     assert "CUBLAS_EMULATE_DOUBLE_PRECISION" in caught.value.fix
 
 
+def test_a_backend_that_rounds_its_products_is_refused(dtype):
+    refused(Rounded(np), dtype, "an exact product of integers")
+
+
 class Approximate(Rounded):
-    """A namespace whose float32 quotients are one unit off in places, as XLA's on an H100 are."""
+    """A namespace whose quotients are one unit off in places, as XLA's are on an H100."""
 
     matmul = staticmethod(np.matmul)
 
     def divide(self, x1, x2, /):
         quotient = np.divide(x1, x2)
-        if quotient.dtype != np.float32:
-            return quotient
-        return np.where(quotient * 3 % 1 < 0.3, np.nextafter(quotient, np.float32(9)), quotient)
-
-
-def test_a_backend_that_rounds_its_quotients_wrongly_is_refused():
-    backend = get_backend("numpy")
-    with pytest.raises(BackendUnavailableError, match="needs quotients .* of 4,096 differ on cpu"):
-        replace(backend, xp=Approximate(backend.xp)).reproducible()
+        next_ = np.nextafter(quotient, np.asarray(9, quotient.dtype))
+        return np.where(quotient * 3 % 1 < 0.3, next_, quotient)
 
 
 def test_a_compiler_that_rounds_float32_quotients_wrongly_gets_float64_ones():
+    class Float32(Approximate):
+        def divide(self, x1, x2, /):
+            x1, x2 = np.asarray(x1), np.asarray(x2)
+            return (super() if x2.dtype == np.float32 else np).divide(x1, x2)
+
     x, y = (np.random.default_rng(0).standard_normal(999).astype(np.float32) for _ in range(2))
-    raw = Approximate(np)
+    raw = Float32(np)
     assert (raw.divide(x, y) != x / y).any()
     np.testing.assert_array_equal(Guarded(raw).divide(x, y), x / y)
     np.testing.assert_array_equal(Guarded(raw).divide(0.1, y), np.float32(0.1) / y)
 
 
-def test_one_wrong_entry_is_enough():
+def test_one_wrong_entry_is_enough(dtype):
     class OneOff(Rounded):
         def matmul(self, x1, x2, /):
-            product = np.matmul(x1, x2)
-            product[-1, -1] += 1
+            product = np.array(np.matmul(x1, x2))
+            if product.shape == (64, 64):
+                product[-1, -1] += 1
             return product
 
-    backend = get_backend("numpy")
-    with pytest.raises(BackendUnavailableError, match="but 1 of 4,096 entries differ"):
-        replace(backend, xp=OneOff(backend.xp)).reproducible()
+    refused(OneOff(np), dtype, "an exact product of integers")
+
+
+def planted(name, function):
+    """NumPy with another function of that name."""
+    xp = Rounded(np)
+    xp.matmul = np.matmul
+    setattr(xp, name, function)
+    return xp
+
+
+@pytest.mark.parametrize(
+    ("name", "operation"),
+    [("divide", "a quotient"), ("multiply", "a product and a sum"), ("sum", "a sum")],
+)
+def test_an_operation_that_rounds_otherwise_is_named(name, operation):
+    """By one unit, in places."""
+    right = getattr(np, name)
+
+    def wrong(*given, **how):
+        found = right(*given, **how)
+        if np.asarray(found).dtype != np.float64:
+            return found
+        return np.where(found * 3 % 1 < 0.3, np.nextafter(found, np.inf), found)
+
+    # the product of matrices uses products and sums as well, so it may be the first that differs
+    backend = replace(get_backend("numpy", dtype="float64"), xp=planted(name, wrong))
+    with pytest.raises(BackendUnavailableError) as caught:
+        backend.reproducible()
+    assert any(f"but {x} in float64 has others" in caught.value.cause
+               for x in (operation, "a product of matrices"))  # fmt: skip
+
+
+PROGRAM = """
+import sys
+from portadnn.backends import BackendUnavailableError, get_backend
+{before}
+for dtype in ("float32", "float64"):
+    try:
+        get_backend({name!r}, dtype=dtype, arithmetic="reproducible")
+    except BackendUnavailableError as error:
+        print("refused:", error.cause)
+    else:
+        print("accepted")
+"""
+
+
+def answers(name, before="", **settings):
+    program = PROGRAM.format(name=name, before=before)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | settings,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.splitlines()
+
+
+def test_fast_math_of_xla_is_refused(require):
+    require("jax")
+    found = answers("jax", XLA_FLAGS="--xla_cpu_enable_fast_math=true")
+    assert len(found) == 2
+    for line in found:
+        assert line.startswith("refused: reproducible arithmetic needs the known bits"), line
+
+
+@functools.cache
+def flusher(folder):
+    """A library that sets the processor to flush subnormal numbers, as -ffast-math does."""
+    source, library = folder / "flush.c", folder / "flush.so"
+    source.write_text(
+        "#include <xmmintrin.h>\nvoid flush(void) { _mm_setcsr(_mm_getcsr() | 0x8040); }\n"
+    )
+    subprocess.run(["gcc", "-shared", "-fPIC", source, "-o", library], check=True)
+    return library
+
+
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or shutil.which("gcc") is None,
+    reason="the library is written for x86-64 and is compiled by gcc",
+)
+def test_a_process_that_flushes_subnormal_numbers_is_refused(tmp_path):
+    before = f"import ctypes; ctypes.CDLL({str(flusher(tmp_path))!r}).flush()"
+    for line in answers("numpy", before):
+        assert line.startswith("refused: reproducible arithmetic needs numbers below 2.2e-308")
+    assert answers("numpy") == ["accepted"] * 2

@@ -15,7 +15,7 @@ STAGES = (
     ),
     Stage(
         "exactness",
-        "exact float64 products of integers, the ground of reproducible arithmetic",
+        "every operation has the known bits, the ground of reproducible arithmetic",
         "gpu.stages.environment:exactness",
         15,
     ),
