@@ -482,7 +482,7 @@ def cost(count: int, seed: int) -> list[Row]:
         for i in range(count):
             with tempfile.TemporaryDirectory() as folder:
                 times = {where: run(where) for where in (folder, None)[:: (-1) ** i]}
-                written = [path for path in Path(folder).glob("checkpoint-*.h5")]
+                written = list(Path(folder).glob("checkpoint-*.h5"))
             number = max(int(path.stem.split("-")[1]) for path in written)
             made += number
             more.append(1000 * (times[folder] - times[None]) / number)

@@ -194,7 +194,7 @@ class Dataset:
             )
 
     def targets(self, dtype: str, rows: slice = slice(None)) -> np.ndarray:
-        """``Y`` of ``rows``, (n_L, m): 0 and 1 for two classes, one-hot for more, else as labelled."""
+        """``Y`` of ``rows``, (n_L, m): 0 and 1 for two classes, one-hot for more, else labels."""
         if self.labels is None:
             raise InputError(f"{self.source} has no labels")
         head = self.head or head_for(len(self.classes), self.source)
