@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FILES = {"model": "model.h5", "config": "config.toml", "history": "history.json"}
 CURVES = "cost.png"
-CERTIFICATE = "certificate.json"
+CERTIFICATE, STATES = "certificate.json", "certificate.h5"
 FIGURES = {
     "confusion": "confusion.png",
     "roc": "roc.png",
@@ -28,7 +28,13 @@ FIGURES = {
     "mistakes": "mistakes.png",
     "weights": "weights.png",
 }
-NAMES = [CURVES, *FIGURES.values(), CERTIFICATE, *reversed(FILES.values())]  # the model last
+NAMES = [
+    CURVES,
+    *FIGURES.values(),
+    STATES,
+    CERTIFICATE,
+    *reversed(FILES.values()),
+]  # the model last
 
 _HEADER = """\
 # All that decides what this run of portadnn {version} computed. On {where}

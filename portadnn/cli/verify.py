@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from portadnn.cli.options import EXIT_WRONG, Isolated, JsonOption, LabelsFile, ModelFile
 
@@ -16,6 +19,7 @@ def verify(
     labels: LabelsFile = None,
     replay: str | None = None,
     isolated: Isolated = False,
+    whole: Annotated[bool, Parameter(negative="")] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Check that a model, its data and its certificate belong together.
@@ -30,25 +34,31 @@ def verify(
     data
         The file or folder that the run learnt from, or digits, if it is not where the run found it.
     replay
-        A backend, such as numpy: the run is made again on it, and the steps that the certificate
-        names are checked there.
+        A backend, such as numpy: steps of the run are made again on it, from the states in
+        certificate.h5, and checked there.
+    whole
+        With --replay, make the whole run again from its beginning.
     """
     from portadnn.backends import get_backend
     from portadnn.cli.output import print_json, print_line
     from portadnn.cli.run_directory import CERTIFICATE, FILES
     from portadnn.cli.run_options import read_config
     from portadnn.data.directories import present
+    from portadnn.errors import InputError
     from portadnn.parity.certificate import Certificate, data_digests
-    from portadnn.parity.certifier import replayed
+    from portadnn.parity.replay import repeated, replayed
     from portadnn.training.declaration import Declaration
     from portadnn.training.models import load_model
     from portadnn.training.problem import make_problem
 
+    if whole and replay is None:
+        raise InputError("--whole is for --replay BACKEND: add it")
     path = present(model.parent / CERTIFICATE) if certificate is None else certificate
     read = Certificate.read(path)
     config = present(model.parent / FILES["config"])
     declared = Declaration(**read_config(config)).values() if config.exists() else {}
-    failures = read.check_model(load_model(model), declared)
+    loaded, again = load_model(model), ""
+    failures = read.check_model(loaded, declared)
     problem = make_problem(
         read.declaration(data, None if labels is None else str(labels)),
         test=False,
@@ -59,14 +69,18 @@ def verify(
     if replay is not None and not failures:
         run = problem.declaration
         backend = get_backend(replay, dtype=run.dtype, arithmetic=run.arithmetic, matmul=run.matmul)
-        failures += read.check_replay(replayed(read, problem, backend))
+        if whole:
+            failures, again = read.check_replay(replayed(read, problem, backend)), "made again"
+        else:
+            failures, steps = repeated(read, path, loaded, problem, backend)
+            again = f"{len(steps)} of its steps made again"
+        again = f"; {again} on {replay}, at parity"
     if as_json:
         print_json({"certificate": str(path), "fits": not failures, "failures": failures})
     elif failures:
         for failure in failures:
             print_line(failure)
     else:
-        again = "" if replay is None else f"; made again on {replay}, its steps are at parity"
         print_line(f"{model}, its data and its certificate belong together{again}")
         print_line(str(read))
     return EXIT_WRONG if failures else 0

@@ -6,12 +6,19 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from portadnn.data.digest import digest
 from portadnn.data.files import open_regular, whole_file
+from portadnn.data.foreign import reading
 from portadnn.errors import InputError
+from portadnn.parity.watched import Watched
+from portadnn.training.checkpoint_file import packed_part, read_part, write_part
 from portadnn.training.declaration import SETTINGS, Declaration, parse_setting
 from portadnn.training.digests import digest_of
 from portadnn.training.models import Model, fingerprint
@@ -20,6 +27,11 @@ from portadnn.training.problem import Problem
 FORMAT = "portadnn certificate 1"
 # settings that may lie elsewhere on another machine
 PATHS = ("data", "labels", "test", "validation")
+STATES = ".h5"
+OTHER_START = (
+    "the run did not start from these initial weights: another seed, rng or init, or another form "
+    "of the first layer"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,10 +39,17 @@ class Certificate:
     """What a ``Certifier`` found; docs/certificates.md describes the content.
 
     Its SHA-256 shows any change of the file. It is no signature: who writes another certificate can
-    also compute its digest, so ``portadnn verify --replay`` makes the run again.
+    also compute its digest, so ``portadnn verify --replay`` makes steps again.
+
+    Attributes
+    ----------
+    content : dict
+    states : sequence of Watched
+        Steps with the states before and after them, which ``save`` writes beside it.
     """
 
     content: dict[str, Any]
+    states: Sequence[Watched] = ()
 
     @property
     def outcome(self) -> str:
@@ -70,7 +89,10 @@ class Certificate:
         return Declaration(**values | {"data_sha256": None})
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it, whole or not at all."""
+        """Write it, whole or not at all, and the states to a file of HDF5 with the same stem."""
+        if self.states:
+            parts = {"steps": [watched.part() for watched in self.states]}
+            write_part(packed_part(parts), Path(path).with_suffix(STATES))
         with whole_file(path) as file:
             file.write(_sealed(_finite(self.content)))
 
@@ -98,6 +120,35 @@ class Certificate:
                 f"{path} was changed: its SHA-256 is not the one that it was written with"
             )
         return cls(content)
+
+    def read_states(
+        self, path: str | os.PathLike[str], like: Mapping[str, np.ndarray]
+    ) -> list[Watched]:
+        """The states that ``save`` wrote beside a certificate, in the form of others.
+
+        Raises
+        ------
+        InputError
+            If there are none, or not those that the certificate names.
+        """
+        path = Path(path).with_suffix(STATES)
+        if not path.exists():
+            raise InputError(
+                f"{path} is missing, which has states of the run to repeat steps from: the whole "
+                f"run can be made again (--whole)"
+            )
+        parts = read_part(path)
+        with reading(path, "does not fit its certificate"):
+            found = [Watched.read(part, like) for part in parts["steps"]]
+            if not found:
+                raise InputError("it has no steps")
+            for watched in found:
+                named = self.checked[str(watched.step)]
+                if watched.digests != (named["before"], named["after"]):
+                    raise InputError(f"the states of step {watched.step} are others")
+                if watched.cost != named["cost"]:
+                    raise InputError(f"the cost of step {watched.step} is another")
+        return sorted(found, key=lambda watched: watched.step)
 
     def check_model(self, model: Model, declared: dict[str, Any] | None = None) -> list[str]:
         """What does not fit of a model and of the settings beside it, in sentences."""
@@ -141,11 +192,8 @@ class Certificate:
         found = [f"the run that was made again fails: {again._reason()}"]
         found = found if again.outcome != "PARITY" else []
         ours, theirs = self.checked["0"], again.checked["0"]
-        if ours["before"] != theirs["before"]:
-            found.append(
-                "the run did not start from these initial weights: another seed, rng or init, or "
-                "another form of the first layer"
-            )
+        if self.content["initial"] != again.content["initial"]:
+            found.append(OTHER_START)
         reach = float(ours["cost_within"]) + float(theirs["cost_within"])
         if abs(ours["cost"] - theirs["cost"]) > reach:
             found.append(
@@ -190,7 +238,9 @@ def model_of(problem: Problem) -> dict[str, Any]:
 
 def _check_form(content: dict[str, Any]) -> None:
     """Raise LookupError, TypeError or ValueError unless a content has all that is read of it."""
-    kinds: dict[str, Any] = dict.fromkeys(("outcome", "weights"), str) | {"failures": list}
+    kinds: dict[str, Any] = dict.fromkeys(("outcome", "weights", "initial", "held"), str) | {
+        "failures": list
+    }
     kinds |= dict.fromkeys(
         ("declaration", "network", "model", "data", "environment", "steps", "tensors"), dict
     )
@@ -199,7 +249,7 @@ def _check_form(content: dict[str, Any]) -> None:
     wrong = [name for name, kind in kinds.items() if not isinstance(content[name], kind)]
     texts = [*content["failures"], first["before"], own]
     texts += [part["environment"]["arithmetic"] for part in content.get("earlier_environments", ())]
-    numbers = [steps["made"], first["cost"], *map(int, steps["checked"])]
+    numbers = [steps["made"], steps["kept"], first["cost"], *map(int, steps["checked"])]
     if (
         wrong
         or not all(isinstance(x, str) for x in texts)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from portadnn.backends import Backend, environment
+from portadnn.backends import environment
 from portadnn.data.digest import digest
 from portadnn.data.foreign import reading
 from portadnn.errors import InputError
@@ -28,7 +28,6 @@ from portadnn.parity.watched import Watched, check_arrays
 from portadnn.training.problem import Problem
 from portadnn.training.state import EpochRecord, RunState
 from portadnn.training.step import Shared
-from portadnn.training.train import train_problem
 
 MOST_RANDOM = 20  # steps that are kept; those above ``random_steps`` are checked if time allows
 
@@ -71,7 +70,9 @@ class Certifier:
         self.first_step = done = start.step - loop.plan.first_step
         self.start = self.host(start.parameters) | self.host(start.slots)
         self.start_digest = digest(self.start)
-        self.environment, self.moved = environment(self.backend), 0
+        rows = {} if loop.space is None else {"W0": loop.space.W0}  # K does not show them
+        self.initial = digest(self.start | rows)
+        self.environment, self.moved = environment(self.backend), 0.0  # a step
         self.earlier: list[dict[str, Any]] = []
         self.lbfgs = hasattr(loop, "solver")
         self._fixed: dict[int, Watched] = {}
@@ -88,11 +89,11 @@ class Certifier:
         if self.problem is not None:
             _, again = weights_again(self.problem)
             self.settings = self.problem.declaration.values()
-        rows = loop.plan.batches.batch_size is not None
+        as_rows = loop.plan.batches.batch_size is not None
         self.run = Run(
             loop.inner,
             {name: self.start[name] for name in loop.inner.shapes},
-            held["X"].T if rows else held["X"],
+            held["X"].T if as_rows else held["X"],
             self.given["Y"],
             None,  # type: ignore[arg-type]
             loop.plan.steps,
@@ -290,11 +291,3 @@ class Certifier:
 
     def host(self, arrays: Any) -> dict[str, np.ndarray]:
         return {name: np.asarray(self.backend.to_numpy(x)) for name, x in arrays.items()}
-
-
-def replayed(certificate: Certificate, problem: Problem, backend: Backend) -> Certificate:
-    """The certificate of the same run on a backend, over the same steps."""
-    certifier = Certifier(0.0, steps=[int(step) for step in certificate.checked])
-    train_problem(problem, backend, certify=certifier)
-    assert certifier.certificate is not None
-    return certifier.certificate

@@ -36,6 +36,7 @@ from portadnn.training.streams import Batches
 from portadnn.training.validation import mean_cost
 
 PREDICTED = 16  # examples
+MOST_BYTES = 2**26  # of the states that a certificate has beside it
 
 
 @dataclass(eq=False)
@@ -62,6 +63,7 @@ class Evidence:
     failures: list[str] = field(default_factory=list)
     steps: dict[int, dict[str, Any]] = field(default_factory=dict)
     smallest: dict[str, float] = field(default_factory=dict)
+    watched: list[Watched] = field(default_factory=list)
     flagged: int = 0  # failures that are of a check
 
     def check(self, watched: Watched) -> None:
@@ -93,6 +95,7 @@ class Evidence:
         program = certify_program(run, record, made, bounds, fuses=fuses, matmul=mode)
         self._add("", checks)
         self._add("the program that trains, ", program)
+        self.watched.append(watched)
         self.steps[watched.step] = {
             "cost": watched.cost,
             "before": watched.digests[0],
@@ -156,7 +159,7 @@ class Evidence:
         entry = self.seen.reports.get(
             "best" if state.kept is not None else "", (None, state.parameters)
         )
-        K = self.seen.host({"K": entry[1]["W1"]})["K"].astype(np.float64)
+        K = np.asarray(self.seen.backend.to_numpy(entry[1]["W1"]), np.float64)
         W1 = K @ B
         reach = (np.abs(K) @ largest)[:, None]
         error = 2 * gamma(K.shape[1], U_SHADOW) * reach + form.u * np.abs(W1) + form.tiny
@@ -298,15 +301,27 @@ class Evidence:
             "model": {} if problem is None else model_of(problem),
             "data": data,
             "weights": digest(parameters),
+            "initial": self.seen.initial,
+            "held": self.seen.held_digest,
             "steps": {
                 "planned": plan.steps,
                 "made": made,
+                "kept": state.kept is not None,
                 "checked": {str(step): self.steps[step] for step in sorted(self.steps)},
             },
             "tensors": tensors,
             "not_covered": self._not_covered(made),
             "seconds": {"run": times[0], "checks": times[1]},
-        })  # fmt: skip
+        }, self._states())  # fmt: skip
+
+    def _states(self) -> list[Watched]:
+        """Of the first step, the last, and as many others as there is room for."""
+        ends = min(self.steps, default=0), max(self.steps, default=0)
+        found, room = [], MOST_BYTES
+        for watched in sorted(self.watched, key=lambda watched: watched.step not in ends):
+            room -= sum(x.nbytes for x in (*watched.before.values(), *watched.made.values()))
+            found += [watched] if room >= 0 else []
+        return found if {watched.step for watched in found} >= {*ends} else []
 
     def _not_covered(self, made: int) -> list[str]:
         found = []

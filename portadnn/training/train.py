@@ -365,26 +365,17 @@ def train_problem(
     if certify is not None:
         certify.problem = problem
     with backend.scope():  # which tells how much memory was wanted
-        X, Y, initial = *problem.learnt(), problem.parameters
-    first_layer, begin = run.first_layer, None
+        settings = fit_settings(problem)
+    begin = None
     if checkpoints is not None:
         begin = functools.partial(checkpoints.begin, run=run)
         if checkpoints.found is not None:
-            first_layer = checkpoints.found.first_layer
+            settings["first_layer"] = checkpoints.found.first_layer
     try:
         parameters = fit(
-            initial,
-            X,
-            Y,
-            network=problem.network,
+            **settings,
             backend=backend,
-            plan=problem.plan,
-            solver=problem.solver,
-            weights=problem.weights,
-            validation=problem.learnt("validation") if "validation" in problem.examples else None,
             callbacks=(*callbacks, history),
-            report_every=run.report_every,
-            first_layer=first_layer,
             certify=certify,
             begin=begin,
         )
@@ -395,6 +386,23 @@ def train_problem(
         if checkpoints is not None:  # the directory is about to be given back
             checkpoints.settle()
     return as_model(parameters)
+
+
+def fit_settings(problem: Problem) -> dict[str, Any]:
+    """What a declared run gives ``fit`` and ``make_loop``."""
+    X, Y = problem.learnt()
+    return {
+        "parameters": problem.parameters,
+        "X": X,
+        "Y": Y,
+        "network": problem.network,
+        "plan": problem.plan,
+        "solver": problem.solver,
+        "weights": problem.weights,
+        "validation": problem.learnt("validation") if "validation" in problem.examples else None,
+        "report_every": problem.declaration.report_every,
+        "first_layer": problem.declaration.first_layer,
+    }
 
 
 def _settings_of(backend: Backend) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import h5py
@@ -10,6 +11,9 @@ import pytest
 
 from portadnn.cli.main import main
 from portadnn.data.preprocess import Column, Preprocess
+from portadnn.parity import evidence
+from portadnn.parity.certificate import Certificate
+from portadnn.training.checkpoint_file import packed_part, read_part, write_part
 from portadnn.training.models import load_model, save_model
 
 OPTIONS = ["--layers", "5", "--epochs", "60", "--learning-rate", "0.05", "--batch-size", "8"]
@@ -63,12 +67,19 @@ def test_what_belongs_together(run, capsys):
     assert "PARITY over" in text
 
 
-@pytest.mark.parametrize("backend", ["numpy", "strict", "torch"])
-def test_it_is_made_again_on_another_backend(backend, run, capsys, require):
+@pytest.mark.parametrize("backend", ["numpy", "strict", "torch", "jax"])
+@pytest.mark.parametrize("whole", [[], ["--whole"]])
+def test_it_is_made_again_on_another_backend(backend, whole, run, capsys, require):
     require(backend)
-    code, text = verify(capsys, run / "model.h5", "--replay", backend)
+    code, text = verify(capsys, run / "model.h5", "--replay", backend, *whole)
     assert code == 0, text
-    assert f"made again on {backend}" in text
+    found = re.search(f"its certificate belong together; (.*)made again on {backend}", text)
+    assert found is not None
+    if whole:
+        assert found[1] == ""
+    else:
+        number = int(found[1].removesuffix(" of its steps "))
+        assert number == len(Certificate.read(run / "certificate.json").checked)
 
 
 def test_a_kill_between_the_renames_leaves_no_mixture(run, capsys):
@@ -136,17 +147,86 @@ def test_another_seed(certified, run, capsys):
 
 
 def test_a_certificate_with_another_seed_fails_when_the_run_is_made_again(run, capsys):
-    from portadnn.parity.certificate import Certificate
+    rewrite(run, rng=4)
+    assert verify(capsys, run / "model.h5")[0] == 0
+    for whole in ([], ["--whole"]):
+        code, text = verify(capsys, run / "model.h5", "--replay", "numpy", *whole)
+        assert code == 1
+        assert "the run did not start from these initial weights" in text
 
+
+def rewrite(run, **settings):
+    """Another declaration in a certificate whose SHA-256 fits."""
     path = run / "certificate.json"
     content = Certificate.read(path).content
-    content["declaration"]["rng"] = 4
+    content["declaration"] |= settings
     Certificate(content).save(path)
     (run / "config.toml").unlink()
+
+
+@pytest.mark.parametrize("backend", ["numpy", "strict"])
+def test_another_rate_is_seen_in_the_steps(backend, run, capsys):
+    rewrite(run, learning_rate=0.0502)
     assert verify(capsys, run / "model.h5")[0] == 0
-    code, text = verify(capsys, run / "model.h5", "--replay", "numpy")
+    code, text = verify(capsys, run / "model.h5", "--replay", backend)
     assert code == 1
-    assert "the run did not start from these initial weights" in text
+    assert "the program that trains, DIVERGED step 0, layer 1, W1+" in text
+
+
+def change_states(run, change):
+    path = run / "certificate.h5"
+    steps = read_part(path)["steps"]
+    change(steps)
+    write_part(packed_part({"steps": steps}), path)
+
+
+def nudge(step, name):
+    step[name]["W1"] = np.nextafter(step[name]["W1"], np.float32(9))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda steps: nudge(steps[3], "before"), "the states of step"),
+        (lambda steps: nudge(steps[3], "made"), "the states of step"),
+        (lambda steps: steps[3].update(cost=1.0), "the cost of step"),
+        (lambda steps: steps[3].update(step=50), "does not fit its certificate"),
+        (lambda steps: steps[3].update(before={}), "does not fit its certificate"),
+        (lambda steps: steps[3].pop("factor"), "does not fit its certificate"),
+        (lambda steps: steps.clear(), "it has no steps"),
+    ],
+)
+def test_states_that_are_not_those_of_the_certificate(change, said, run, capsys):
+    change_states(run, change)
+    assert main(["verify", str(run / "model.h5"), "--replay", "numpy"]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_states_of_which_the_last_is_left_out(run, capsys):
+    change_states(run, lambda steps: steps.remove(max(steps, key=lambda step: step["step"])))
+    code, text = verify(capsys, run / "model.h5", "--replay", "numpy")
+    assert (code, "does not end with the certified weights" in text) == (1, True)
+
+
+def test_without_states_the_whole_run_can_be_made_again(run, capsys, monkeypatch):
+    (run / "certificate.h5").unlink()
+    assert main(["verify", str(run / "model.h5"), "--replay", "numpy"]) == 2
+    assert "certificate.h5 is missing" in capsys.readouterr().err
+    assert main(["verify", str(run / "model.h5"), "--whole"]) == 2
+    assert "--whole is for --replay BACKEND" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("room", "steps"), [(10**9, 13), (6000, 4), (2000, 0)])
+def test_states_have_a_limit(room, steps, tmp_path, certified, monkeypatch):
+    monkeypatch.setattr(evidence, "MOST_BYTES", room)
+    out = tmp_path / "run"
+    train = ["train", str(certified / "data.h5"), *OPTIONS, "--quiet", "--certify"]
+    assert main([*train, "--out", str(out)]) == 0
+    assert (out / "certificate.h5").exists() == (steps > 0)
+    if steps:
+        kept = [step["step"] for step in read_part(out / "certificate.h5")["steps"]]
+        assert kept[:2] == [0, 239]
+        assert len(kept) == steps if steps < 10 else len(kept) >= steps
 
 
 def test_a_changed_certificate_is_bad_input(run, capsys):

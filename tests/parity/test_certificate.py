@@ -15,6 +15,8 @@ CONTENT = {
     "outcome": "PARITY",
     "failures": [],
     "weights": "0123",
+    "initial": "cdef",
+    "held": "0145",
     "declaration": {"data": "digits", "seed": 3},
     "network": {},
     "model": {},
@@ -22,6 +24,7 @@ CONTENT = {
     "environment": {"arithmetic": "fast"},
     "steps": {
         "made": 5,
+        "kept": False,
         "checked": {
             "0": {"cost": 0.5, "cost_within": 1e-6, "before": "89ab"},
             "4": {"cost": 0.25},

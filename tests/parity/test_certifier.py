@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from parity_support import watched_run as made
 
+import portadnn as dnn
 import portadnn.training.lbfgs
 import portadnn.training.loop
 import portadnn.training.train
 from portadnn.backends import tape
 from portadnn.network.optimizers import Adam
 from portadnn.parity.certifier import Certifier
+from portadnn.parity.replay import repeated
 from portadnn.training.callbacks import EarlyStopping
 from portadnn.training.models import fingerprint
 from portadnn.training.sample_space import SampleSpace
@@ -65,6 +67,32 @@ def test_no_bit_moves_and_every_path_is_covered(path, backends_under_test):
         assert ("sample space, W1" in tensors) == path.startswith("sample space")
         assert ("validation, cost" in tensors) == (path == "early stopping")
         assert bool(certificate.content["not_covered"]) == (path == "lbfgs")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_steps_of_every_path_are_made_again_on_other_backends(path, backends_under_test, tmp_path):
+    certifier = Certifier()
+    model = made(certifier, **PATHS[path])
+    certificate = certifier.certificate
+    certificate.save(tmp_path / "certificate.json")
+    for name in backends_under_test:
+        if name.startswith(("dask", "strict:device1")):
+            continue
+        arguments = tmp_path / "certificate.json", model, certifier.problem
+        dtype, arithmetic = (certifier.settings[n] for n in ("dtype", "arithmetic"))
+        backend = dnn.get_backend(name, dtype=dtype, arithmetic=arithmetic)
+        failures, steps = repeated(certificate, *arguments, backend)
+        assert failures == []
+        assert steps == sorted(map(int, certificate.checked))
+        if path != "lbfgs":  # its line search is not repeated, so neither is the last iterate
+            last = f"b{model.network.L}"
+            other = {
+                last: np.nextafter(model.parameters[last], model.parameters[last].dtype.type(9))
+            }
+            other = dataclasses.replace(model, parameters=model.parameters | other)
+            failures, _ = repeated(certificate, arguments[0], other, arguments[2], backend)
+            ended = path == "early stopping"  # its best step is not the last
+            assert ("the last step does not end with the certified weights" in failures) != ended
 
 
 def test_other_steps_are_drawn_each_time():
