@@ -36,7 +36,8 @@ def get_backend(
     name : str or Backend
         ``library`` or ``library:device``: "numpy", "cupy", "cupy:1", "torch", "torch:cuda", "jax",
         "jax:gpu", "dask", "strict", "strict:device1". Without a device it is the library's own
-        default. "auto" takes CuPy where a GPU works, else NumPy, and logs which and why.
+        default. "auto" takes CuPy where a GPU works, else NumPy, and logs which and why; ``train``
+        takes NumPy also where its steps are estimated to be faster.
     dtype : {"float32", "float64"}, optional
         float32 where nothing is said.
     arithmetic : {"fast", "reproducible"}, optional

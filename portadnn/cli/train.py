@@ -126,6 +126,7 @@ def train(
     from portadnn.training.models import fingerprint
     from portadnn.training.problem import make_problem
     from portadnn.training.sample_space import choose_form
+    from portadnn.training.train import settled
 
     every = parse_every(checkpoint_every)
     given = {"data": data, "labels": labels, **vars(options)}
@@ -147,6 +148,9 @@ def train(
         check_apart([out, log, tensorboard], files_read(run, config))
         backend, backend_text = chosen_backend(run)
         problem = make_problem(run, isolated=isolated, backend=backend.name)
+        if run.backend == "auto":
+            problem, backend, reason = settled(problem, backend)
+            backend_text = f"{backend.name} (auto: {reason})" if reason else backend_text
         run, examples, network = problem.declaration, problem.examples, problem.network
         if found and found.first_layer != choose_form(run.first_layer, network, problem.plan):
             # for this number of epochs it would choose another, but the run has this one

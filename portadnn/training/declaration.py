@@ -141,7 +141,8 @@ class Declaration:
         Draws the shuffles, dropout and the share for validation. Default that of rng, or 3.
     backend
         numpy, cupy, torch, jax, dask or strict; a device can follow after a colon (cupy:1,
-        torch:cuda, jax:gpu); auto, the default, takes a working GPU through CuPy, else NumPy.
+        torch:cuda, jax:gpu); auto, the default, takes a working GPU through CuPy if its steps are
+        estimated to be faster, else NumPy.
     dtype
         float32, the default, or float64: the precision of data, weights and arithmetic.
     arithmetic

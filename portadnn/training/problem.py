@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from portadnn.backends.estimate import Size
 from portadnn.data.dataset import Dataset
 from portadnn.data.hdf5 import load_digits
 from portadnn.data.labels import task_of
@@ -26,6 +27,7 @@ from portadnn.training.declaration import AUTO, DIGITS, Declaration
 from portadnn.training.digests import digest_of
 from portadnn.training.lbfgs import LBFGS
 from portadnn.training.recipe import Plan
+from portadnn.training.sample_space import choose_form
 from portadnn.training.streams import check_seed
 from portadnn.training.validation import split_validation
 from portadnn.training.weights import example_weights
@@ -68,6 +70,15 @@ class Problem:
         """L-BFGS, if it takes the place of the plan's steps."""
         solver = self.declaration.solver
         return solver if isinstance(solver, LBFGS) else None
+
+    @property
+    def size(self) -> Size:
+        """What the time of its steps follows from."""
+        run, dims, m = self.declaration, self.network.layer_dims, self.plan.batches.m
+        if choose_form(run.first_layer, self.network, self.plan) == "sample":
+            dims = (dims[1] + m, *dims[1:])
+        slots = len(self.plan.recipe.slots)
+        return Size(dims, self.plan.batches.batch_size or m, slots, self.plan.steps)
 
     def arrays(self, part: str = "train") -> tuple[np.ndarray, np.ndarray]:
         """X (n_x, m) and Y (n_L, m) of a part of the examples, in the dtype of the run."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from portadnn.backends import DTYPES, Backend, backend_of, get_backend
+from portadnn.backends.estimate import faster
 from portadnn.data.dataset import Dataset
 from portadnn.data.labels import task_of
 from portadnn.errors import InputError
@@ -30,6 +33,8 @@ from portadnn.training.rows import as_dataset
 from portadnn.training.schedules import Schedule
 from portadnn.training.state import check_callbacks
 from portadnn.training.stops import DivergenceError, TrainingInterrupted
+
+logger = logging.getLogger("portadnn")
 
 # y goes into the data; the others move no bit
 NOT_DECLARED = ("callbacks", "certify", "checkpoint", "resume", "y")
@@ -258,7 +263,7 @@ def train(
     seed : int, optional
         Of shuffles, masks and splits. Default ``rng`` if that is an integer, else 3.
     backend : str or Backend
-        Where to train; "auto" takes a working GPU, else NumPy.
+        Where to train; "auto" takes a working GPU if it is estimated to be faster, else NumPy.
     dtype : {"float32", "float64"}, optional
         The precision of data, weights and arithmetic; None is that of the backend given, else
         "float32".
@@ -329,7 +334,28 @@ def train(
     settings["activation"] = settings.pop("activations")
     with checkpointed(checkpoint, resume) as checkpoints:
         problem = make_problem(Declaration(**settings))
+        if backend == "auto":
+            found = checkpoints.found if checkpoints is not None else None
+            problem, chosen, reason = settled(problem, chosen, found.backend if found else None)
+            logger.info("backend auto: %s (%s)", chosen.name, reason)
         return train_problem(problem, chosen, callbacks, certify, checkpoints, **kept)
+
+
+def settled(
+    problem: Problem, backend: Backend, before: str | None = None
+) -> tuple[Problem, Backend, str]:
+    """The run on what "auto" took or on NumPy, whichever is estimated to be faster, and why.
+
+    ``before`` is the backend that a run goes on from, which stays NumPy.
+    """
+    chosen, reason = backend, f"{backend.device_text} works"
+    if before is None:
+        chosen, reason = faster(backend, problem.size)
+    elif before == "numpy":
+        how = {"dtype": backend.dtype_name, "arithmetic": backend.arithmetic}
+        chosen, reason = get_backend(before, **how), "the run goes on where it was"
+    declared = dataclasses.replace(problem.declaration, backend=chosen.name)
+    return dataclasses.replace(problem, declaration=declared), chosen, reason
 
 
 def train_problem(
