@@ -87,7 +87,7 @@ class Backend:
         """Version and devices of the library, which is usable."""
         raise NotImplementedError
 
-    @property
+    @functools.cached_property
     def dtype_name(self) -> str:
         """ "float32" or "float64"."""
         return next(name for name in DTYPES if getattr(self.xp, name) == self.dtype)
@@ -234,6 +234,10 @@ class Backend:
     def _scope(self) -> contextlib.AbstractContextManager[Any]:
         """The library's own part of ``scope``."""
         return contextlib.nullcontext()
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A pure function of arrays, compiled where the library compiles; make it once."""
+        return function
 
     def single_thread(self) -> contextlib.AbstractContextManager[Any] | None:
         """A context with one thread of arithmetic, or None where the library has no such switch."""

@@ -31,6 +31,11 @@ class NumpyBackend(Backend):
     def _scope(self) -> contextlib.AbstractContextManager[Any]:
         return quiet_numpy()
 
+    def asarray(self, x: Any, *, dtype: str | None = None) -> Any:
+        if type(x) is np.ndarray and x.dtype == (dtype or self.dtype_name):
+            return x  # in no time: a prediction of one row asks for every parameter
+        return super().asarray(x, dtype=dtype)
+
     def single_thread(self) -> contextlib.AbstractContextManager[Any] | None:
         from threadpoolctl import threadpool_limits
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from portadnn.backends import Backend, get_backend
 from portadnn.data.digest import digest
-from portadnn.network.model import L_model_forward, compute_cost_with_logits
 from portadnn.network.names import after, named, of
 from portadnn.parity import derived
 from portadnn.parity.bounds import U_SHADOW, Bound, declared_format, gamma, within
@@ -33,7 +32,7 @@ from portadnn.training.recipe import Plan
 from portadnn.training.schedules import Plateau
 from portadnn.training.state import RunState
 from portadnn.training.streams import Batches
-from portadnn.training.validation import mean_cost
+from portadnn.training.validation import forward, mean_cost
 
 PREDICTED = 16  # examples
 MOST_BYTES = 2**26  # of the states that a certificate has beside it
@@ -232,15 +231,12 @@ class Evidence:
     ) -> float:
         """Check a forward pass, and return its cost."""
         X, Y, S = data
-        xp, host = backend.xp, backend.to_numpy
-        AL, caches = L_model_forward(X, parameters, network=network, xp=xp)
-        cost = compute_cost_with_logits(caches[-1][1], Y, network=network, weights=S, xp=xp)
+        host = backend.to_numpy
+        AL, Z, A, cost = forward(network, backend)(X, parameters, Y, S)
         tensors = {"X": X, "Y": Y, **parameters, named("A", network.L): AL, "cost": cost}
         tensors |= {} if S is None else {"S": S}
-        for l, (linear, Z, *_) in enumerate(caches, start=1):
-            tensors[named("Z", l)] = Z
-            if l > 1:
-                tensors[named("A", l - 1)] = linear[0]
+        tensors |= {named("Z", l): x for l, x in enumerate(Z, start=1)}
+        tensors |= {named("A", l): x for l, x in enumerate(A, start=1)}
         made = {name: np.asarray(host(x)) for name, x in tensors.items()}
         plan = Plan(1.0, 1, Batches(made["X"].shape[1]))
         run = Run(

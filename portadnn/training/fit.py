@@ -170,7 +170,11 @@ def make_loop(
         X, Y, S = (*checked, None)[:3]
         held_back = Validation(X, Y, S, scored_as, _classes(network) if numbered else None)
     options: dict[str, Any] = {"report_every": report_every, "callbacks": callbacks}
-    start = {name: backend.asarray(parameters[name]) for name in network.shapes}
+    # in one order of memory, whoever gives them: a step goes over contiguous arrays in blocks
+    start = {
+        name: backend.asarray(np.ascontiguousarray(to_host(parameters[name])))
+        for name in network.shapes
+    }
     if solver is None:
         options["on_costs"] = on_costs
         if choose_form(first_layer, network, plan) == "sample":

@@ -181,7 +181,11 @@ class Loop:
         if self.space is not None:
             inside = self.space.enter(parameters)
             parameters = {name: self.backend.asarray(p) for name, p in inside.items()}
-        slots = self.plan.recipe.optimizer.init(parameters, xp=self.backend.xp)
+        backend = self.backend
+        # on the host: JAX would compile a program for the zeros of every shape
+        host = {name: backend.to_numpy(p) for name, p in parameters.items()}
+        slots = self.plan.recipe.optimizer.init(host, xp=np)
+        slots = {name: backend.asarray(x) for name, x in slots.items()}
         return RunState(parameters, slots, self.plan.first_step)
 
     def parameters(self, state: RunState) -> Parameters:

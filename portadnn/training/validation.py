@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,11 +50,9 @@ class Validation:
     ) -> tuple[float, float]:
         """The cost without the penalty, and the score of the predictions, from blocks of them."""
         meaning, costs, compared = meaning_of(self.scored_as or network.head), [], []
+        outputs = forward(network, backend)
         for X, Y, S in self.blocks(backend):
-            AL, caches = L_model_forward(X, parameters, network=network, xp=backend.xp)
-            cost = compute_cost_with_logits(
-                caches[-1][1], Y, network=network, weights=S, xp=backend.xp
-            )
+            AL, _, _, cost = outputs(X, parameters, Y, S)
             costs.append((float(backend.to_numpy(cost)), Y.shape[1]))
             compared.append(meaning.compared(backend.to_numpy(AL), backend.to_numpy(Y)))
         weights = None if self.S is None else backend.to_numpy(self.S)
@@ -77,6 +76,20 @@ def mean_cost(costs: Iterable[tuple[float, int]]) -> float:
     costs = list(costs)
     m = sum(size for _, size in costs)
     return math.fsum(cost * (size / m) for cost, size in costs)
+
+
+@functools.lru_cache(maxsize=64)
+def forward(network: Network, backend: Backend) -> Callable[..., tuple[Any, ...]]:
+    """``X, parameters, Y=None, S=None -> AL, [Z1 .. ZL], [A1 ..], cost``; no cost without Y."""
+
+    def outputs(X: Any, parameters: Any, Y: Any = None, S: Any = None) -> tuple[Any, ...]:
+        AL, caches = L_model_forward(X, parameters, network=network, xp=backend.xp)
+        Z, A, cost = [Z for _, Z in caches], [linear[0] for linear, _ in caches[1:]], None
+        if Y is not None:
+            cost = compute_cost_with_logits(Z[-1], Y, network=network, weights=S, xp=backend.xp)
+        return AL, Z, A, cost
+
+    return backend.compiled(outputs)
 
 
 def split_validation(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
