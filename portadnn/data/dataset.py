@@ -145,7 +145,8 @@ class Dataset:
     def columns(self, dtype: str, rows: slice = slice(None)) -> np.ndarray:
         """``X`` of shape (n_x, m): one column per example of ``rows``, uint8 scaled to [0, 1].
 
-        Its memory stays sample-major, so the transpose costs nothing.
+        Its memory stays sample-major, so the transpose costs nothing; it is that of the examples
+        if they have the dtype.
 
         Raises
         ------
@@ -157,6 +158,8 @@ class Dataset:
         examples = self.examples[rows]
         self._check_range(examples, dtype)
         flat = examples.reshape(len(examples), -1)
+        if flat.dtype == dtype:
+            return flat.T
         with np.errstate(under="ignore"):  # a float64 may underflow, and np.seterr may raise
             return (np.divide(flat, 255, dtype=dtype) if self.scaled else flat.astype(dtype)).T
 
@@ -187,6 +190,8 @@ class Dataset:
         self._check_range(self.examples, dtype)
 
     def _check_range(self, examples: np.ndarray, dtype: str) -> None:
+        if examples.dtype.kind != "f" or examples.itemsize <= np.dtype(dtype).itemsize:
+            return
         largest = max(abs(float(examples.max())), abs(float(examples.min())))
         if largest > float(np.finfo(dtype).max):
             raise InputError(

@@ -226,6 +226,8 @@ def dropout_backward(dA: Array, D: Array, rate: float, *, xp: Any = None) -> Arr
 
 
 def _check_linear(A, W, b):
+    if len(A.shape) == 2 and b.shape == (W.shape[0], 1) and W.shape[1:] == A.shape[:1]:
+        return  # soon: every layer of every prediction asks
     for name, x in (("A", A), ("W", W), ("b", b)):
         if len(x.shape) != 2:
             raise InputError(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import math
+import operator
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -17,10 +21,12 @@ from portadnn.data.labels import task_of
 from portadnn.data.load import has_test, load_dataset
 from portadnn.data.preprocess import in_units, targets_of
 from portadnn.errors import InputError
-from portadnn.network.model import L_model_forward, compute_cost_with_logits
 from portadnn.training.models import Model
 from portadnn.training.rows import as_dataset
-from portadnn.training.validation import BLOCK, mean_cost
+from portadnn.training.validation import BLOCK, forward, mean_cost
+
+# for the models in use: their parameters on the backend that last computed with them
+_KEPT: WeakKeyDictionary[Model, tuple[Backend, list[Any], dict[str, Any]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,11 +99,14 @@ def predict(
             "predict takes a model and data. For the course's predict(X, y, parameters) write: AL, "
             "_ = L_model_forward(X, parameters); p = AL > 0.5; print('Accuracy:', (p == y).mean())"
         )
-    data = prepared(model, data)
     chosen = _backend_for(model, backend)
+    if not _is_ready(model, data):
+        data = prepared(model, data)
+        check_fits(model, data)
     with chosen.scope():
-        blocks = [chosen.to_numpy(AL) for AL, _, _ in _forward(model, data, chosen)]
-    AL = in_units(np.concatenate(blocks, axis=1), model.preprocess)
+        blocks = [chosen.to_numpy(outputs[0]) for outputs, _ in _forward(model, data, chosen)]
+    AL = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
+    AL = in_units(AL, model.preprocess)
     meaning = meaning_of(model.network.head)
     return Prediction(meaning.decide(AL), meaning.probabilities and meaning.probabilities(AL))
 
@@ -125,15 +134,11 @@ def evaluate(
     chosen = _backend_for(model, backend)
     with chosen.scope():
         meaning, blocks, costs = meaning_of(model.network.head), [], []
-        for AL, ZL, rows in _forward(model, data, chosen):
-            targets = targets_of(data, chosen.dtype_name, model.preprocess, rows)
-            Y = chosen.asarray(targets)
-            cost = compute_cost_with_logits(ZL, Y, network=model.network, xp=chosen.xp)
-            costs.append((float(chosen.to_numpy(cost)), Y.shape[1]))
+        for (AL, _, _, cost), rows in _forward(model, data, chosen, labelled=True):
             AL = chosen.to_numpy(AL)
+            costs.append((float(chosen.to_numpy(cost)), AL.shape[1]))
             found = in_units(AL, model.preprocess)
-            if found is not AL:
-                targets = data.targets("float64", rows)
+            targets = data.targets(found.dtype.name, rows)
             blocks.append(meaning.compared(found, targets))
     measures = meaning.measured(np.concatenate(blocks, axis=-1))
     return Evaluation(len(data), measures, mean_cost(costs))
@@ -203,15 +208,60 @@ def check_fits(model: Model, data: Dataset, *, labelled: bool = False) -> None:
 def _backend_for(model: Model, backend: str | Backend | None) -> Backend:
     if isinstance(backend, Backend):
         return backend
-    return get_backend(backend or "numpy", dtype=model.dtype)
+    if backend is None:
+        return _numpy(model.dtype)
+    return get_backend(backend, dtype=model.dtype)
 
 
-def _forward(model: Model, data: Dataset, backend: Backend) -> Iterator[tuple[Any, Any, slice]]:
-    """AL and ZL of the data on the backend, a block of rows at a time, and which rows they are."""
-    check_fits(model, data)
-    parameters = {name: backend.asarray(p) for name, p in model.parameters.items()}
+@functools.cache
+def _numpy(dtype: str) -> Backend:
+    return get_backend("numpy", dtype=dtype)
+
+
+def _is_ready(model: Model, data: Any) -> bool:
+    """Whether these are few rows as the network takes them: one row has no time for a Dataset."""
+    return (
+        type(data) is np.ndarray
+        and data.ndim > 1
+        and 0 < len(data) <= BLOCK
+        and data.dtype == model.dtype
+        and data.size == len(data) * model.network.layer_dims[0]
+        and model.preprocess is None
+        and not model.scaled
+        and math.isfinite(np.vdot(data, data))  # soon, but squares of the largest are not
+    )
+
+
+def _forward(
+    model: Model, data: Any, backend: Backend, *, labelled: bool = False
+) -> Iterator[tuple[tuple[Any, ...], slice]]:
+    """What ``forward`` makes of the data on the backend, a block of rows at a time."""
+    parameters = _parameters_on(model, backend)
+    outputs = forward(model.network, backend)
+    if isinstance(data, np.ndarray):
+        X = data.reshape(len(data), -1).T
+        # what is compiled takes arrays of the host too, and sooner
+        yield outputs(X if backend.fuses else backend.asarray(X), parameters), slice(None)
+        return
     for start in range(0, len(data), BLOCK):
         rows = slice(start, start + BLOCK)
         X = backend.asarray(data.columns(backend.dtype_name, rows))
-        AL, caches = L_model_forward(X, parameters, network=model.network, xp=backend.xp)
-        yield AL, caches[-1][1], rows
+        Y = None
+        if labelled:
+            targets = targets_of(data, backend.dtype_name, model.preprocess, rows)
+            Y = backend.asarray(targets)
+        yield outputs(X, parameters, Y), rows
+
+
+def _parameters_on(model: Model, backend: Backend) -> dict[str, Any]:
+    """The parameters on the backend, kept there for the next call if nobody can change them."""
+    own = model.parameters
+    if backend.library == "numpy" and model.dtype == backend.dtype_name:
+        return own
+    if any(p.flags.writeable for p in own.values()):
+        return {name: backend.asarray(p) for name, p in own.items()}
+    kept = _KEPT.get(model)
+    if kept is None or kept[0] != backend or any(map(operator.is_not, kept[1], own.values())):
+        there = {name: backend.asarray(p) for name, p in own.items()}
+        kept = _KEPT[model] = backend, list(own.values()), there
+    return kept[2]

@@ -9,6 +9,7 @@ import operator
 import os
 import textwrap
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ class Model:
         if scaled not in (0, n_y):
             raise InputError(f"{n_y} outputs, but {scaled} of them are scaled: expected all, or 0")
 
-    @property
+    @cached_property
     def dtype(self) -> str:
         """ "float32" or "float64"."""
         return self.parameters["W1"].dtype.name
@@ -204,6 +205,8 @@ def load_model(path: str | os.PathLike[str]) -> Model:
             for name, shape in network.shapes.items()
         }
         _check_values(parameters)
+        for p in parameters.values():
+            p.flags.writeable = False  # as those of a model that was trained
         given = json.loads(read_attribute(file, "preprocess", str, default="null"))
         about: dict[str, Any] = {"scaled": read_attribute(file, "scaled", bool)}
         about["preprocess"] = None if given is None else Preprocess.from_json(given)

@@ -384,6 +384,8 @@ def train_problem(
 
     def as_model(parameters: dict[str, Any]) -> Model:
         host = {name: np.array(backend.to_numpy(p)) for name, p in parameters.items()}
+        for p in host.values():
+            p.flags.writeable = False  # a backend may keep its copy for the next prediction
         about: dict[str, Any] = {**kept, "scaled": data.scaled, "history": tuple(history.rows)}
         about["preprocess"] = problem.preprocess
         return Model(problem.network, host, data.classes, data.input_shape, **about)

@@ -94,7 +94,8 @@ def test_a_kill_between_the_renames_leaves_no_mixture(run, capsys):
 
 def test_a_tampered_model(run, capsys):
     model = load_model(run / "model.h5")
-    model.parameters["b1"][0, 0] = np.nextafter(model.parameters["b1"][0, 0], np.float32(1))
+    b1 = model.parameters["b1"] = model.parameters["b1"].copy()
+    b1[0, 0] = np.nextafter(b1[0, 0], np.float32(1))
     save_model(model, run / "model.h5")
     code, text = verify(capsys, run / "model.h5")
     assert code == 1
