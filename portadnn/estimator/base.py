@@ -36,7 +36,6 @@ from portadnn.estimator.settings import (
     widths,
 )
 from portadnn.network.losses import get_head
-from portadnn.network.model import L_model_forward
 from portadnn.network.names import named
 from portadnn.network.optimizers import Optimizer
 from portadnn.network.spec import Network
@@ -48,7 +47,14 @@ from portadnn.training.lbfgs import EVALUATIONS_SPENT, LBFGS
 from portadnn.training.recipe import Plan
 from portadnn.training.state import RunState
 from portadnn.training.stops import TrainingInterrupted
+from portadnn.training.validation import forward
 from portadnn.training.weights import normalized
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    """Whether two settings are plain values, and equal."""
+    plain = type(a) in (int, float, str, bool, tuple, type(None))
+    return plain and type(a) is type(b) and a == b
 
 
 class _Fitted:
@@ -62,6 +68,9 @@ class _Fitted:
     best_validation_score_: float | None
     certificate_: Certificate | None
     t_: int
+    _network: Network
+    _planned: Plan
+    _said: list[Any]
     _seed: int
     _solver: Optimizer | LBFGS
     _state: RunState
@@ -181,8 +190,15 @@ class BasePortaDNN(_Fitted, BaseEstimator):
         weights = self._weights(y, sample_weight)
         random_state = check_random_state(self.random_state)
         past = RunState({})
-        declared = self._declared(solver, random_state)
-        network = declared.network(self.n_features_in_, self._width(Y), self._head())
+        said = [partial, self._head(), *(getattr(self, name) for name in CONSTRAINTS)]
+        # a partial_fit after another makes the next step of the same run, which need not be
+        # declared again
+        again = not first and partial and all(map(_is_same, said, self._said))
+        declared = None if again else self._declared(solver, random_state)
+        if declared is None:
+            network = self._network
+        else:
+            network = declared.network(self.n_features_in_, self._width(Y), self._head())
         if first:
             parameters = initial_parameters(self.init, network, random_state)
             self._seed = random_state.randint(np.iinfo(np.int32).max)
@@ -204,6 +220,7 @@ class BasePortaDNN(_Fitted, BaseEstimator):
             X, Y, weights = take(X, training), Y[:, training], weights[..., training]
         relative = normalized(weights)
         plan = self._plan(declared, network, X.shape[1], float(np.mean(weights)), past, partial)
+        self._said, self._planned = said, plan
         monitor = self._monitor(solver)
         backend = self._backend(home)
         certifier = Certifier() if self.certify else None
@@ -272,22 +289,32 @@ class BasePortaDNN(_Fitted, BaseEstimator):
 
     def _plan(
         self,
-        declared: Declaration,
+        declared: Declaration | None,
         network: Network,
         m: int,
         mean_weight: float,
         past: RunState,
         partial: bool,
     ) -> Plan:
-        whole, epochs = isinstance(declared.solver, LBFGS), len(past.rows)
+        epochs, whole = len(past.rows), declared and isinstance(declared.solver, LBFGS)
         batch_size = m if whole else batch_size_of(self.batch_size, m)
+        schedule = schedule_of(self, m, self._seen(past), epochs if partial else None)
+        # over the weights of a batch together, its size if there are none
+        l2 = self.alpha / (batch_size * mean_weight)
+        size = batch_size if batch_size < m else None
+        if declared is None:
+            plan = self._planned
+            batches = replace(plan.batches, m=m, batch_size=size, first_epoch=epochs)
+            recipe = plan.recipe if plan.recipe.l2 == l2 else replace(plan.recipe, l2=l2)
+            return replace(
+                plan, batches=batches, recipe=recipe, schedule=schedule, first_step=past.step
+            )
         return replace(
             declared,
             epochs=1 if partial else self.max_iter,
-            batch_size=batch_size if batch_size < m else None,
-            schedule=schedule_of(self, m, self._seen(past), epochs if partial else None),
-            # over the weights of a batch together, its size if there are none
-            l2=self.alpha / (batch_size * mean_weight),
+            batch_size=size,
+            schedule=schedule,
+            l2=l2,
             seed=self._seed,
         ).plan(network, m, first_epoch=epochs, first_step=past.step)
 
@@ -361,13 +388,11 @@ class BasePortaDNN(_Fitted, BaseEstimator):
         backend = self._backend(home)
         parameters = as_parameters(self.coefs_, self.intercepts_)
         with backend.scope():
-            AL, caches = L_model_forward(
+            AL, Z, *_ = forward(self._network, backend)(
                 backend.asarray(columns(X)),
                 {name: backend.asarray(p) for name, p in parameters.items()},
-                network=self._network,
-                xp=backend.xp,
             )
-        return AL, caches[-1][1], backend, home
+        return AL, Z[-1], backend, home
 
     def _check_same_place(self, X: Any, method: str) -> None:
         if not get_config()["array_api_dispatch"]:

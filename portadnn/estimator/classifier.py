@@ -250,12 +250,20 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
         return "sigmoid" if self._is_multilabel else head_for(len(self.classes_), "y")
 
     def _targets(self, y: Any, new: bool, partial: bool) -> np.ndarray:
-        check_classification_targets(y)
+        plain = y.ndim == 1 and y.dtype.kind in "iu"  # whole numbers, of which there is no doubt
+        if not plain:
+            check_classification_targets(y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if new:
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
+        elif plain and not self._is_multilabel:
+            labels, codes = np.unique(y, return_inverse=True)
+            self._check_known(labels, partial)
+            codes = np.searchsorted(self.classes_, labels)[codes]
+            C = len(self.classes_)
+            return codes[:, None] == np.arange(1, C) if C == 2 else codes[:, None] == np.arange(C)
         else:
             self._check_known(unique_labels(y), partial)
             if type_of_target(y).startswith("multilabel") != self._is_multilabel:
