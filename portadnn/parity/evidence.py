@@ -179,7 +179,7 @@ class Evidence:
             cost = mean_cost((self._forward(*given, data), data[1].shape[1]) for data in blocks)
             again = held_back.score(of_report, loop.inner, self.seen.backend)
             if record.epoch * loop.plan.batches.steps_per_epoch <= self.seen.moved:
-                continue  # of another environment, with other bits
+                continue  # another environment has other bits
             if cost != record.validation_cost or again[1] != record.validation_score:
                 self.failures.append(
                     f"validation in epoch {record.epoch} has the cost {record.validation_cost!r} "

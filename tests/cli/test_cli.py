@@ -297,7 +297,7 @@ def test_figures_replace_no_picture_of_others(trained, tmp_path, capsys):
     assert [path.name for path in directory.iterdir()] == ["residuals.png"]
     assert (directory / "residuals.png").read_bytes() == b"\x89PNG of mine"
     (directory / "residuals.png").unlink()
-    for _ in range(2):  # its own figures are replaced
+    for _ in range(2):  # the figures of an earlier run are replaced
         assert run(capsys, "evaluate", trained, "--plots", directory)[0] == 0
 
 
