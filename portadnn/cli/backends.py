@@ -13,7 +13,7 @@ from portadnn.errors import InputError
 if TYPE_CHECKING:
     from portadnn.parity.run import Run
 
-# of a measurement, of which the fastest of three counts
+# for each of three measurements; the fastest counts
 NETWORK, EXAMPLES, STEPS = "784,512,512,10", 256, 32
 
 

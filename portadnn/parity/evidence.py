@@ -35,7 +35,7 @@ from portadnn.training.streams import Batches
 from portadnn.training.validation import forward, mean_cost
 
 PREDICTED = 16  # examples
-MOST_BYTES = 2**26  # of the states that a certificate has beside it
+MOST_BYTES = 2**26  # the states beside a certificate take no more
 
 
 @dataclass(eq=False)

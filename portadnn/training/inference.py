@@ -240,7 +240,7 @@ def _forward(
     outputs = forward(model.network, backend)
     if isinstance(data, np.ndarray):
         X = data.reshape(len(data), -1).T
-        # what is compiled takes arrays of the host too, and sooner
+        # compiled programs take arrays of the host too, and sooner
         yield outputs(X if backend.fuses else backend.asarray(X), parameters), slice(None)
         return
     for start in range(0, len(data), BLOCK):

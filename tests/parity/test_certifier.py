@@ -84,14 +84,14 @@ def test_steps_of_every_path_are_made_again_on_other_backends(path, backends_und
         failures, steps = repeated(certificate, *arguments, backend)
         assert failures == []
         assert steps == sorted(map(int, certificate.checked))
-        if path != "lbfgs":  # its line search is not repeated, so neither is the last iterate
+        if path != "lbfgs":  # the line search is not repeated, nor is the last iterate
             last = f"b{model.network.L}"
             other = {
                 last: np.nextafter(model.parameters[last], model.parameters[last].dtype.type(9))
             }
             other = dataclasses.replace(model, parameters=model.parameters | other)
             failures, _ = repeated(certificate, arguments[0], other, arguments[2], backend)
-            ended = path == "early stopping"  # its best step is not the last
+            ended = path == "early stopping"  # the best step is not the last
             assert ("the last step does not end with the certified weights" in failures) != ended
 
 
