@@ -24,7 +24,7 @@ from portadnn.network.course import Trained
 
 _SMALLEST_LOOP = 128
 _BLOCK = 256  # columns of a matrix that are copied at once
-_PADDED_BYTES = 2**26  # inputs, mostly dropout masks; a loop over large ones is shorter
+_PADDED_BYTES = 2**24  # inputs, mostly masks or rows; a loop over large ones is shorter
 
 
 class JaxBackend(Backend):

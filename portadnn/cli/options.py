@@ -56,6 +56,16 @@ Isolated = Annotated[
     Parameter(negative="", help="Read the data in a process with limits, for files of strangers."),
 ]
 
+Stream = Annotated[
+    bool | None,
+    Parameter(
+        negative="",
+        show_default=False,
+        help="Leave the examples in the file and read them as they are needed. Default if they "
+        "would take more than half of the memory.",
+    ),
+]
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
@@ -72,14 +82,19 @@ class DataOptions:
     target: str | None = None
     split: Split = None
     isolated: Isolated = False
+    stream: Stream = None
 
     def load(self, model: Any, data: Path | None, labels: Path | None) -> Dataset:
         """The data as ``data_for`` gives them."""
+        from portadnn.cli.output import passes_shown
         from portadnn.training.inference import data_for
         from portadnn.training.texts import names
 
-        given = {} if self.target is None else {"target": names(self.target, "--target")}
-        return data_for(model, data, self.split, labels=labels, isolated=self.isolated, **given)
+        given: dict[str, Any] = {"isolated": self.isolated, "stream": self.stream}
+        if self.target is not None:
+            given["target"] = names(self.target, "--target")
+        with passes_shown():
+            return data_for(model, data, self.split, labels=labels, **given)
 
 
 FOR_MODEL = DataOptions()

@@ -78,6 +78,28 @@ def _reconfigure(stream: io.TextIOWrapper, errors: str | None) -> None:
         stream.reconfigure(errors=errors)
 
 
+@contextlib.contextmanager
+def passes_shown(wanted: bool = True) -> Iterator[None]:
+    """A bar on stderr for each pass over data that stay in a file, if somebody is looking."""
+    from portadnn.data import stored
+
+    def bar(blocks: Iterator[Any], what: str, count: int) -> Iterator[Any]:
+        from rich.console import Console
+        from rich.progress import track
+
+        console = Console(stderr=True)
+        return iter(track(blocks, safe_text(what), count, console=console, transient=True))
+
+    if not (wanted and sys.stderr.isatty()):
+        yield
+        return
+    stored.passes.append(bar)
+    try:
+        yield
+    finally:
+        stored.passes.remove(bar)
+
+
 def print_json(value: Any) -> None:
     """One JSON object and a line's end on stdout; numbers that are not finite are null."""
     print_line(json.dumps(finite(value), indent=2, allow_nan=False))

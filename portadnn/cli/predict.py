@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from portadnn.cli.options import BackendOption, Isolated, JsonOption, ModelFile, Split
+from portadnn.cli.options import BackendOption, Isolated, JsonOption, ModelFile, Split, Stream
 
 
 def predict(
@@ -20,6 +20,7 @@ def predict(
     ground: str = "white",
     backend: BackendOption = "numpy",
     isolated: Isolated = False,
+    stream: Stream = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print what the model predicts of every example, on stdout.
@@ -37,7 +38,7 @@ def predict(
     ground
         The colour behind the transparent parts of pictures, for example black or #ffffff.
     """
-    from portadnn.cli.output import print_json
+    from portadnn.cli.output import passes_shown, print_json
     from portadnn.data.images import IMAGE_SUFFIXES, load_images
     from portadnn.data.readers.folder import files_of, has_test
     from portadnn.errors import InputError, safe_text
@@ -56,9 +57,9 @@ def predict(
         examples = load_images(pictures, loaded.input_shape, ground=ground)
         names = [str(path) for path in pictures]
     elif len(data) <= 1:
-        examples = data_for(
-            loaded, data[0] if data else None, split, labelled=False, isolated=isolated
-        )
+        how: dict[str, Any] = {"labelled": False, "isolated": isolated, "stream": stream}
+        with passes_shown():
+            examples = data_for(loaded, data[0] if data else None, split, **how)
         names = [str(i) for i in range(len(examples))]
     else:
         raise InputError(

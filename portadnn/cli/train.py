@@ -22,8 +22,9 @@ from portadnn.cli.options import (
     Isolated,
     JsonOption,
     LabelsFile,
+    Stream,
 )
-from portadnn.cli.output import complain
+from portadnn.cli.output import complain, passes_shown
 from portadnn.cli.run_directory import (
     CERTIFICATE,
     NAMES,
@@ -69,6 +70,7 @@ def train(
     log: Path | None = None,
     tensorboard: Path | None = None,
     isolated: Isolated = False,
+    stream: Stream = None,
     certify: bool | None = None,
     as_json: JsonOption = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
@@ -147,7 +149,9 @@ def train(
             run = resumed_run(found.declaration, given)
         check_apart([out, log, tensorboard], files_read(run, config))
         backend, backend_text = chosen_backend(run)
-        problem = make_problem(run, isolated=isolated, backend=backend.name)
+        how: dict[str, Any] = {"isolated": isolated, "stream": stream}
+        with passes_shown(not quiet):
+            problem = make_problem(run, **how, backend=backend.name)
         if run.backend == "auto":
             problem, backend, reason = settled(problem, backend)
             backend_text = f"{backend.name} (auto: {reason})" if reason else backend_text

@@ -10,6 +10,7 @@ import numpy as np
 
 from portadnn.choice import known_name
 from portadnn.data.heads import head_for, meaning_of
+from portadnn.data.stored import Stored
 from portadnn.errors import InputError, safe_text
 from portadnn.network.losses import HEADS, get_head
 
@@ -23,7 +24,8 @@ class Dataset:
     examples : array of numbers, shape (m, ...)
         One row per example, for example (m, 64, 64, 3) images. uint8 is scaled to [0, 1] by 1/255
         when it becomes ``X``; any other dtype is taken as it is. A structured array (m,) is a
-        table, of numbers and texts: a ``Preprocess`` makes numbers of it.
+        table, of numbers and texts: a ``Preprocess`` makes numbers of it. Rows that stay in a file
+        are a ``Stored``.
     labels : array of int, shape (m,), or None
         0 .. C-1; None if they are not known. Several labels that may go together (head "sigmoid")
         are (m, K) of 0 and 1; values (the heads "identity" and "poisson") are numbers, (m,) or
@@ -43,14 +45,16 @@ class Dataset:
         If shapes, dtypes, values or labels are not as above; the message gives the index.
     """
 
-    examples: np.ndarray
+    examples: Any
     labels: np.ndarray | None
     classes: tuple[str, ...]
     source: str = "the data"
     head: str | None = None
 
     def __post_init__(self) -> None:
-        examples = np.asarray(self.examples)
+        examples: Any = self.examples
+        stored = isinstance(examples, Stored)
+        examples = examples if stored else np.asarray(examples)
         classes = tuple(safe_text(str(name)) for name in self.classes)
         object.__setattr__(self, "source", safe_text(str(self.source)))
         if examples.dtype.names is not None and examples.ndim == 1:
@@ -66,7 +70,9 @@ class Dataset:
             )
         if examples.size == 0:
             raise InputError(f"{self.source}: examples have shape {examples.shape}: they are empty")
-        if examples.dtype.kind == "f" and not np.isfinite(examples).all():
+        if stored:
+            examples.check()
+        elif examples.dtype.kind == "f" and not np.isfinite(examples).all():
             index = tuple(int(i) for i in np.argwhere(~np.isfinite(examples))[0])
             raise InputError(
                 f"{self.source}: example {index[0]} holds {examples[index]} at index {index}: "
@@ -142,7 +148,12 @@ class Dataset:
         """The number of outputs of a network that learns these labels."""
         return len(self.targets("float32", slice(1)))
 
-    def columns(self, dtype: str, rows: slice = slice(None)) -> np.ndarray:
+    @property
+    def stored(self) -> bool:
+        """Whether the examples stay in a file until they are asked for."""
+        return isinstance(self.examples, Stored)
+
+    def columns(self, dtype: str, rows: slice | np.ndarray = slice(None)) -> np.ndarray:
         """``X`` of shape (n_x, m): one column per example of ``rows``, uint8 scaled to [0, 1].
 
         Its memory stays sample-major, so the transpose costs nothing; it is that of the examples
@@ -161,7 +172,9 @@ class Dataset:
         if flat.dtype == dtype:
             return flat.T
         with np.errstate(under="ignore"):  # a float64 may underflow, and np.seterr may raise
-            return (np.divide(flat, 255, dtype=dtype) if self.scaled else flat.astype(dtype)).T
+            if self.scaled:
+                return np.divide(flat, 255, dtype=dtype).T
+            return flat.astype(dtype, copy=not self.stored).T  # what was read is nobody else's
 
     def check_alike(self, other: Dataset, part: str) -> None:
         """Raise InputError unless ``other`` has examples, classes and labels of the same kind.

@@ -30,8 +30,17 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
     state = hashlib.sha256()
     for name in sorted(arrays):
         x = np.asarray(arrays[name])
-        little = x.astype(x.dtype.newbyteorder("<"), copy=False)
-        kind = little.dtype.str if little.dtype.names is None else little.dtype.descr
-        state.update(f"{name} {kind} {little.shape}\n".encode())
-        state.update(little.tobytes())
+        state.update(heading(name, x.dtype, x.shape))
+        state.update(little(x))
     return state.hexdigest()
+
+
+def heading(name: str, dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    """What stands before the bytes of an array."""
+    dtype = dtype.newbyteorder("<")
+    return f"{name} {dtype.str if dtype.names is None else dtype.descr} {shape}\n".encode()
+
+
+def little(x: np.ndarray) -> bytes:
+    """The bytes of an array, or of some of its rows."""
+    return x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes()

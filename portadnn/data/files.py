@@ -123,6 +123,9 @@ def _check_name(path: str | os.PathLike[str]) -> None:
         ) from error
 
 
+# of control groups, versions 2 and 1, as a container sees its own
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
 # called with a number of bytes before they are taken: a process with limits raises its own
 before_memory: list[Callable[[int], None]] = []
 
@@ -139,8 +142,12 @@ def check_size(what: str, size: int, expected: str) -> None:
 
 
 def memory() -> int:
-    """The bytes of memory of this machine."""
+    """The bytes of memory of this machine, or of the control group that the process is in."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # Windows does not tell
         return 2**36
+    for limit in _LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # "max" is no limit
+            most = min(most, int(Path(limit).read_text(encoding="ascii")))
+    return most

@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 
 from portadnn.data.files import before_memory, memory, open_regular
+from portadnn.data.stored import BLOCK, Stored, spooled, streams
 from portadnn.errors import InputError, OutOfMemoryError, safe_text
 
 MEBI = 2**20
@@ -42,7 +43,8 @@ class Budget:
         spare: int = MEBI,
         ratio: int = _INFLATION,
     ) -> None:
-        self.path, self.left = path, min(ratio * size + spare, memory())
+        self.path, self.unpacked = path, ratio * size + spare
+        self.left = min(self.unpacked, memory())
 
     def take(self, what: str, size: int, more: int = 0) -> None:
         """Count ``size`` bytes; ``more`` are given back soon. InputError if too few are left."""
@@ -72,10 +74,27 @@ def reading(what: object, fault: str = "is damaged") -> Iterator[None]:
 
 
 def read_values(
-    file: Any, shape: tuple[int, ...], dtype: np.dtype, what: str, budget: Budget
-) -> np.ndarray:
-    """An array, all that is left in the file; messages call it ``what``."""
+    file: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    what: str,
+    budget: Budget,
+    stream: bool | None = False,
+) -> Any:
+    """An array, all that is left in the file; messages call it ``what``.
+
+    If ``stream`` says so, see ``streams``, it stays in the file, or in one of our own if this one
+    is packed.
+    """
     size = math.prod(shape) * dtype.itemsize
+    if streams(stream, shape, dtype):
+        if isinstance(file, io.BufferedReader):
+            if os.fstat(file.fileno()).st_size > file.tell() + size:
+                raise InputError(_longer(budget, what, shape))
+            return Stored(file, file.tell(), shape, dtype, budget.path)
+        if size > budget.unpacked:
+            budget.take(f"{what}, of shape {shape},", size)
+        return spooled(_unpacked(file, shape, dtype, what, budget), shape, dtype, budget.path)
     budget.take(f"{what}, of shape {shape},", size)
     content = np.empty(size, np.uint8)  # takes memory as it is filled, if the size is a lie
     at = 0
@@ -85,8 +104,27 @@ def read_values(
             raise InputError(f"{budget.path}: {what} ends {size - at} bytes too early")
         at += count
     if file.read(1):
-        raise InputError(f"{budget.path}: {what} has more bytes than its shape {shape} needs")
+        raise InputError(_longer(budget, what, shape))
     return content.view(dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+
+
+def _unpacked(
+    file: Any, shape: tuple[int, ...], dtype: np.dtype, what: str, budget: Budget
+) -> Iterator[np.ndarray]:
+    """The rows of an array in a packed file, a block at a time."""
+    row = math.prod(shape[1:])
+    for start in range(0, shape[0], step := max(1, BLOCK // max(row * dtype.itemsize, 1))):
+        count = min(step, shape[0] - start)
+        content = file.read(count * row * dtype.itemsize)
+        if len(content) < count * row * dtype.itemsize:
+            raise InputError(f"{budget.path}: {what} ends too early, in row {start + 1} or later")
+        yield np.frombuffer(content, dtype).reshape(count, *shape[1:])
+    if file.read(1):
+        raise InputError(_longer(budget, what, shape))
+
+
+def _longer(budget: Budget, what: str, shape: tuple[int, ...]) -> str:
+    return f"{budget.path}: {what} has more bytes than its shape {shape} needs"
 
 
 class Hdf5File(h5py.File):
@@ -129,8 +167,9 @@ def read_array(
     kinds: str,
     expected: str,
     fits: Callable[[tuple[int, ...]], bool] = lambda shape: True,
-) -> np.ndarray:
-    """The dataset ``name``, read whole.
+    stream: bool | None = False,
+) -> Any:
+    """The dataset ``name``, read whole, or left in the file if ``stream`` says so.
 
     Parameters
     ----------
@@ -162,6 +201,8 @@ def read_array(
         fault = _fault(found, kinds) or ("" if fits(found.shape) else f"has shape {found.shape}")
         if fault:
             raise InputError(f"{where} {fault}: expected {expected}")
+        if found.dtype.kind in "uif" and streams(stream, found.shape, found.dtype):
+            return _left(found, file.filename)
         item = found.dtype.itemsize
         size, chunk = math.prod(found.shape) * item, math.prod(found.chunks or ()) * item
         file.budget.take(f"{name}, of shape {found.shape},", size, 3 * chunk)
@@ -172,6 +213,20 @@ def read_array(
             texts[index] = found[index]
             file.budget.take(name, len(texts[index]))
         return texts
+
+
+def _left(found: h5py.Dataset, path: Any) -> Stored:
+    """The rows of a dataset: where they are, or unpacked if they are in chunks."""
+    offset = found.id.get_offset()
+    if found.chunks is None and offset is not None:
+        with open_regular(path) as file:
+            rows = Stored(file, offset, found.shape, found.dtype, path)
+        if rows[:1].tobytes() == found[:1].astype(rows.dtype).tobytes():  # the offset is right
+            return rows
+    row, chunk = found[:1].nbytes, (found.chunks or (1,))[0]
+    step = -(-max(1, BLOCK // max(row, 1)) // chunk) * chunk  # whole chunks
+    blocks = (found[start : start + step] for start in range(0, len(found), step))
+    return spooled(blocks, found.shape, found.dtype, path)
 
 
 def read_attribute(file: Hdf5File, name: str, kind: type, *, default: Any = None) -> Any:

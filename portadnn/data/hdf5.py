@@ -20,7 +20,11 @@ MOST_NAMES = 1_000_000
 
 
 def read_course(
-    path: str | os.PathLike[str], split: str | None = None, *, labelled: bool = True
+    path: str | os.PathLike[str],
+    split: str | None = None,
+    *,
+    labelled: bool = True,
+    stream: bool | None = False,
 ) -> Dataset:
     """A dataset from an HDF5 file in the layout of the well-known course.
 
@@ -34,6 +38,8 @@ def read_course(
         Needed only where the file holds both.
     labelled : bool
         Whether labels are wanted; False leaves them unread.
+    stream : bool, optional
+        As for ``load_dataset``.
 
     Raises
     ------
@@ -49,6 +55,7 @@ def read_course(
             kinds="uif",
             expected="an array of numbers of shape (m, ...), rank 2 or more, one row per example",
             fits=lambda shape: len(shape) >= 2,
+            stream=stream,
         )
         labels = None
         if labelled:

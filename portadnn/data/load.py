@@ -12,6 +12,7 @@ from portadnn.data.isolated import read_isolated
 from portadnn.data.labels import Labels, read_labels
 from portadnn.data.readers.formats import format_of
 from portadnn.data.readers.records import Wanted
+from portadnn.errors import InputError
 
 
 def load_dataset(
@@ -25,6 +26,7 @@ def load_dataset(
     classes: Sequence[str] = (),
     labelled: bool = True,
     isolated: bool = False,
+    stream: bool | None = None,
 ) -> Dataset:
     """Examples, and what is to be learned of them, from a file or a folder.
 
@@ -52,6 +54,9 @@ def load_dataset(
     isolated : bool
         Read in a process of its own, with limits: for files of strangers, because one changed bit
         can make a library crash or run for ever.
+    stream : bool, optional
+        Whether the examples stay in the file, for data larger than memory; see docs/data.md.
+        Default if they would take more than half of the memory.
 
     Raises
     ------
@@ -65,13 +70,16 @@ def load_dataset(
     >>> load_dataset("x.npy", labels="y.npy")  # doctest: +SKIP
     """
     if isolated:
+        if stream:
+            raise InputError(f"{path}: a process in isolation hands over all examples: they cannot "
+                             f"stay in the file. Leave isolated or stream out")  # fmt: skip
         given = {name: x for name, x in locals().items() if name not in ("path", "isolated")}
         given["labels"] = None if labels is None else os.fsdecode(labels)
         return read_isolated(f"{__name__}.load_dataset", path, **given)
     path = Path(path)
     sides = None if size is None else (int(size[0]), int(size[1]))
     targets = (target,) if isinstance(target, str) else tuple(target)
-    wanted = Wanted(split, targets, labels, sides, labelled)
+    wanted = Wanted(split, targets, labels, sides, labelled, stream)
     records = format_of(path).read(path, wanted)
     named = records.classes or tuple(classes)
     if records.labels is None or not labelled:

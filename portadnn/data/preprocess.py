@@ -13,6 +13,7 @@ import numpy as np
 
 from portadnn.choice import as_text, choose
 from portadnn.data.dataset import Dataset
+from portadnn.data.stored import spooled
 from portadnn.errors import InputError
 
 logger = logging.getLogger("portadnn")
@@ -180,6 +181,8 @@ class Preprocess:
         """
         if not self.columns:
             return data
+        if data.stored:
+            return self._stored(data)
         names = [c.name for c in self.columns]
         numbers = data.table is None and data.n_x == len(names)
         rows = _as_table(data, names if numbers else None)
@@ -188,6 +191,18 @@ class Preprocess:
         made = self._as_pixels(rows, data.source) if self.pixels else self._made(rows, data.source)
         numbers &= made.shape[1] == data.n_x  # no texts were fitted
         return replace(data, examples=made.reshape(data.examples.shape) if numbers else made)
+
+    def _stored(self, data: Dataset) -> Dataset:
+        """The same of rows that stay in a file, in another file."""
+        blocks = data.examples.blocks("preprocessing")
+        parts = (
+            replace(data, examples=x, labels=None, source=f"{data.source}, from row {i + 1} on")
+            for i, x in blocks
+        )
+        shape = len(data), sum(c.width for c in self.columns)
+        kind = np.uint8 if self.pixels else np.float64
+        made = spooled((self(part).examples for part in parts), shape, kind, data.source)
+        return replace(data, examples=made)
 
     def _made(self, rows: np.ndarray, source: str) -> np.ndarray:
         made = np.zeros((len(rows), sum(c.width for c in self.columns)))
@@ -288,6 +303,11 @@ def _as_table(data: Dataset, names: Sequence[str] | None = None) -> np.ndarray:
     """The examples as a structured array; arrays of numbers have the columns x1, x2, ..."""
     if data.table is not None:
         return data.examples
+    if data.stored:
+        raise InputError(
+            f"{data.source}: of examples that stay in their file only tables are preprocessed: "
+            f"leave preprocess out"
+        )
     rows = data.examples.reshape(len(data), -1)
     names = names or [f"x{i}" for i in range(1, data.n_x + 1)]
     table = np.empty(len(rows), [(name, rows.dtype) for name in names])

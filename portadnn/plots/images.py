@@ -50,7 +50,8 @@ def mistakes(
     """
     import numpy as np
 
-    images, labels, probabilities = (np.asarray(x) for x in (images, labels, probabilities))
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities)
+    images = images if hasattr(images, "max") else np.asarray(images)  # they may stay in a file
     predicted = np.argmax(probabilities, axis=1)
     sureness = probabilities[np.arange(len(labels)), predicted]
     wrong = np.flatnonzero(predicted != labels)

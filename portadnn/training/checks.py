@@ -10,6 +10,7 @@ import numpy as np
 
 from portadnn.backends import Backend
 from portadnn.backends.base import to_host
+from portadnn.data.dataset import Dataset
 from portadnn.errors import InputError
 from portadnn.network.losses import get_head
 from portadnn.network.spec import Network
@@ -19,6 +20,8 @@ logger = logging.getLogger("portadnn")
 
 def advise_scale(X: Any, backend: Backend) -> None:
     """Log it if X holds values so large that the cost may stand still, with the line that helps."""
+    if isinstance(X, Dataset):
+        return  # what is read for each batch is not looked at as a whole
     xp = backend.xp if backend.owns(X) else np
     X = X if backend.owns(X) else np.asarray(to_host(X))
     low, high = float(xp.min(X)), float(xp.max(X))
@@ -51,17 +54,19 @@ def check_data(
     Works on the arrays of the backend: only verdicts and the first wrong index leave the device.
     """
     n_x, n_y = network.layer_dims[0], network.layer_dims[-1]
-    if len(X.shape) != 2 or X.shape[0] != n_x or X.shape[1] == 0:
+    shape = (X.n_x, len(X)) if isinstance(X, Dataset) else tuple(X.shape)
+    if len(shape) != 2 or shape[0] != n_x or shape[1] == 0:
         raise InputError(
-            f"{what}X has shape {tuple(X.shape)}, but the network takes {n_x} values per example: "
+            f"{what}X has shape {shape}, but the network takes {n_x} values per example: "
             f"expected ({n_x}, m) with m >= 1, one column per example"
         )
-    expected = (1 if numbered else n_y, X.shape[1])
+    expected = (1 if numbered else n_y, shape[1])
     if tuple(Y.shape) != expected:
         raise InputError(f"{what}Y has shape {tuple(Y.shape)}: expected {expected}, as X has shape "
-                         f"{tuple(X.shape)} and the last layer {n_y} units")  # fmt: skip
+                         f"{shape} and the last layer {n_y} units")  # fmt: skip
     xp = backend.xp
-    _check_all(xp.isfinite(X), X, f"{what}X", "finite numbers", backend)
+    if not isinstance(X, Dataset):  # a Dataset was looked through when it was made
+        _check_all(xp.isfinite(X), X, f"{what}X", "finite numbers", backend)
     _check_all(xp.isfinite(Y), Y, f"{what}Y", "finite numbers", backend)
     head = get_head(network.head)
     if numbered:
@@ -85,7 +90,7 @@ def check_data(
             backend,
         )
     if S is not None:
-        shapes = [(1, X.shape[1]), *([] if head.exclusive else [expected])]
+        shapes = [(1, shape[1]), *([] if head.exclusive else [expected])]
         if tuple(S.shape) not in shapes:
             raise InputError(
                 f"{what}weights have shape {tuple(S.shape)}: "

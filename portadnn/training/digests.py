@@ -12,6 +12,7 @@ import numpy as np
 
 from portadnn.backends.base import to_host
 from portadnn.data.digest import digest
+from portadnn.data.stored import Stored
 from portadnn.errors import InputError
 
 
@@ -46,6 +47,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, Stored):
+        return value.digest()
     value = to_host(value)
     if hasattr(value, "__array__"):
         value = np.asarray(value)

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from portadnn.backends import Backend, get_backend, to_host
+from portadnn.data.dataset import Dataset
+from portadnn.errors import InputError
 from portadnn.network.losses import get_head
 from portadnn.network.spec import Network
 from portadnn.training.checks import advise_scale, check_data
+from portadnn.training.feed import Feed
 from portadnn.training.lbfgs import LBFGS, LBFGSLoop
 from portadnn.training.loop import Loop
 from portadnn.training.recipe import Plan
@@ -111,7 +114,8 @@ def make_loop(
     ----------
     parameters : dict
         The initial ones, of any library.
-    X : array, shape (n_x, m)
+    X : array, shape (n_x, m), or Dataset
+        The latter if its examples stay in a file: they are read for each batch.
     Y : array, shape (n_L, m)
         What the head takes: 0 and 1 for sigmoid, columns that sum to 1 for softmax, numbers. For
         softmax also (1, m), of integers: the number of each example's class.
@@ -155,6 +159,10 @@ def make_loop(
         report_every = usual_report_every(plan.batches.batch_size, solver)
     plan.recipe.check(network)
     network.check(parameters)
+    fed = isinstance(X, Dataset)
+    if fed:
+        _check_can_be_fed(backend, plan, solver, first_layer, certify)
+        first_layer = "feature"
     numbered = _is_numbered(Y, network)
     if numbered and (certify is not None or plan.batches.batch_size is None):
         Y, numbered = (_classes(network).T == Y).astype(backend.dtype_name), False
@@ -185,7 +193,13 @@ def make_loop(
             if held_back is not None:
                 held_back = replace(held_back, X=space.data(np.asarray(to_host(held_back.X))))
         if plan.batches.batch_size is not None:  # a row for each example, in one piece
+            X, shared = shared.X, shared._replace(X=None if fed else shared.X)
             shared = shared.mapped(lambda x: _rows(x, backend))
+            if fed:
+                named = {"Y": shared.Y} | ({} if shared.S is None else {"S": shared.S})
+                rest = {name: x.astype(backend.dtype_name) for name, x in named.items()}
+                options["feed"] = Feed(X, rest, plan.batches, backend.dtype_name)
+                shared = Shared(None, None)._replace(classes=shared.classes)
     if held_back is not None:
         X, Y, S, classes = _on(backend, (held_back.X, held_back.Y, held_back.S, held_back.classes))
         options["validation"] = Validation(X, Y, S, scored_as, classes)
@@ -202,6 +216,25 @@ def make_loop(
         names = zip(("X", "Y", "S"), given, strict=True)
         certify.given = {name: np.asarray(to_host(x)) for name, x in names if x is not None}
     return loop, loop.start(start)
+
+
+def _check_can_be_fed(
+    backend: Backend, plan: Plan, solver: LBFGS | None, first_layer: str, certify: Any
+) -> None:
+    """Raise InputError if a run needs all examples at once, but they stay in a file."""
+    needs = {
+        "lbfgs minimises over all of them: choose another optimizer, such as adam": solver,
+        "a step takes the whole batch of them: give a batch size, such as 128":
+            plan.batches.batch_size is None,
+        "the sample space holds products of all of them: leave first_layer out":
+            first_layer == "sample",
+        "a certificate holds all of them against their bounds: leave certify out":
+            certify is not None,
+        "Dask keeps them in chunks of its own: choose another backend": backend.library == "dask",
+    }  # fmt: skip
+    for reason, holds in needs.items():
+        if holds:
+            raise InputError(f"the examples stay in a file, for they are streamed, but {reason}")
 
 
 def _is_numbered(Y: Any, network: Network) -> bool:
@@ -237,4 +270,5 @@ def _rows(x: Any, backend: Backend) -> Any:
 
 
 def _on(backend: Backend, arrays: Iterable[Any]) -> list[Any]:
-    return [None if x is None else backend.asarray(x) for x in arrays]
+    kept = (Dataset, type(None))
+    return [x if isinstance(x, kept) else backend.asarray(x) for x in arrays]

@@ -23,7 +23,7 @@ from portadnn.data.preprocess import in_units, targets_of
 from portadnn.errors import InputError
 from portadnn.training.models import Model
 from portadnn.training.rows import as_dataset
-from portadnn.training.validation import BLOCK, forward, mean_cost
+from portadnn.training.validation import block_of, forward, mean_cost
 
 # for the models in use: their parameters on the backend that last computed with them
 _KEPT: WeakKeyDictionary[Model, tuple[Backend, list[Any], dict[str, Any]]] = WeakKeyDictionary()
@@ -223,7 +223,7 @@ def _is_ready(model: Model, data: Any) -> bool:
     return (
         type(data) is np.ndarray
         and data.ndim > 1
-        and 0 < len(data) <= BLOCK
+        and 0 < len(data) <= block_of(model.network.layer_dims[0])
         and data.dtype == model.dtype
         and data.size == len(data) * model.network.layer_dims[0]
         and model.preprocess is None
@@ -243,8 +243,9 @@ def _forward(
         # compiled programs take arrays of the host too, and sooner
         yield outputs(X if backend.fuses else backend.asarray(X), parameters), slice(None)
         return
-    for start in range(0, len(data), BLOCK):
-        rows = slice(start, start + BLOCK)
+    size = block_of(data.n_x)
+    for start in range(0, len(data), size):
+        rows = slice(start, start + size)
         X = backend.asarray(data.columns(backend.dtype_name, rows))
         Y = None
         if labelled:

@@ -15,6 +15,7 @@ from portadnn.choice import check_whole
 from portadnn.errors import InputError
 from portadnn.network.names import of
 from portadnn.network.spec import Network
+from portadnn.training.feed import Feed
 from portadnn.training.recipe import Plan
 from portadnn.training.sample_space import SampleSpace
 from portadnn.training.state import (
@@ -68,6 +69,8 @@ class Loop:
         callbacks see the ordinary W1, and ``parameters`` returns it.
     watcher : Certifier, optional
         Told of every chunk and report; it may ask for shorter chunks, which changes no bit.
+    feed : Feed, optional
+        Gives the rows of the batches, if they are not ``shared``.
     """
 
     network: Network
@@ -81,6 +84,7 @@ class Loop:
     checkpoint: Callable[[Callable[[], RunState], bool], None] | None = None
     space: SampleSpace | None = None
     watcher: Any = None
+    feed: Feed | None = None
 
     def __post_init__(self) -> None:
         check_whole("report_every", self.report_every, 1)
@@ -161,6 +165,8 @@ class Loop:
                     if not (progress.stopped or (late and after(np.empty(0)))):
                         self._descend(now, progress, after)
             finally:
+                if self.feed is not None:
+                    self.feed.close()
                 notify(callbacks, "on_train_end", progress)
                 if self.watcher is not None:
                     self.watcher.stopped = progress.stopped
@@ -237,11 +243,16 @@ class Loop:
             n = self._chunk_length(progress.steps_done, chunk)
             if self.watcher is not None:
                 n = self.watcher.length(progress.steps_done, n)
+            if self.feed is not None:
+                n = self.feed.length(progress.steps_done, n)
+            inputs = self.inputs(progress.steps_done, n, now.tracker.factor)
+            if self.feed is not None and (ahead := progress.steps_done + n) < self.plan.steps:
+                self.feed.prepare(ahead, self._chunk_length(ahead, chunk))
             before = now.parameters, now.slots
             (parameters, slots), chunk_costs = backend.repeat(
                 step,
                 before,
-                self.inputs(progress.steps_done, n, now.tracker.factor),
+                inputs,
                 self.shared,
                 every_output=self.plan.batches.steps_per_epoch > 1,  # for the mean of the epoch
             )
@@ -278,7 +289,8 @@ class Loop:
     def inputs(self, start: int, n: int, factor: float = 1.0) -> dict[str, Any]:
         """What changes from step to step, of n steps; the factor on the rate is the tracker's."""
         sample = self.space is not None
-        return self.plan.inputs(start, start + n, self.network, self.backend, factor, sample=sample)
+        form: dict[str, Any] = {"sample": sample, "feed": self.feed}
+        return self.plan.inputs(start, start + n, self.network, self.backend, factor, **form)
 
     def _chunk_length(self, done: int, chunk: int) -> int:
         """As many steps as may be made in one go from here: of one batch size, before a report."""

@@ -86,16 +86,21 @@ class Problem:
         data = self.examples[part]
         return data.columns(dtype), targets_of(data, dtype, self.preprocess)
 
-    def learnt(self, part: str = "train") -> tuple[np.ndarray, np.ndarray]:
-        """X and Y of a part as ``fit`` takes them."""
+    def learnt(self, part: str = "train") -> tuple[Any, np.ndarray]:
+        """X and Y of a part as ``fit`` takes them: X is the Dataset if it stays in a file."""
         data, dtype = self.examples[part], self.declaration.dtype
         scaled = self.preprocess is not None and self.preprocess.scaling
         Y = targets_of(data, dtype, self.preprocess) if scaled else data.learnt(dtype)
-        return data.columns(dtype), Y
+        return data if data.stored else data.columns(dtype), Y
 
 
 def make_problem(
-    declared: Declaration, *, test: bool = True, isolated: bool = False, **known: Any
+    declared: Declaration,
+    *,
+    test: bool = True,
+    isolated: bool = False,
+    stream: bool | None = False,
+    **known: Any,
 ) -> Problem:
     """Load the data of a declaration, check everything, and put it together.
 
@@ -106,6 +111,8 @@ def make_problem(
         Whether to load the examples to test on.
     isolated : bool
         Whether to read files as ``load`` does with it.
+    stream : bool, optional
+        Whether examples stay in their files, as for ``load_dataset``.
     **known
         Settings that were found out since, as for ``Declaration.complete``.
 
@@ -117,7 +124,8 @@ def make_problem(
     for name in ("labels", "target", "task", "size"):
         if declared.data == DIGITS and getattr(declared, name):
             raise InputError(f"{name} is for your own data, but no file was given: name a file")
-    learnt = _dataset(declared.given("data"), "train", declared, isolated)
+    how: dict[str, Any] = {"isolated": isolated, "stream": stream}
+    learnt = _dataset(declared.given("data"), "train", declared, how)
     examples = {"train": learnt}
     test_file = declared.test
     if test_file == AUTO:
@@ -125,11 +133,11 @@ def make_problem(
         given = isinstance(data, str) and (data == DIGITS or has_test(data, isolated=isolated))
         test_file = data if given else None
     if test and test_file is not None:
-        examples["test"] = _dataset(test_file, "test", declared, isolated, learnt)
+        examples["test"] = _dataset(test_file, "test", declared, how, learnt)
     validation = declared.given("validation")
     held_back = isinstance(validation, int | float)
     if validation is not None and not held_back:
-        examples["validation"] = _dataset(validation, None, declared, isolated, learnt)
+        examples["validation"] = _dataset(validation, None, declared, how, learnt)
     if learnt.labels is None:
         raise InputError(f"{learnt.source} has no labels")
     for name, part in examples.items():
@@ -170,14 +178,14 @@ def _dataset(
     given: Any,
     part: str | None,
     declared: Declaration,
-    isolated: bool,
+    how: dict[str, Any],
     like: Dataset | None = None,
 ) -> Dataset:
     """The data themselves, or those of a path, or the embedded digits."""
     if isinstance(given, str):
         if given == DIGITS:
             return load_digits()[part == "test"]
-        if part is None and has_test(given, isolated=isolated):
+        if part is None and has_test(given, isolated=how["isolated"]):
             part = "test"
         if like is None:
             found = format_of(given)
@@ -190,7 +198,7 @@ def _dataset(
         else:
             known = {"classes": like.classes, "task": task_of(str(like.head), like.outputs)}
             known["size"] = like.input_shape[:2] if len(like.input_shape) in (2, 3) else None
-        return load_dataset(given, part, target=declared.target, isolated=isolated, **known)
+        return load_dataset(given, part, target=declared.target, **how, **known)
     if not isinstance(given, Dataset):
         raise TypeError(f"the data are {given!r}: expected a Dataset or the path of a file")
     return given

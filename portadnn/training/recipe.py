@@ -16,6 +16,7 @@ from portadnn.network.losses import get_head
 from portadnn.network.names import named
 from portadnn.network.optimizers import GradientDescent, Optimizer, as_optimizer
 from portadnn.network.spec import Network
+from portadnn.training.feed import Feed
 from portadnn.training.schedules import Constant, Cosine, Schedule, as_schedule
 from portadnn.training.streams import Batches, check_seed, dropout_mask, place_of
 
@@ -222,10 +223,12 @@ class Plan:
         factor: float = 1.0,
         *,
         sample: bool = False,
+        feed: Feed | None = None,
     ) -> dict[str, Any]:
         """What changes in steps ``start`` to ``stop``, exclusive, for ``backend.repeat``.
 
-        Their batches must be of one size; ``sample`` is for steps in sample space.
+        Their batches must be of one size; ``sample`` is for steps in sample space. A ``feed`` gives
+        the rows of the batches in the place of their indices.
         """
         steps = range(start, stop)
         scalars = [self.scalars(step, factor) for step in steps]
@@ -233,7 +236,9 @@ class Plan:
             name: backend.asarray(np.asarray([s[name] for s in scalars]).reshape(-1, 1, 1))
             for name in scalars[0]
         }
-        if self.batches.batch_size is not None:
+        if feed is not None:
+            inputs |= {name: backend.asarray(x) for name, x in feed.rows(steps).items()}
+        elif self.batches.batch_size is not None:
             indices: list[Any] = [self.batches.indices(step) for step in steps]
             inputs["batch"] = backend.asarray(np.stack(indices), dtype="int32")
             if sample:

@@ -59,9 +59,12 @@ class Shared(NamedTuple):
         """With a row for each example, so that one is copied in one piece; of arrays of NumPy."""
         return self.mapped(lambda x: np.ascontiguousarray(x.T))
 
-    def batch(self, indices: Any, xp: Any, smoothing: tuple[float, float]) -> Shared:
-        """The columns of a batch, from rows; ``smoothing`` takes the place of 0 and 1."""
-        rows = self.mapped(lambda x: xp.take(x, indices, axis=0))
+    def batch(self, inputs: Any, xp: Any, smoothing: tuple[float, float]) -> Shared:
+        """The columns of a batch, from its rows; ``smoothing`` takes the place of 0 and 1."""
+        if "X" in inputs:
+            rows = self._replace(X=inputs["X"], Y=inputs["Y"], S=inputs.get("S"))
+        else:
+            rows = self.mapped(lambda x: xp.take(x, inputs["batch"], axis=0))
         if self.classes is not None:
             rows = rows._replace(Y=one_hot(rows.Y, self.classes, xp, smoothing))
         return rows.mapped(lambda x: x.T)
@@ -88,7 +91,8 @@ def gradients(parameters, inputs, shared, *, network, recipe=PLAIN, sample=False
         ``W1 .. WL`` (n_l, n_prev), ``b1 .. bL`` (n_l, 1).
     inputs : dict
         What changes from step to step: the optimizer's scalars, ``learning_rate`` above all, each
-        (1, 1); ``batch`` (B,), the indices of the step's examples, if it is not the whole of them;
+        (1, 1); ``batch`` (B,), the indices of the step's examples, if it is not the whole of them,
+        or their rows, ``X`` (B, n_x), ``Y`` and ``S``, if the data are not ``shared``;
         the dropout masks ``Dl`` (n_l, B).
     shared : Shared
     network : Network
@@ -110,8 +114,8 @@ def gradients(parameters, inputs, shared, *, network, recipe=PLAIN, sample=False
     X, Y, S, gram, slices, _ = shared
     tensors: dict = {}
     xp = for_one_step(xp, [(getattr(shared, name), 0, cut) for name, cut in (slices or {}).items()])
-    if "batch" in inputs:
-        X, Y, S = shared.batch(inputs["batch"], xp, recipe.smoothing(network))[:3]
+    if "batch" in inputs or "X" in inputs:
+        X, Y, S = shared.batch(inputs, xp, recipe.smoothing(network))[:3]
         tensors |= {"X": X, "Y": Y} | ({} if S is None else {"S": S})
     masks = {name: x for name, x in inputs.items() if is_mask(name)}
     dropout = {"masks": masks, "dropout": recipe.dropout}

@@ -37,7 +37,7 @@ from portadnn.training.stops import DivergenceError, TrainingInterrupted
 logger = logging.getLogger("portadnn")
 
 # y goes into the data; the others move no bit
-NOT_DECLARED = ("callbacks", "certify", "checkpoint", "resume", "y")
+NOT_DECLARED = ("callbacks", "certify", "checkpoint", "resume", "stream", "y")
 COURSE = "randomstate:3"  # draws the initial weights if nothing else is said
 
 
@@ -203,12 +203,13 @@ def train(
     certify: Any = None,
     checkpoint: str | os.PathLike[str] | Checkpoints | None = None,
     resume: str | os.PathLike[str] | None = None,
+    stream: bool | None = None,
 ) -> Model:
     """Train a network that predicts the labels of ``data``, with the head that they have.
 
     Parameters
     ----------
-    data : Dataset, or X: array of numbers, shape (m, ...), or table
+    data : Dataset, path, or X: array of numbers, shape (m, ...), or table
         Labelled, from ``load_dataset``, ``load_digits`` or your own arrays. With ``y`` it is X: a
         row for each example, as in scikit-learn. uint8 is scaled to [0, 1], but not in a table,
         such as a DataFrame, whose columns are one number each.
@@ -287,6 +288,9 @@ def train(
     resume : path, optional
         A directory with checkpoints of the same call, to go on from the newest. ``epochs`` may be
         more than before, and in reproducible arithmetic the backend may be another.
+    stream : bool, optional
+        Whether the examples of a path stay in the file, as for ``load_dataset``, which makes a
+        Dataset of that kind as well. No bit changes.
 
     Returns
     -------
@@ -333,7 +337,7 @@ def train(
     settings |= _settings_of(chosen) | {"rng": COURSE if rng is None else rng, "test": None}
     settings["activation"] = settings.pop("activations")
     with checkpointed(checkpoint, resume) as checkpoints:
-        problem = make_problem(Declaration(**settings))
+        problem = make_problem(Declaration(**settings), stream=stream)
         if backend == "auto":
             found = checkpoints.found if checkpoints is not None else None
             problem, chosen, reason = settled(problem, chosen, found.backend if found else None)

@@ -14,6 +14,7 @@ from portadnn.backends import Backend
 from portadnn.choice import check_number
 from portadnn.data.dataset import Dataset
 from portadnn.data.heads import meaning_of
+from portadnn.data.stored import Stored
 from portadnn.errors import InputError
 from portadnn.network.model import L_model_forward, compute_cost_with_logits
 from portadnn.network.spec import Network
@@ -21,6 +22,7 @@ from portadnn.training.step import one_hot
 from portadnn.training.streams import SPLIT, stream
 
 BLOCK = 8192  # examples at once, so that memory is needed for a block and the answer
+VALUES = 2**22  # in a block of examples with many values
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +31,8 @@ class Validation:
 
     Attributes
     ----------
-    X : array, shape (n_x, m)
+    X : array, shape (n_x, m), or Dataset
+        The latter if the examples stay in a file.
     Y : array, shape (n_L, m)
     S : array, shape (1, m), optional
         Weights of the examples.
@@ -61,14 +64,23 @@ class Validation:
 
     def blocks(self, backend: Backend) -> Iterator[tuple[Any, Any, Any]]:
         """X, Y and S of so many examples that the memory for one block is enough."""
-        m = self.Y.shape[1]
-        for start in range(0, m, BLOCK):
-            rows = slice(start, min(start + BLOCK, m))
-            given = self.X, self.Y, self.S
-            X, Y, S = (x if x is None or m <= BLOCK else x[:, rows] for x in given)
+        m, stored = self.Y.shape[1], isinstance(self.X, Dataset)
+        size = block_of(self.X.n_x if stored else self.X.shape[0])
+        for start in range(0, m, size):
+            rows, whole = slice(start, min(start + size, m)), m <= size
+            Y, S = (x if x is None or whole else x[:, rows] for x in (self.Y, self.S))
+            if stored:
+                X = backend.asarray(self.X.columns(backend.dtype_name, rows))
+            else:
+                X = self.X if whole else self.X[:, rows]
             if self.classes is not None:
                 Y = one_hot(Y.T, self.classes, backend.xp).T
             yield X, Y, S
+
+
+def block_of(n_x: int) -> int:
+    """How many examples of n_x values are in a block."""
+    return min(BLOCK, max(VALUES // n_x, 1))
 
 
 def mean_cost(costs: Iterable[tuple[float, int]]) -> float:
@@ -126,7 +138,9 @@ def split_validation(data: Dataset, fraction: float, seed: int) -> tuple[Dataset
     return tuple(  # type: ignore[return-value]
         replace(
             data,
-            examples=data.examples[part],
+            examples=data.examples.only(np.flatnonzero(part))
+            if isinstance(data.examples, Stored)
+            else data.examples[part],
             labels=data.labels[part],
             source=f"{data.source}, {what}",
         )

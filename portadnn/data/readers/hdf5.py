@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -21,13 +22,14 @@ def read(path: Path, wanted: Wanted) -> Records:
         course = "list_classes" in file or any(f"{part}_set_x" in file for part in PARTS)
         arrays = {} if course else _arrays(file)
     if course and not wanted.target:
-        found = read_course(path, wanted.part, labelled=wanted.labelled)
+        found = read_course(path, wanted.part, labelled=wanted.labelled, stream=wanted.stream)
         return Records(found.examples, found.labels, (), found.classes, found.source)
     x, y = pick(arrays, wanted, path)
     if y is None and wanted.labelled:
         raise InputError(f"{path} holds no labels beside {x}")
     with open_hdf5(path) as file:
-        examples = read_array(file, x, kinds="uif", expected="an array of numbers (m, ...)")
+        numbers: dict[str, Any] = {"kinds": "uif", "expected": "an array of numbers (m, ...)"}
+        examples = read_array(file, x, **numbers, stream=wanted.stream)
         labels = None
         if y is not None:
             labels = read_array(file, y, kinds="buifSO", expected="labels, numbers or texts")

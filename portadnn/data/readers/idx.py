@@ -34,8 +34,8 @@ def is_idx(head: bytes) -> bool:
 def read(path: Path, wanted: Wanted) -> Records:
     """The examples of an IDX file, and the labels of a given file or of the one beside it."""
     if wanted.part == "test" and (other := sibling(path)) is not None:
-        path, wanted = other, Wanted(labelled=wanted.labelled)
-    examples = read_array(path)
+        path, wanted = other, Wanted(labelled=wanted.labelled, stream=wanted.stream)
+    examples = read_array(path, wanted.stream)
     if examples.ndim == 1:
         raise InputError(
             f"{path} has shape {examples.shape}, which looks like labels: expected the examples "
@@ -62,8 +62,8 @@ def sibling(path: Path) -> Path | None:
     return None
 
 
-def read_array(path: str | os.PathLike[str]) -> np.ndarray:
-    """The array in an IDX file.
+def read_array(path: str | os.PathLike[str], stream: bool | None = False) -> Any:
+    """The array in an IDX file, which stays there if ``stream`` says so.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def read_array(path: str | os.PathLike[str]) -> np.ndarray:
         if not is_idx(head):
             raise InputError(f"{path} is not an IDX file: its first bytes are {head.hex()}")
         shape = struct.unpack(f">{head[3]}I", file.read(4 * head[3]))
-        return read_values(file, shape, np.dtype(TYPES[head[2]]), "the array", budget)
+        return read_values(file, shape, np.dtype(TYPES[head[2]]), "the array", budget, stream)
 
 
 def _labels_beside(path: Path) -> Path | None:

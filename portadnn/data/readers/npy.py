@@ -26,7 +26,7 @@ def read_npy(path: Path, wanted: Wanted) -> Records:
     if wanted.labels is None and wanted.labelled:
         raise InputError(f"{path} holds no labels: give the file of the labels after it")
     labels = None if wanted.labels is None else _whole(wanted.labels)
-    return check_lengths(Records(_whole(path), labels, source=str(path)))
+    return check_lengths(Records(_whole(path, wanted.stream), labels, source=str(path)))
 
 
 def read_npz(path: Path, wanted: Wanted) -> Records:
@@ -46,7 +46,7 @@ def read_npz(path: Path, wanted: Wanted) -> Records:
         arrays = []
         for name in filter(None, (x, y)):
             with archive.open(entries[name]) as content:
-                arrays.append(_array(content, name, budget))
+                arrays.append(_array(content, name, budget, wanted.stream if name == x else False))
     labels = arrays[1] if len(arrays) > 1 else None
     return check_lengths(Records(arrays[0], labels, source=str(path)))
 
@@ -65,9 +65,9 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-def _whole(path: str | os.PathLike[str]) -> np.ndarray:
+def _whole(path: str | os.PathLike[str], stream: bool | None = False) -> Any:
     with open_regular(path) as file:
-        return _array(file, "the array", Budget(path, os.fstat(file.fileno()).st_size))
+        return _array(file, "the array", Budget(path, os.fstat(file.fileno()).st_size), stream)
 
 
 def _header(file: IO[bytes], what: str) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -92,7 +92,13 @@ def _header(file: IO[bytes], what: str) -> tuple[tuple[int, ...], bool, np.dtype
     return shape, fortran, dtype
 
 
-def _array(file: IO[bytes], what: str, budget: Budget) -> np.ndarray:
+def _array(file: IO[bytes], what: str, budget: Budget, stream: bool | None = False) -> Any:
     shape, fortran, dtype = _header(file, f"{budget.path}: {what}")
-    array = read_values(file, shape[:: -1 if fortran else 1], dtype, what, budget)
+    if stream and fortran and len(shape) > 1:
+        raise InputError(
+            f"{budget.path}: {what} lies in the order of Fortran, in which a row has no place of "
+            f"its own: save numpy.ascontiguousarray of it"
+        )
+    stream = False if fortran else stream
+    array = read_values(file, shape[:: -1 if fortran else 1], dtype, what, budget, stream)
     return array.T if fortran else array

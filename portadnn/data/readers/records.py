@@ -23,7 +23,7 @@ class Records:
 
     Attributes
     ----------
-    examples : array, shape (m, ...)
+    examples : array or Stored, shape (m, ...)
         Numbers, or a structured array: a table, with a field of float64 or of text for each column.
         A number that is missing is NaN, a text that is missing "".
     labels : array, shape (m,) or (m, K), or None
@@ -36,7 +36,7 @@ class Records:
         For messages.
     """
 
-    examples: np.ndarray
+    examples: Any
     labels: np.ndarray | None = None
     names: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
@@ -59,6 +59,9 @@ class Wanted:
         Height and width of pictures.
     labelled : bool
         Whether labels must be there.
+    stream : bool, optional
+        Whether examples stay in the file; None leaves them there if they are larger than half of
+        the memory.
     """
 
     part: str | None = None
@@ -66,6 +69,7 @@ class Wanted:
     labels: Any = None
     size: tuple[int, int] | None = None
     labelled: bool = True
+    stream: bool | None = None
 
 
 def pick(

@@ -7,6 +7,7 @@ import collections
 import csv
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from portadnn.data.files import open_regular
 from portadnn.data.foreign import MEBI, Budget, reading
 from portadnn.data.readers.records import Records, Wanted
+from portadnn.data.stored import BLOCK, spooled, streams
 from portadnn.errors import InputError
 
 PARQUET = b"PAR1"
@@ -31,6 +33,12 @@ BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF1
 
 def read_csv(path: Path, wanted: Wanted) -> Records:
     """The columns of a CSV file; separator, encoding, heading and decimal mark are found in it."""
+    if wanted.stream:
+        raise InputError(
+            f"{path} is a CSV file, whose rows have no places of their own, so they cannot stay in "
+            f'it: convert it with `python -c "from pyarrow import csv, parquet; '
+            f"parquet.write_table(csv.read_csv('{path}'), '{path.with_suffix('.parquet')}')\"`"
+        )
     arrow = _pyarrow("pyarrow.csv", path)
     with open_regular(path) as file:
         budget = Budget(path, os.fstat(file.fileno()).st_size, ratio=RATIO)
@@ -59,14 +67,42 @@ def read_parquet(path: Path, wanted: Wanted) -> Records:
     with reading(path, "is a damaged Parquet file"), arrow.ParquetFile(path) as content:
         meta, schema = content.metadata, content.schema_arrow
         _check_columns(meta.num_columns, path)
+        shape = meta.num_rows, meta.num_columns
+        stays = streams(wanted.stream, shape, np.dtype(np.float64)) and meta.num_rows > 0
         groups = map(meta.row_group, range(meta.num_row_groups))
         size = sum(max(group.total_byte_size, 0) for group in groups)
-        budget.take("its columns", max(size, 8 * meta.num_rows * meta.num_columns))
+        if not stays:
+            budget.take("its columns", max(size, 8 * meta.num_rows * meta.num_columns))
         types = _pyarrow("pyarrow", path).types
         # a text that many rows have is kept once
         texts = [field.name for field in schema if types.is_string(field.type)]
         with arrow.ParquetFile(path, read_dictionary=texts) as again:
+            if stays:
+                return _unpacked(again, wanted, path)
             return _records(again.read(), wanted, path, budget)
+
+
+def _unpacked(content: Any, wanted: Wanted, path: Path) -> Records:
+    """The columns of a Parquet file in a file of our own; a first pass sees how long texts are."""
+    meta, arrow = content.metadata, _pyarrow("pyarrow", path)
+    size = max(1, BLOCK // (8 * meta.num_columns))
+
+    def parts() -> Iterator[Records]:
+        for batch in content.iter_batches(size, use_threads=False):
+            table = arrow.Table.from_batches([batch])
+            yield _records(table, wanted, path, Budget(path, table.nbytes, SPARE, ratio=RATIO))
+
+    kinds: list[np.dtype] = []
+    labels: list[Any] = []
+    for part in parts():
+        kinds.append(part.examples.dtype)
+        labels.append(part.labels)
+    dtype = np.dtype([
+        (name, np.result_type(*(kind[name] for kind in kinds))) for name in kinds[0].names or ()
+    ])  # fmt: skip
+    rows = spooled((part.examples.astype(dtype) for part in parts()), (meta.num_rows,), dtype, path)
+    target = None if part.labels is None else np.concatenate(labels)
+    return Records(rows, target, part.names, source=str(path))
 
 
 def _pyarrow(name: str, path: Path) -> Any:
