@@ -9,7 +9,6 @@ from portadnn.data.dataset import Dataset
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
 from portadnn.parity.compare import judge
-from portadnn.parity.coverage import full_coverage
 from portadnn.parity.run import Run, watch
 from portadnn.training.declaration import Declaration
 from portadnn.training.train import train
@@ -35,7 +34,7 @@ def faulty_records(run, backend, step, tensor, change):
         yield record
 
 
-def judge_faulty(run, step, tensor, change, coverage=None):
+def judge_faulty(run, step, tensor, change):
     backend = get_backend("numpy")
     streams = [
         watch(run, backend, range(run.steps)),
@@ -43,7 +42,7 @@ def judge_faulty(run, step, tensor, change, coverage=None):
     ]
     return judge(
         run, ["honest", "faulty"], [{}, {}], streams,
-        coverage=coverage or full_coverage(run.steps), modes=[None, None],
+        modes=[None, None],
     )  # fmt: skip
 
 

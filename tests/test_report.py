@@ -15,8 +15,7 @@ from portadnn.backends import get_backend
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
 from portadnn.parity.causes import Cause
-from portadnn.parity.compare import judge
-from portadnn.parity.coverage import full_coverage, sampled_coverage
+from portadnn.parity.compare import judge, sampled_steps
 from portadnn.parity.run import Run, watch
 from portadnn.parity.step.kinks import Kink
 from portadnn.plots import ratio_map, to_svg
@@ -40,17 +39,15 @@ def records():
     return run, list(watch(run, get_backend("numpy"), range(STEPS)))
 
 
-def compared(records, names=("numpy", "torch"), coverage=None):
+def compared(records, names=("numpy", "torch"), checked=range(STEPS)):
     run, stream = records
     environments = [{"library": f"{name} 1.0", "device": "cpu"} for name in names]
-    coverage = coverage or full_coverage(STEPS)
-    stream = [record for record in stream if record.step in coverage.steps(STEPS)]
+    stream = [record for record in stream if record.step in checked]
     return judge(
         run,
         names,
         environments,
         [stream] * len(names),
-        coverage=coverage,
         modes=[None] * len(names),
     )
 
@@ -63,8 +60,8 @@ def failed(records, names=("numpy", "torch")):
         for r in stream
     ]
     environments = [{"library": name} for name in names]
-    coverage, modes = full_coverage(STEPS), [None, None]
-    return judge(run, names, environments, [stream, broken], coverage=coverage, modes=modes)
+    modes = [None, None]
+    return judge(run, names, environments, [stream, broken], modes=modes)
 
 
 def written(tmp_path, comparison):
@@ -173,7 +170,6 @@ def test_the_first_failure_of_all_is_told_first(records, tmp_path):
         ["late", "early"],
         [{}, {}],
         [late, early],
-        coverage=full_coverage(STEPS),
         modes=[None, None],
     )
     text = Page(written(tmp_path, comparison)).text
@@ -209,13 +205,12 @@ def test_a_mask_that_nothing_explains_is_a_divergence(records, tmp_path):
     assert "UNEXPLAINED MASK step 0, layer 2" in text
 
 
-def test_one_backend_alone_and_a_sampled_coverage(records, tmp_path):
-    page = Page(written(tmp_path, compared(records, ["numpy"], sampled_coverage(STEPS, every=3))))
+def test_one_backend_alone_and_some_steps(records, tmp_path):
+    page = Page(written(tmp_path, compared(records, ["numpy"], sampled_steps(STEPS))))
     assert page.headings[0] == "numpy"
     assert "Kink ledger" not in page.headings
     assert "Deviations between backends" not in page.headings
-    assert rows(page, "Backends")["steps projected"] == ["1"]
-    assert rows(page, "The run")["checked"] == ["in full 0, 1, 2, 5; projected every 3"]
+    assert rows(page, "The run")["checked"] == ["in full 0, 1, 2, 5"]
 
 
 def test_nothing_checked_in_full_is_said(records, tmp_path):

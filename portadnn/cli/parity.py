@@ -58,7 +58,6 @@ def compare(
     config: ConfigOption = None,
     steps: StepsOption = None,
     sample: Annotated[bool, Parameter(negative="")] = False,
-    every: WholeNumber | None = None,
     eager: Annotated[bool, Parameter(negative="")] = False,
     noise: bool = True,
     self_test: Annotated[bool, Parameter(negative="")] = False,
@@ -75,10 +74,7 @@ def compare(
     backends
         Two or more, such as numpy torch jax; one is checked against the float64 shadow alone.
     sample
-        Check steps 0, 1, 2, 5, 10, 100, 1000 and the last in full, and as many others by random
-        projections as the time of the run itself allows, instead of every step in full.
-    every
-        As --sample, with every so many-th step by random projections, whatever it costs.
+        Check steps 0, 1, 2, 5, 10, 100, 1000 and the last instead of every step.
     eager
         Run op by op also where a backend would compile.
     noise
@@ -89,7 +85,7 @@ def compare(
     from portadnn.backends import get_backend
     from portadnn.errors import InputError
     from portadnn.parity.compare import compare as compare_backends
-    from portadnn.parity.coverage import affordable_coverage, full_coverage, sampled_coverage
+    from portadnn.parity.compare import sampled_steps
     from portadnn.parity.step.noise import noise_floor
 
     if self_test:
@@ -115,15 +111,10 @@ def compare(
             chosen.append(get_backend(name, **how))
     if len(refused) == len(backends):
         raise refused[0]
-    if every is not None and every < 1:
-        raise InputError(f"--every {every}: expected 1 or more")
     _check_writable(html, files_read(declared, config))
     run = _run_of(declared, steps, isolated)
-    if every is not None:
-        coverage = sampled_coverage(run.steps, every)
-    else:
-        coverage = affordable_coverage(run, chosen[0]) if sample else full_coverage(run.steps)
-    result = compare_backends(run, chosen, coverage=coverage, jit=not eager)
+    checked = sampled_steps(run.steps) if sample else None
+    result = compare_backends(run, chosen, checked=checked, jit=not eager)
     if noise:
         result.noise = {backend.name: noise_floor(run, backend) for backend in chosen}
     return show(result, html, as_json)

@@ -19,8 +19,7 @@ from portadnn.data.foreign import Hdf5File, read_array
 from portadnn.errors import InputError, safe_text
 from portadnn.network.spec import Network
 from portadnn.parity.bounds import declared_format
-from portadnn.parity.compare import Comparison, judge
-from portadnn.parity.coverage import Coverage, full_coverage, sampled_coverage
+from portadnn.parity.compare import Comparison, judge, sampled_steps
 from portadnn.parity.run import Run, StepRecord, dtype_of, watch
 from portadnn.parity.step.operations import step_order
 from portadnn.training.declaration import Declaration
@@ -90,7 +89,7 @@ def record_bundle(
                 f"the {name} is a {type(rule.value).__name__} of your own, which a bundle cannot "
                 f"hold: compare the backends on one host with portadnn.parity.compare"
             )
-    keep = sampled_coverage(run.steps).full if keep is None else keep
+    keep = sampled_steps(run.steps) if keep is None else keep
     _check_kept(sorted(keep), run.steps)
     matmul = matmul or backend.matmul or backend.dtype_name
     declared_format(backend.dtype_name, matmul)
@@ -240,10 +239,8 @@ def replay(bundle: Bundle, backend: Backend) -> Comparison:
         [f"{bundle.backend} (recorded)", backend.name],
         [bundle.environment, here],
         [(kept.get(record.step) for record in steps), records],
-        coverage=full_coverage(run.steps),
         modes=[bundle.matmul, backend.matmul],
     )
-    result.coverage = Coverage(frozenset(checked))
     if all(same):
         note = f"all {run.steps} steps are the same bits as the recorded ones"
         note += ", so what is said of the one holds for the other" * (len(checked) == run.steps)

@@ -20,7 +20,6 @@ from portadnn.parity.run import Run, StepRecord, dtype_of
 from portadnn.parity.step.operations import (
     compute,
     factors,
-    is_matrix_product,
     step_order,
 )
 from portadnn.parity.step.spread import spread
@@ -96,7 +95,6 @@ def certify_step(
     previous: Mapping[str, np.ndarray] | None = None,
     *,
     matmul: str | None = None,
-    products: bool = True,
     bounds: Mapping[str, Bound] | None = None,
     factor: float = 1.0,
 ) -> list[Check]:
@@ -112,8 +110,6 @@ def certify_step(
         before ended with. At step 0 they are the declared ones.
     matmul : {"float32", "tf32", "bfloat16"}, optional
         The mode that the backend declares for products of float32.
-    products : bool
-        False leaves out the products of two matrices.
     bounds : dict of Bound, optional
         Those of ``step_bounds``, if they are known; only what has one is checked.
     factor : float
@@ -131,7 +127,7 @@ def certify_step(
     given |= previous or {}
     t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
     if bounds is None:
-        bounds = step_bounds(run, record, matmul=matmul, products=products)
+        bounds = step_bounds(run, record, matmul=matmul)
     checks = []
     with np.errstate(all="ignore"):  # infinities are judged: no warnings
         for name, x in given.items():
@@ -152,7 +148,6 @@ def step_bounds(
     record: StepRecord,
     *,
     matmul: str | None = None,
-    products: bool = True,
     kinds: Container[str] | None = None,
 ) -> dict[str, Bound]:
     """The bounds of all that a step made, each from the operands that it was made of.
@@ -166,8 +161,7 @@ def step_bounds(
         return {
             tensor: compute(run, tensor, t, form, entries=entries)
             for _, tensor in step_order(run)
-            if (products or not is_matrix_product(run, tensor))
-            and (kinds is None or kind_and_layer(tensor)[0] in kinds)
+            if kinds is None or kind_and_layer(tensor)[0] in kinds
         }
 
 

@@ -23,8 +23,6 @@ from portadnn.parity.certify import (
     first_failure,
     step_bounds,
 )
-from portadnn.parity.coverage import Coverage, full_coverage
-from portadnn.parity.projection import project_step
 from portadnn.parity.run import Run, StepRecord, final_parameters, training_step, watch
 from portadnn.parity.step.kinks import Kink, find_kinks
 
@@ -52,12 +50,9 @@ class BackendResult:
     environment : dict of str
         Versions, device, threads, BLAS, matmul mode.
     checks : list of Check
-        Of every step that was checked in full, in the order of computation.
-    projected : int
-        Steps whose products were checked through projections; ``projection_failures`` say which
-        failed.
+        Of every step that was checked, in the order of computation.
     program : list of Check
-        Of the program that trains: a step of it from the state of every step checked in full.
+        Of the program that trains: a step of it from the state of every step that was checked.
     mode_mismatch : bool or None
         Whether a run that nobody watched ended with other weights; None if that was not tried.
     fuses : bool
@@ -77,8 +72,6 @@ class BackendResult:
     environment: dict[str, str]
     checks: list[Check] = field(default_factory=list)
     full: int = 0
-    projected: int = 0
-    projection_failures: list[Check] = field(default_factory=list)
     program: list[Check] = field(default_factory=list)
     mode_mismatch: bool | None = None
     fuses: bool = False
@@ -89,8 +82,7 @@ class BackendResult:
     @property
     def failed_checks(self) -> list[Check]:
         """All of them, of the program that trains as well."""
-        every = self.checks + self.projection_failures + self.program
-        return [check for check in every if not check.verdict.passed]
+        return [check for check in self.checks + self.program if not check.verdict.passed]
 
     @property
     def first_failure(self) -> Check | None:
@@ -170,7 +162,7 @@ class Comparison:
     """Several backends over the same run."""
 
     run: Run
-    coverage: Coverage
+    checked: set[int]  # steps
     certificates: list[BackendResult]
     kinks: list[Kink] = field(default_factory=list)
     deviations: list[Deviation] = field(default_factory=list)
@@ -199,11 +191,16 @@ class Comparison:
         return min(failures, key=lambda failure: failure[1].step, default=None)
 
 
+def sampled_steps(steps: int) -> frozenset[int]:
+    """Steps 0, 1, 2, 5, 10, 100, 1,000 and the last of so many."""
+    return frozenset({0, 1, 2, 5, 10, 100, 1000, steps - 1} & {*range(steps)})
+
+
 def compare(
     run: Run,
     backends: Sequence[Backend],
     *,
-    coverage: Coverage | None = None,
+    checked: Iterable[int] | None = None,
     matmul: str | None = None,
     jit: bool = True,
     check_mode: bool = True,
@@ -216,14 +213,14 @@ def compare(
     run : Run
     backends : sequence of Backend
         One is certified against the float64 shadow alone.
-    coverage : Coverage, optional
-        Default every step in full.
+    checked : iterable of int, optional
+        The steps to check; default all.
     matmul : {"float32", "tf32", "bfloat16"}, optional
         The mode that is declared for products of float32; default that of each backend.
     jit : bool
         False runs op by op also if a backend would compile.
     check_mode : bool
-        Make every step that is checked in full once more by the program that trains, and the whole
+        Make every step that is checked once more by the program that trains, and the whole
         run unwatched. MODE MISMATCH fails; of a compiled program, if it is beyond the bounds.
     on_step : callable, optional
         Called with the number of steps done.
@@ -239,15 +236,13 @@ def compare(
     """
     if not backends:
         raise InputError("no backend to compare was given: expected one or more")
-    coverage = coverage or full_coverage(run.steps)
-    watched = coverage.steps(run.steps)
+    watched = range(run.steps) if checked is None else sorted(set(checked))
     streams = [watch(run, backend, watched, jit=jit) for backend in backends]
     return judge(
         run,
         [backend.name for backend in backends],
         [environment(backend) for backend in backends],
         streams,
-        coverage=coverage,
         modes=[matmul or backend.matmul for backend in backends],
         references=[
             Reference(
@@ -269,7 +264,6 @@ def judge(
     environments: Sequence[dict[str, str]],
     streams: Sequence[Iterable[StepRecord | None]],
     *,
-    coverage: Coverage,
     modes: Sequence[str | None],
     references: Sequence[Reference | None] = (),
     on_step: Callable[[int], None] | None = None,
@@ -280,13 +274,14 @@ def judge(
     step that it alone lacks.
     """
     found: dict[int, BackendResult] = {}
-    result = Comparison(run, coverage, [])
+    result = Comparison(run, set(), [])
     before: Sequence[StepRecord | None] = [None] * len(names)
     for records in zip(*streams, strict=True):
         steps = [record.step for record in records if record is not None]
         step = steps[0]
         if set(steps) != {step}:
             raise InputError(f"the records are of steps {steps}")
+        result.checked.add(step)
         for i, (record, last) in enumerate(zip(records, before, strict=True)):
             if record is None:
                 continue
@@ -295,15 +290,14 @@ def judge(
                 found[i] = BackendResult(names[i], record.dtype, mode, environments[i])
             previous = last if last is not None and last.step == step - 1 else None
             reference = references[i] if references else None
-            _certify(run, record, previous, coverage, modes[i], found[i], reference)
+            _certify(run, record, previous, modes[i], found[i], reference)
         first = records[0]
         for other, record in enumerate(records[1:], start=1):
             if first is None or record is None:
                 continue
             pair = names[0], names[other]
             result.kinks += find_kinks(run, first, record, pair, (modes[0], modes[other]))
-            if step in coverage.full:
-                result.deviations += deviations(first, record, pair)
+            result.deviations += deviations(first, record, pair)
         before = records
         if on_step:
             on_step(step + 1)
@@ -319,28 +313,22 @@ def _certify(
     run: Run,
     record: StepRecord,
     before: StepRecord | None,
-    coverage: Coverage,
     matmul: str | None,
     certificate: BackendResult,
     reference: Reference | None,
 ) -> None:
     started = time.perf_counter()
     previous = before.state_after() if before else None
-    if record.step in coverage.full:
-        bounds = step_bounds(run, record, matmul=matmul)
-        checks = certify_step(run, record, previous, matmul=matmul, bounds=bounds)
-        certificate.checks += checks
-        if reference is not None:
-            certificate.fuses = reference.fuses
-            made = reference.step(record)
-            certificate.program += certify_program(
-                run, record, made, bounds, fuses=reference.fuses, matmul=matmul
-            )
-        certificate.full += 1
-    else:
-        checks = project_step(run, record, previous, matmul=matmul)
-        certificate.projection_failures += checks
-        certificate.projected += 1
+    bounds = step_bounds(run, record, matmul=matmul)
+    checks = certify_step(run, record, previous, matmul=matmul, bounds=bounds)
+    certificate.checks += checks
+    if reference is not None:
+        certificate.fuses = reference.fuses
+        made = reference.step(record)
+        certificate.program += certify_program(
+            run, record, made, bounds, fuses=reference.fuses, matmul=matmul
+        )
+    certificate.full += 1
     failure = first_failure(checks)
     if failure is not None and not certificate.failed:
         certificate.failed = True

@@ -92,7 +92,6 @@ def backends(comparison: Comparison) -> str:
         each("dtype", lambda c: c.dtype),
         each("matrix products", lambda c: c.matmul),
         each("steps checked in full", lambda c: f"{c.full:,}"),
-        each("steps projected", lambda c: f"{c.projected:,}"),
         each("operations checked", lambda c: f"{len(c.checks):,}"),
         each("operations that failed", _failed),
         each("largest error / bound", lambda c: _largest(c.largest)),
@@ -235,14 +234,13 @@ def environments(comparison: Comparison) -> str:
 
 
 def run(comparison: Comparison) -> str:
-    run, coverage = comparison.run, comparison.coverage
+    run = comparison.run
     network = run.network
-    full = sorted(step for step in coverage.full if step < run.steps)
+    full = sorted(comparison.checked)
     if len(full) == run.steps:
         checked = "all in full"
     else:
         checked = "in full " + ", ".join(map(str, full[:20])) + (", ..." if len(full) > 20 else "")
-        checked += f"; projected every {coverage.every}" if coverage.every else ""
     rows = [
         ["layers", ", ".join(map(str, network.layer_dims))],
         ["activations", ", ".join((*network.activations, network.head))],

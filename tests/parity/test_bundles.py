@@ -171,7 +171,7 @@ def test_replay_checks_the_steps_that_are_not_kept_while_there_is_time(path, mon
     monkeypatch.setattr(bundles, "SECONDS", 0.0)
     result = replay(bundle, get_backend("numpy"))
     assert [certificate.full for certificate in result.certificates] == [4, 4]
-    assert result.coverage.full == {0, 1, 2, 5}
+    assert result.checked == {0, 1, 2, 5}
     assert result.notes[-1] == "2 of the others were not checked: 0 seconds were over"
 
 

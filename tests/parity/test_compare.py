@@ -12,7 +12,6 @@ from portadnn.backends import get_backend
 from portadnn.errors import InputError
 from portadnn.parity.certify import Verdict
 from portadnn.parity.compare import Outcome, compare, judge
-from portadnn.parity.coverage import Coverage, full_coverage
 from portadnn.parity.run import watch
 
 
@@ -92,14 +91,14 @@ def test_lower_precision_alone_is_suspect_not_diverged():
     Z = (eleven_bits(t["W1"]) @ eleven_bits(t["X"]) + t["b1"]).astype(np.float32)
     A = np.maximum(Z, 0)
     changed = replace(record, tensors={**t, "Z1": Z, "A1": A})
-    result = judge(run, ["low"], [{}], [[changed]], coverage=full_coverage(1), modes=[None])
+    result = judge(run, ["low"], [{}], [[changed]], modes=[None])
     check = result.first_divergence[1]
     assert check.tensor == "Z1"
     assert check.verdict is Verdict.SUSPECT
 
 
 def test_nothing_looked_at_is_no_parity():
-    result = judge(make_run(), ["a"], [{}], [[]], coverage=Coverage(frozenset()), modes=[None])
+    result = judge(make_run(), ["a"], [{}], [[]], modes=[None])
     with pytest.raises(InputError, match="no step was looked at"):
         _ = result.outcome
 
@@ -108,9 +107,7 @@ def test_records_of_different_steps_are_not_compared():
     run = make_run()
     first, second = (watch(run, get_backend("numpy"), [step]) for step in (0, 1))
     with pytest.raises(InputError, match=r"the records are of steps \[0, 1\]"):
-        judge(
-            run, ["a", "b"], [{}, {}], [first, second], coverage=full_coverage(4), modes=[None] * 2
-        )
+        judge(run, ["a", "b"], [{}, {}], [first, second], modes=[None] * 2)
 
 
 def test_another_dtype_than_was_declared_is_a_fault():
@@ -118,7 +115,7 @@ def test_another_dtype_than_was_declared_is_a_fault():
     wide = [
         replace(r, dtype="float32") for r in watch(run, get_backend("numpy", dtype="float64"), [0])
     ]
-    result = judge(run, ["wide"], [{}], [wide], coverage=full_coverage(4), modes=[None])
+    result = judge(run, ["wide"], [{}], [wide], modes=[None])
     assert result.outcome is Outcome.DIVERGED
     assert result.certificates[0].cause.name == "silent float64"
 
@@ -129,7 +126,7 @@ def test_another_rate_is_found_at_the_rate():
     other = replace(run, declaration=faster)
     result = judge(
         run, ["other"], [{}], [watch(other, get_backend("numpy"), range(4))],
-        coverage=full_coverage(4), modes=[None],
+        modes=[None],
     )  # fmt: skip
     assert result.first_divergence[1].tensor == "learning_rate"
 

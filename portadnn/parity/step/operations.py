@@ -1,7 +1,7 @@
 """The operations of a step by the tensors they make, each computed in float64 from its operands.
 
 One home for what a step is: its order, what each tensor is made from, and how far a backend may be
-from it. ``certify`` holds a record against them, ``projection`` projects their products, ``causes``
+from it. ``certify`` holds a record against them, ``causes``
 asks what a tensor would have been from other operands.
 """
 

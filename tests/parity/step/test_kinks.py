@@ -7,7 +7,6 @@ from parity_support import make_run
 
 from portadnn.backends import get_backend
 from portadnn.parity.compare import Outcome, judge
-from portadnn.parity.coverage import Coverage
 from portadnn.parity.run import watch
 from portadnn.parity.step.kinks import find_kinks
 
@@ -54,7 +53,6 @@ def test_a_mask_that_nothing_explains_is_a_divergence():
         ["a", "b"],
         [{}, {}],
         [[first], [other]],
-        coverage=Coverage(frozenset()),
         modes=[None, None],
     )
     assert result.outcome is Outcome.DIVERGED
