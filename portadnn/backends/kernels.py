@@ -20,6 +20,7 @@ from portadnn.backends.schedule import Part, Schedule, Unprintable, reduces
 
 THREADS = 256  # in a block
 BLOCKS = 1056  # at most, of a part whose threads take several entries
+LARGEST_INT = 2**31 - 1
 KEPT = 16  # values of a thread that stay in registers from one loop to the next
 
 TYPES = {"float32": "float", "float64": "double", "bool": "bool", "int32": "int",
@@ -88,8 +89,9 @@ class Kernel:
         if root not in self.roots:
             self.roots.append(root)
         offset, (down, right) = layout(recording, n)
+        wide = "ll" if recording.likes[root].size > LARGEST_INT else ""
         terms = [
-            f"{x} * {k}" if k != 1 else x
+            f"{x} * {k}{wide}" if k != 1 else x
             for x, k in ((row, down), (column, right))
             if k and x != "0"
         ]
@@ -137,8 +139,8 @@ class _Printed:
         self.outers = THREADS // self.lanes
         self.turns = -(-self.length // self.lanes)
         self.kept = self.turns <= KEPT
-        if max(self.entries, self.length) >= 2**31 // THREADS:
-            raise Unprintable("an array with too many entries")
+        if max(self.entries, self.length) + BLOCKS * THREADS > LARGEST_INT:
+            raise Unprintable(f"an array of {rows} x {columns} entries, which 32 bits cannot count")
 
     def lines(self) -> tuple[list[str], int]:
         part, axis = self.part, self.part.axis

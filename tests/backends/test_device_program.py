@@ -9,6 +9,8 @@ from fake_cuda.events import recorded
 from portadnn.backends import cupy as cupy_backend
 from portadnn.backends import device_program, get_backend, graphs, kernels
 from portadnn.backends.base import Backend
+from portadnn.backends.recording import Recording, _take, _without_memory
+from portadnn.backends.schedule import Schedule, Unprintable
 from portadnn.backends.trees import flatten
 from portadnn.data.dataset import Dataset
 from portadnn.network.activations import ACTIVATIONS
@@ -193,6 +195,8 @@ WIDE = (784, 512, 512, 10)
         (WIDE, 4096, 256, Recipe("adam"), "fast", 30),
         (WIDE, 4096, 256, EVERYTHING, "fast", 60),
         (WIDE, 4096, 256, Recipe("adam"), "reproducible", 140),
+        ((784, 4096, 4096, 10), 2048, 1024, Recipe(), "fast", 30),
+        ((784, 4096, 4096, 10), 2048, 1024, EVERYTHING, "fast", 60),
     ],
 )
 def test_launches_of_a_step(dims, m, batch, recipe, arithmetic, most, monkeypatch):
@@ -203,6 +207,45 @@ def test_launches_of_a_step(dims, m, batch, recipe, arithmetic, most, monkeypatc
     launches = len(program.kernels) + len(program.schedule.products) + len(program.after)
     assert launches <= most
     assert program.after == []
+
+
+@pytest.mark.parametrize("arithmetic", ["fast", "reproducible"])
+def test_arrays_of_more_than_8_million_entries(arithmetic, monkeypatch):
+    """Each thread of a part has several entries; sums over all of them add in a fixed order."""
+    monkeypatch.setattr(graphs, "FEWEST_STEPS", 2)
+    recipe = Recipe(l2=0.05, clip_norm=0.05) if arithmetic == "fast" else Recipe()
+    backend, loop, state = big_step((2**12, 2**11 + 1, 1), 3, None, recipe, arithmetic)
+    given = loop.step(), state, loop.inputs(0, 2), loop.shared
+    found, again = (flatten(backend.repeat(*given))[0] for _ in range(2))
+    assert all(programs())
+    assert programs()
+    expected = flatten(Backend.repeat(backend, *given))[0]
+    for x, y, z in zip(found, again, expected, strict=True):
+        np.testing.assert_array_equal(x.get(), y.get())
+        if arithmetic == "reproducible":
+            np.testing.assert_array_equal(x.get(), z.get())
+        # a sum over 8 million squares in another order
+        np.testing.assert_allclose(x.get(), z.get(), rtol=1e-4, atol=1e-6)
+
+
+def test_an_array_that_32_bits_cannot_count_is_left_to_cupy():
+    recording = Recording(dry=True)
+    x = recording.stand(_without_memory("float32", (2**16, 2**15)))
+    y = x + x
+    schedule = Schedule(recording, {}, 0)
+    assert schedule.parts
+    with pytest.raises(Unprintable, match="65536 x 32768 entries, which 32 bits cannot count"):
+        kernels.Kernel(schedule, schedule.parts, {y.number}, {})
+
+
+def test_a_row_of_an_array_that_32_bits_cannot_count_is_found():
+    recording = Recording(dry=True)
+    x = recording.stand(_without_memory("float32", (2**21, 2**12)))
+    rows = recording.stand(np.zeros(3, np.int32))
+    y = recording.call(_take, (x, rows, 0), False)
+    schedule = Schedule(recording, {}, 0)
+    kernel = kernels.Kernel(schedule, schedule.parts, {y.number}, {})
+    assert f"k{y.number} * 4096ll" in kernel.source
 
 
 @pytest.mark.usefixtures("stand_in")
