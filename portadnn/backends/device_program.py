@@ -70,7 +70,7 @@ class Normal(Tape):
         return made
 
     def _new(self, dtype: Any, shape: tuple[int, ...]) -> int:
-        return self.recording.made(_cast, [np.empty(0)], dtype, shape).number
+        return self.recording.stand(np.empty(shape, dtype)).number
 
     def _copy(self, n: int) -> int:
         like = self.recording.likes[n]
@@ -216,7 +216,7 @@ class Program:
         on_host = reproducible(plain) if isinstance(xp, Reproducible) else plain
         same = functools.partial(step.func, *step.args, **step.keywords | {"xp": on_host})
         with np.errstate(all="ignore"):
-            tape = tape_of(Normal, Recording(dry=True), same, state, inputs, shared)
+            tape = tape_of(Normal, Recording(in_rows=True), same, state, inputs, shared)
         if tape is None:
             raise Unprintable("the step cannot be recorded")
         self.tape, self.recording, self.form = tape, tape.recording, tape.structures[1]

@@ -29,14 +29,16 @@ def program_of(calls: list[Any], recording: Recording) -> Program:
             program += [(call.function, (*operands, out)) for call, operands, out in run]
             continue
         room = _rooms(run, users, recording)
+        parts = []
+        for call, operands, out in run:
+            slots = zip((*operands, out), (*call.arguments, Slot(call.out)), strict=True)
+            parts.append((call.function, [_part(x, slot, room) for x, slot in slots]))
         for start in range(0, size, BLOCK):
             block = slice(start, min(start + BLOCK, size))
-            for call, operands, out in run:
-                numbers = [x.number if isinstance(x, Slot) else None for x in call.arguments]
-                parts = tuple(
-                    _part(x, n, block, room) for x, n in zip(operands, numbers, strict=True)
-                )
-                program.append((call.function, (*parts, _part(out, call.out, block, room))))
+            first = slice(0, block.stop - start)
+            for function, given in parts:
+                taken = [x if r is None else x[first if r else block] for x, r in given]
+                program.append((function, tuple(taken)))
     return program
 
 
@@ -62,13 +64,14 @@ def _rooms(run: list[Any], users: dict[int, int], recording: Recording) -> dict[
     return rooms
 
 
-def _part(x: Any, number: int | None, block: slice, room: dict[int, np.ndarray]) -> Any:
-    """An operand's block."""
+def _part(x: Any, argument: Any, room: dict[int, np.ndarray]) -> tuple[Any, bool | None]:
+    """An operand of a run, and whether it is the room of a block; None for what has no blocks."""
+    number = argument.number if isinstance(argument, Slot) else None
     if number in room:
-        return room[number][: block.stop - block.start]
+        return room[number], True
     if not isinstance(x, np.ndarray):
-        return x
-    return x.reshape(-1)[block] if x.size > 1 else x.reshape(())
+        return x, None
+    return (x.reshape(-1), False) if x.size > 1 else (x.reshape(()), None)
 
 
 def _run_key(item: Any) -> tuple[int, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 _BITS = {4: np.int32, 8: np.int64}
+_FEW = 1024  # entries, for which fewer calls are faster than no branches
 
 
 class Untraceable(TypeError):
@@ -39,7 +39,7 @@ class Slot:
 
 
 class Stand(NDArrayOperatorsMixin):
-    """What the step sees of an array while it is recorded."""
+    """What the step sees of an array while it is recorded; ``value`` is one without memory."""
 
     __array_priority__ = 1e6
 
@@ -61,7 +61,7 @@ class Stand(NDArrayOperatorsMixin):
     def astype(self, dtype: Any, *, copy: bool = True) -> Stand:
         if self.dtype == dtype and not copy:
             return self
-        target = self.recording.made(_cast, [self.value], dtype)
+        target = self.recording.made(np.empty_like, [self.value], dtype)
         return self.recording.call(_cast, (self,), True, target)
 
     def __getitem__(self, key: Any) -> Stand:
@@ -81,7 +81,7 @@ class Stand(NDArrayOperatorsMixin):
 
     def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:
         function, args = _with_out(function, args, keywords)
-        return self.recording.call(function, args, function in (_masked, np.rint))
+        return self.recording.call(function, args, function in (_masked, _where, np.rint))
 
     def __array__(self, *args: Any, **keywords: Any) -> Any:
         raise Untraceable("the step takes an array out")
@@ -93,8 +93,16 @@ class Stand(NDArrayOperatorsMixin):
 
 
 def _where(condition: Any, x: Any, y: Any, out: np.ndarray) -> None:
-    np.copyto(out, y)
-    np.copyto(out, x, where=condition)
+    bits = _BITS.get(out.dtype.itemsize)
+    if out.size < _FEW or bits is None or not x.dtype == y.dtype == out.dtype:
+        np.copyto(out, y)
+        np.copyto(out, x, where=condition)
+        return
+    # bit by bit, y + condition (x - y) without a carry: a branch on every entry takes 10 times that
+    made = out.view(bits)
+    np.bitwise_xor(x.view(bits), y.view(bits), out=made)
+    np.multiply(made, condition, out=made)
+    np.bitwise_xor(made, y.view(bits), out=made)
 
 
 def _masked(condition: Any, x: Any, out: np.ndarray) -> None:
@@ -167,13 +175,14 @@ def _with_out(function: Any, args: Any, keywords: Any) -> tuple[Any, tuple[Any, 
 
 @dataclass(eq=False)
 class Recording:
-    """The calls of a step, and what its arrays look like.
+    """The calls of a step, and what its arrays look like; nothing is computed.
 
     ``likes`` has an array without memory for every slot; ``views`` how a slot is made of another;
-    ``kept`` the slots that are read after the calls. A ``dry`` recording computes nothing.
+    ``kept`` the slots that are read after the calls. What a call makes is in the order of memory
+    that NumPy gives it, or, of a recording ``in_rows``, in C's order.
     """
 
-    dry: bool = False
+    in_rows: bool = False
 
     likes: list[np.ndarray] = field(default_factory=list)
     views: dict[int, tuple[int, Callable[..., Any]]] = field(default_factory=dict)
@@ -183,19 +192,19 @@ class Recording:
     def stand(self, value: np.ndarray) -> Stand:
         """A stand-in for an array, which lives as long as the step holds the stand-in."""
         self.likes.append(_without_memory(value.dtype, value.shape, value.strides))
-        return Stand(self, len(self.likes) - 1, self.likes[-1] if self.dry else value)
+        return Stand(self, len(self.likes) - 1, self.likes[-1])
 
-    def made(self, function: Any, values: list[Any], dtype: Any = None, shape: Any = None) -> Stand:
-        """A stand-in for what a call makes by itself; dry, one piece in C's order."""
-        if not self.dry:
-            return self.stand(
-                _result_of(function, values)
-                if dtype is None
-                else np.empty_like(values[0], dtype=dtype)
-            )
-        dtype = dtype or _result_of(function, [_entry(x) for x in values]).dtype
-        shape = _shape_of(function, values) if shape is None else shape
-        return self.stand(_without_memory(dtype, shape))
+    def made(self, function: Any, values: list[Any], dtype: Any = None) -> Stand:
+        """A stand-in for what a call makes by itself, of which small arrays tell the order."""
+        small = _result_of(function, [_small(x) for x in values])
+        shape = _shape_of(function, values)
+        strides, size = [0] * len(shape), np.dtype(dtype or small.dtype).itemsize
+        order = range(len(shape))
+        if not self.in_rows:
+            order = sorted(order, key=lambda axis: -small.strides[axis])  # type: ignore[assignment]
+        for axis in reversed(order):
+            strides[axis], size = size, size * shape[axis]
+        return self.stand(_without_memory(dtype or small.dtype, shape, strides))
 
     def view(self, x: Stand, function: Callable[..., Any]) -> Stand:
         """A stand-in for a part of another array."""
@@ -206,7 +215,7 @@ class Recording:
     def call(
         self, function: Any, args: Any, elementwise: bool, target: Stand | None = None
     ) -> Stand:
-        """Make the call now, and note it."""
+        """Note the call."""
         values = [x.value if isinstance(x, Stand) else x for x in args]
         if target is None:
             target = self.made(function, values)
@@ -214,8 +223,6 @@ class Recording:
         if elementwise:  # a Python number has the dtype of the array that it meets
             met = floats or next(x.dtype for x in values if isinstance(x, np.ndarray))
             values = [x if isinstance(x, np.ndarray) else np.asarray(x, met) for x in values]
-        if not self.dry:
-            function(*values, target.value)
         operands = tuple(
             Slot(x.number) if isinstance(x, Stand) else value
             for x, value in zip(args, values, strict=True)
@@ -272,14 +279,17 @@ def _shape_of(function: Any, values: list[Any]) -> tuple[int, ...]:
     return np.broadcast_shapes(*shapes)
 
 
-def _entry(x: Any) -> Any:
-    """An array of one entry, which is also an index, like ``x``."""
-    return np.zeros((1,) * x.ndim, x.dtype) if isinstance(x, np.ndarray) else x
+def _small(x: Any) -> Any:
+    """An array like ``x``, in its order of memory, with axes of at most 2 entries."""
+    if not isinstance(x, np.ndarray):
+        return x
+    order = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
+    shape = [min(x.shape[axis], 2) for axis in order]
+    # no 0 to divide by, and no index above 0
+    made = np.ones(shape, x.dtype) if x.dtype.kind == "f" else np.zeros(shape, x.dtype)
+    return made.transpose(np.argsort(order))
 
 
-def _without_memory(dtype: Any, shape: tuple[int, ...], strides: Any = None) -> np.ndarray:
-    """An array of that shape, dtype and strides, if any, that holds a single entry."""
-    if strides is None:
-        itemsize = np.dtype(dtype).itemsize
-        strides = [itemsize * math.prod(shape[i + 1 :]) for i in range(len(shape))]
+def _without_memory(dtype: Any, shape: tuple[int, ...], strides: Any) -> np.ndarray:
+    """An array of that shape, dtype and strides that holds a single entry."""
     return np.lib.stride_tricks.as_strided(np.empty(1, dtype), shape, strides)

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from portadnn.backends.program import program_of
-from portadnn.backends.recording import Call, Recording, Slot, Stand, Untraceable
+from portadnn.backends.recording import Call, Recording, Slot, Stand, Untraceable, _where
 from portadnn.backends.trees import flatten, unflatten
 
 LARGEST_CACHE = 32  # recordings, which hold no arrays
@@ -119,7 +119,10 @@ class Tape:
                     recording.likes[old].strides,
                 )
                 done = last_read.get(old, -1) < i or (
-                    old in dying and call.elementwise and self._only_whole(call, old)
+                    old in dying
+                    and call.elementwise
+                    and call.function is not _where  # which writes before it has read all
+                    and self._only_whole(call, old)
                 )
                 if same and done:
                     self.place[out] = old

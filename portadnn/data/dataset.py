@@ -15,6 +15,9 @@ from portadnn.errors import InputError, safe_text
 from portadnn.network.losses import HEADS, get_head
 
 
+BLOCK = 2**18  # entries that are looked at in one go
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Examples, their labels and the names of the classes.
@@ -72,7 +75,7 @@ class Dataset:
             raise InputError(f"{self.source}: examples have shape {examples.shape}: they are empty")
         if stored:
             examples.check()
-        elif examples.dtype.kind == "f" and not np.isfinite(examples).all():
+        elif examples.dtype.kind == "f" and not all_finite(examples):
             index = tuple(int(i) for i in np.argwhere(~np.isfinite(examples))[0])
             raise InputError(
                 f"{self.source}: example {index[0]} holds {examples[index]} at index {index}: "
@@ -223,6 +226,12 @@ class Dataset:
         if self.labels is None or not get_head(str(self.head)).exclusive:
             return self.targets(dtype)
         return self.labels.astype(np.int32)[None, :]
+
+
+def all_finite(rows: np.ndarray) -> bool:
+    """Whether all entries are finite, of some rows at a time: no copy of their size is made."""
+    n = max(BLOCK * len(rows) // max(rows.size, 1), 1)
+    return all(bool(np.isfinite(rows[i : i + n]).all()) for i in range(0, len(rows), n))
 
 
 def _abridge(names: tuple[Any, ...]) -> str:

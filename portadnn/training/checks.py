@@ -10,7 +10,7 @@ import numpy as np
 
 from portadnn.backends import Backend
 from portadnn.backends.base import to_host
-from portadnn.data.dataset import Dataset
+from portadnn.data.dataset import Dataset, all_finite
 from portadnn.errors import InputError
 from portadnn.network.losses import get_head
 from portadnn.network.spec import Network
@@ -65,7 +65,8 @@ def check_data(
         raise InputError(f"{what}Y has shape {tuple(Y.shape)}: expected {expected}, as X has shape "
                          f"{shape} and the last layer {n_y} units")  # fmt: skip
     xp = backend.xp
-    if not isinstance(X, Dataset):  # a Dataset was looked through when it was made
+    looked = isinstance(X, Dataset)  # through when it was made
+    if not looked and (backend.library != "numpy" or not all_finite(X.T)):
         _check_all(xp.isfinite(X), X, f"{what}X", "finite numbers", backend)
     _check_all(xp.isfinite(Y), Y, f"{what}Y", "finite numbers", backend)
     head = get_head(network.head)

@@ -135,6 +135,19 @@ def test_nothing_of_the_data_is_kept(monkeypatch):
         assert like.base.base.nbytes <= 8  # one entry, for its dtype
 
 
+def test_a_recording_computes_nothing():
+    entry, far = np.ones(1), 2**28
+    wide = np.lib.stride_tricks.as_strided(entry, (far, far), (8 * far, 8))  # no such memory
+
+    def step(state, rate, shared):
+        Z = np.matmul(state, shared.T) * rate
+        return np.maximum(Z, 0.0) + np.sum(shared, axis=1, keepdims=True), np.max(Z)
+
+    made = tape._record(step, wide, np.ones((3, 1, 1)), wide)
+    assert np.matmul in [call.function for call in made.recording.calls]
+    assert made.recording.likes[made.new_state[0]].shape == (far, far)
+
+
 def test_states_that_change_places():
     def swap(state, rate, _):
         x, y, z = state
