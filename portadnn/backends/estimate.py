@@ -22,7 +22,7 @@ START = 0.3  # seconds until generated kernels are compiled and a graph is recor
 LONG_ENOUGH = 2e-3  # seconds of a measurement
 LARGEST = 4096  # rows and columns of what is measured
 LIBRARY_PRODUCT = 2**21  # multiplications above which a product is a launch of its own
-# The time of a call; calls of a layer, besides them, and of a layer for each slot of the optimizer;
+# The time of a call; calls of a layer, calls outside of layers, calls of a layer for each slot;
 # how often a parameter is moved, and again for each slot; how often an activation; how many times
 # as many calls reproducible arithmetic makes.
 COSTS = {

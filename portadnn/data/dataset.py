@@ -14,7 +14,6 @@ from portadnn.data.stored import Stored
 from portadnn.errors import InputError, safe_text
 from portadnn.network.losses import HEADS, get_head
 
-
 BLOCK = 2**18  # entries that are looked at in one go
 
 
@@ -177,7 +176,7 @@ class Dataset:
         with np.errstate(under="ignore"):  # a float64 may underflow, and np.seterr may raise
             if self.scaled:
                 return np.divide(flat, 255, dtype=dtype).T
-            return flat.astype(dtype, copy=not self.stored).T  # what was read is nobody else's
+            return flat.astype(dtype, copy=not self.stored).T  # nobody else has the rows that were read
 
     def check_alike(self, other: Dataset, part: str) -> None:
         """Raise InputError unless ``other`` has examples, classes and labels of the same kind.

@@ -123,7 +123,7 @@ def _check_name(path: str | os.PathLike[str]) -> None:
         ) from error
 
 
-# of control groups, versions 2 and 1, as a container sees its own
+# limits of control groups, versions 2 and 1, as a container sees its own
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 # called with a number of bytes before they are taken: a process with limits raises its own

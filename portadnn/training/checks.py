@@ -21,7 +21,7 @@ logger = logging.getLogger("portadnn")
 def advise_scale(X: Any, backend: Backend) -> None:
     """Log it if X holds values so large that the cost may stand still, with the line that helps."""
     if isinstance(X, Dataset):
-        return  # what is read for each batch is not looked at as a whole
+        return  # rows that are read for each batch are not looked at as a whole
     xp = backend.xp if backend.owns(X) else np
     X = X if backend.owns(X) else np.asarray(to_host(X))
     low, high = float(xp.min(X)), float(xp.max(X))

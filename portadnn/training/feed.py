@@ -11,7 +11,7 @@ import numpy as np
 from portadnn.data.dataset import Dataset
 from portadnn.training.streams import Batches
 
-BYTES = 2**24  # of rows that are read ahead: a power of two of steps, which JAX's loop is filled by
+BYTES = 2**24  # rows that are read ahead: a power of two of steps, which fills the loop of JAX
 
 
 @dataclass(eq=False)
