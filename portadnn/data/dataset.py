@@ -176,7 +176,7 @@ class Dataset:
         with np.errstate(under="ignore"):  # a float64 may underflow, and np.seterr may raise
             if self.scaled:
                 return np.divide(flat, 255, dtype=dtype).T
-            return flat.astype(dtype, copy=not self.stored).T  # nobody else has the rows that were read
+            return flat.astype(dtype, copy=not self.stored).T  # read for this call alone
 
     def check_alike(self, other: Dataset, part: str) -> None:
         """Raise InputError unless ``other`` has examples, classes and labels of the same kind.
