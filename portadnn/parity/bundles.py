@@ -191,7 +191,8 @@ def _read(file: Hdf5File) -> Bundle:
             where = f"steps/{step}/{name}"
             own = name not in declared or where in file
             tensors[name] = take(where, dtype_of(name, dtype)) if own else declared[name]
-        record = StepRecord(step, dtype, tensors)
+        arithmetic = str(header["environment"].get("arithmetic", "fast"))
+        record = StepRecord(step, dtype, tensors, arithmetic=arithmetic)
         if step_digest(record) != header["digests"][record.step]:
             raise InputError(f"step {step} is not the one that was recorded")
         records.append(record)

@@ -15,7 +15,7 @@ import numpy as np
 
 from portadnn.errors import InputError
 from portadnn.network.names import kind_and_layer, layer_of
-from portadnn.parity.bounds import Bound, Format, Operands, declared_format, exact
+from portadnn.parity.bounds import Bound, Format, Operands, exact
 from portadnn.parity.run import Run, StepRecord, dtype_of
 from portadnn.parity.step.operations import (
     compute,
@@ -120,7 +120,7 @@ def certify_step(
     InputError
         If an operation of the network has no bound, or a tensor has another shape.
     """
-    form = declared_format(record.dtype, matmul)
+    form = record.form(matmul)
     given = run.declared(record.step, record.dtype, factor)
     if record.step == 0 and previous is None:
         previous = {name: p.astype(record.dtype) for name, p in run.initial_state().items()}
@@ -154,7 +154,7 @@ def step_bounds(
 
     ``kinds`` are those of the tensors that there are, if not all of them are.
     """
-    form = declared_format(record.dtype, matmul)
+    form = record.form(matmul)
     t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
     entries = run.entries(record)
     with np.errstate(all="ignore"):  # infinities are judged: no warnings
@@ -186,7 +186,7 @@ def certify_program(
         Whether the backend compiles the two programs, so that they may differ by rounding: by no
         more than ``spread`` allows. Otherwise every bit is the same.
     """
-    form = declared_format(record.dtype, matmul)
+    form = record.form(matmul)
     t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
     allowed = spread(run, t, bounds, form) if fuses else {name: exact(t[name]) for name in made}
     return [

@@ -118,7 +118,7 @@ class Evidence:
     def _reach(self, record: StepRecord, bounds: dict[str, Bound]) -> float:
         """How far the cost of this step may be from another backend's, from the same state."""
         t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
-        form = declared_format(record.dtype, self.seen.backend.matmul)
+        form = record.form(self.seen.backend.matmul)
         return float(spread(self.seen.run, t, bounds, form)["cost"].det)
 
     def check_data(self) -> None:
@@ -244,7 +244,8 @@ class Evidence:
             None, 1, made.get("S"), given_plan=plan,  # type: ignore[arg-type]
         )  # fmt: skip
         dtype = backend.dtype_name
-        record = StepRecord(0, dtype, made | {"learning_rate": np.ones((1, 1), dtype)})
+        made |= {"learning_rate": np.ones((1, 1), dtype)}
+        record = StepRecord(0, dtype, made, arithmetic=backend.arithmetic)
         mode = backend.matmul
         bounds = step_bounds(run, record, matmul=mode, kinds=("Z", "A", "cost"))
         self._add(what, certify_step(run, record, matmul=mode, bounds=bounds))

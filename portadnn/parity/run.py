@@ -17,6 +17,7 @@ from portadnn.network.names import after, before, is_mask, named, of
 from portadnn.network.optimizers import Optimizer
 from portadnn.network.spec import Network
 from portadnn.parity import derived
+from portadnn.parity.bounds import Format, declared_format
 from portadnn.training.declaration import Declaration, Part
 from portadnn.training.problem import Problem
 from portadnn.training.recipe import Plan, Recipe
@@ -257,12 +258,21 @@ class StepRecord:
         and ``W1+, b1+, ...`` after it; what ``step_tensors`` names in between.
     data : dict of arrays, optional
         All examples as the backend has them after the last step, by the names of ``Run.data``.
+    arithmetic : {"fast", "reproducible"}
     """
 
     step: int
     dtype: str
     tensors: dict[str, np.ndarray]
     data: dict[str, np.ndarray] = field(default_factory=dict)
+    arithmetic: str = "fast"
+
+    def form(self, matmul: str | None = None) -> Format:
+        """The arithmetic that made it, with products in a declared mode."""
+        form = declared_format(self.dtype, matmul)
+        if self.arithmetic == "fast":
+            return form
+        return form._replace(slices=3 if self.dtype == "float64" else 2)
 
     def after(self, network: Network) -> dict[str, np.ndarray]:
         """The parameters that the step ended with."""
@@ -360,7 +370,7 @@ def _recorded(step: int, backend: Backend, state: Any, shared: Shared) -> StepRe
         tensors = {name: x for name, x in whole.items() if x is not None} | tensors
     tensors = {**tensors, **{after(name): p for name, p in (parameters | slots).items()}}
     host = {name: np.array(backend.to_numpy(x)) for name, x in tensors.items()}
-    return StepRecord(step, backend.dtype_name, host)
+    return StepRecord(step, backend.dtype_name, host, arithmetic=backend.arithmetic)
 
 
 def final_parameters(

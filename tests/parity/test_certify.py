@@ -208,6 +208,23 @@ def test_lower_precision_is_flagged_and_lawful_where_it_is_declared(bits, mode):
     assert next(c for c in declared if c.tensor == "Z1").verdict is Verdict.WITHIN_BOUND
 
 
+@pytest.mark.parametrize("largest", [1e9, 1e30, 1e155, 1e300])
+def test_one_huge_target_is_no_fault_in_reproducible_arithmetic(
+    largest, dtype, backends_under_test
+):
+    if dtype == "float32":
+        largest = min(largest, 1e15)
+    for name in backends_under_test:
+        run = make_run(Network((12, 7, 5, 2), head="identity"), m=31)
+        run.Y[:, 0] *= largest
+        backend = get_backend(name, dtype=dtype, arithmetic="reproducible")
+        for record in watch(run, backend, range(1)):
+            assert first_failure(certify_step(run, record)) is None
+            dW = record.tensors["dW2"]
+            halved = replace(record, tensors={**record.tensors, "dW2": dW / 2})
+            assert first_failure(certify_step(run, halved)).tensor == "dW2"
+
+
 def test_modes_that_do_not_fit():
     with pytest.raises(InputError, match="unknown matmul mode 'tf23': did you mean 'tf32'"):
         declared_format("float32", "tf23")

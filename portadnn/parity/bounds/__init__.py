@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from portadnn.arithmetic.products import FEW
+from portadnn.arithmetic.splitting import BLOCK, SMALLEST, widths
 from portadnn.choice import known_name
 from portadnn.errors import InputError
 
@@ -46,6 +48,8 @@ class Format(NamedTuple):
     u_sum : float
         Unit roundoff of a matrix product's sums. Tensor cores do not round to nearest (Fasi,
         Higham, Mikaitis and Pranesh 2021), so theirs is 2^-23 and has no statistical bound.
+    slices : int
+        Into how many slices reproducible arithmetic cuts the operands of a sum; 0 in fast.
     """
 
     u: float
@@ -53,6 +57,7 @@ class Format(NamedTuple):
     largest: float
     u_in: float
     u_sum: float
+    slices: int = 0
 
     @property
     def rounds_to_nearest(self) -> bool:
@@ -146,6 +151,8 @@ def product(
     the products and of the partial sums. Partial sums are taken at the edges of nb blocks of k,
     from the front and from the back; between edges each is within the larger of the two ends, up
     to the block's own products, which ``Q n / (2 nb)`` covers.
+
+    Reproducible arithmetic also drops what the slices of a row do not hold, see ``_dropped``.
     """
     n = P.shape[1]
     extra = (b is not None) + (1 + K_DIV) * (divisor != 1)
@@ -178,8 +185,10 @@ def product(
     sigma = np.hypot(math.hypot(u, U_SHADOW) * np.sqrt(V), math.sqrt(2) * u_in * np.sqrt(Q))
     sigma = sigma + underflow
     count = S.size if entries is None else entries
+    dropped = _dropped(P, R, form.slices)
+    det = det + dropped
     # if the squares overflow, only the deterministic bound is left
-    stat = np.fmin(det, confidence(count) * sigma) if form.rounds_to_nearest else det
+    stat = np.fmin(det, confidence(count) * sigma + dropped) if form.rounds_to_nearest else det
     largest = M + det
     if not np.isfinite(S).all():
         # in a sum with an infinite term the finite ones count: if they overflow to the
@@ -187,6 +196,28 @@ def product(
         finite = (np.where(np.isfinite(x), np.abs(x), 0.0) for x in (P, R))
         largest = np.where(np.isfinite(S), largest, np.matmul(*finite))
     return Bound(S / divisor, det / divisor, stat / divisor, largest)
+
+
+def _dropped(P: np.ndarray, R: np.ndarray, slices: int) -> np.ndarray | float:
+    """What slices do not hold of entries far below the largest one of their row or column.
+
+    ``arithmetic.products`` derives it: that of three slices in float64, of two in float32. Its
+    terms in ``abs(P) abs(R)`` are those of an ordinary product, and left out.
+    """
+    n = P.shape[1]
+    if not slices or n <= FEW:
+        return 0.0
+    A, B = np.abs(P), np.abs(R)
+    mu, nu = np.max(A, axis=1, keepdims=True), np.max(B, axis=0, keepdims=True)
+    mu, nu = np.fmax(mu, SMALLEST), np.fmax(nu, SMALLEST)
+    a, b = np.sum(A, axis=1, keepdims=True), np.sum(B, axis=0, keepdims=True)
+    w_a, w_b = widths(n)
+    rounded = (3 + -(-n // BLOCK)) * U_SHADOW
+    of_a = 2.0 ** -(slices * w_a + (slices == 3)) + rounded * 2.0 ** (2 - w_a)
+    of_b = 2.0 ** -(slices * w_b + (slices == 3)) + rounded * 2.0 ** (2 - w_b)
+    both = n * rounded * 2.0 ** (4 - w_a - w_b)
+    # a sum over two axes is made of two
+    return 2 * (1 + 2.0**-20) * (of_a * mu * b + of_b * nu * a + both * mu * nu)
 
 
 def exact(result: np.ndarray) -> Bound:

@@ -13,7 +13,6 @@ from collections.abc import Callable
 import numpy as np
 
 from portadnn.network.names import SCALARS, STATE, UPDATED
-from portadnn.parity.bounds import declared_format
 from portadnn.parity.causes import operations as op
 from portadnn.parity.causes import precision, updates
 from portadnn.parity.causes.case import Case, Cause, Found
@@ -78,7 +77,7 @@ def name_cause(
     computed in float64 where less was declared, the one fault that makes errors smaller. Without
     ``previous``, the step before, nothing stale is recognised.
     """
-    form = declared_format(record.dtype, matmul)
+    form = record.form(matmul)
     case = Case(run, record, check.tensor, previous, form)
     with np.errstate(all="ignore"):
         if check.verdict.passed or record.tensors[check.tensor].dtype != record.dtype:

@@ -8,7 +8,7 @@ import numpy as np
 
 from portadnn.network.activations import ACTIVATIONS
 from portadnn.network.names import named
-from portadnn.parity.bounds import declared_format, elementwise, product
+from portadnn.parity.bounds import elementwise, product
 from portadnn.parity.run import Run, StepRecord
 from portadnn.parity.step.operations import operands
 
@@ -93,7 +93,7 @@ def _propagate(
 ) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Zs and D_Z of layers 1 to ``last``."""
     t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
-    form = declared_format(record.dtype, mode)
+    form = record.form(mode)
     entries = run.entries(record)
     add = np.hypot if form.rounds_to_nearest else np.add
     A, D = t["X"], np.zeros_like(t["X"])
