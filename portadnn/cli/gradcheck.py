@@ -59,7 +59,7 @@ def gradcheck(
     given = prepared(loaded, options.load(loaded, data, labels))
     check_fits(loaded, given, labelled=True)
     found = check_gradients(
-        given.columns("float64")[:, :examples],
+        given.columns("float64", slice(examples)),
         targets_of(given, "float64", loaded.preprocess)[:, :examples],
         loaded.parameters,
         network=loaded.network,

@@ -194,7 +194,7 @@ def _examples(
         else:
             _check_widths(network, given)
         return (
-            given.columns(dtype)[:, :examples],
+            given.columns(dtype, slice(examples)),
             targets_of(given, dtype, model.preprocess if model else None)[:, :examples],
             given.source,
         )

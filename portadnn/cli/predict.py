@@ -54,7 +54,7 @@ def predict(
     if pictures and isolated:
         raise InputError("--isolated is for files of data: leave it out to read pictures")
     if pictures and len(pictures) == len(data):
-        examples = load_images(pictures, loaded.input_shape, ground=ground)
+        examples = load_images(pictures, loaded.input_shape, ground=ground, stream=stream)
         names = [str(path) for path in pictures]
     elif len(data) <= 1:
         how: dict[str, Any] = {"labelled": False, "isolated": isolated, "stream": stream}

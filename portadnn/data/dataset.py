@@ -176,7 +176,7 @@ class Dataset:
         with np.errstate(under="ignore"):  # a float64 may underflow, and np.seterr may raise
             if self.scaled:
                 return np.divide(flat, 255, dtype=dtype).T
-            return flat.astype(dtype, copy=not self.stored).T  # read for this call alone
+            return flat.astype(dtype).T
 
     def check_alike(self, other: Dataset, part: str) -> None:
         """Raise InputError unless ``other`` has examples, classes and labels of the same kind.
@@ -205,7 +205,7 @@ class Dataset:
         self._check_range(self.examples, dtype)
 
     def _check_range(self, examples: np.ndarray, dtype: str) -> None:
-        if examples.dtype.kind != "f" or examples.itemsize <= np.dtype(dtype).itemsize:
+        if examples.dtype.kind != "f" or examples.dtype.itemsize <= np.dtype(dtype).itemsize:
             return
         largest = max(abs(float(examples.max())), abs(float(examples.min())))
         if largest > float(np.finfo(dtype).max):

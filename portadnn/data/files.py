@@ -123,8 +123,7 @@ def _check_name(path: str | os.PathLike[str]) -> None:
         ) from error
 
 
-# limits of control groups, versions 2 and 1, as a container sees its own
-_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_GROUPS = "/sys/fs/cgroup"  # version 2; a container sees its own there
 
 # called with a number of bytes before they are taken: a process with limits raises its own
 before_memory: list[Callable[[int], None]] = []
@@ -147,7 +146,14 @@ def memory() -> int:
         most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # Windows does not tell
         return 2**36
-    for limit in _LIMITS:
+    own = Path(_GROUPS)
+    with contextlib.suppress(OSError):
+        own /= (
+            Path("/proc/self/cgroup").read_text(encoding="utf-8").rpartition("::")[2].strip("/\n")
+        )
+    groups = [group for group in (own, *own.parents) if group.is_relative_to(_GROUPS)]
+    limits = [group / "memory.max" for group in groups]
+    for limit in (*limits, Path(_GROUPS) / "memory" / "memory.limit_in_bytes"):  # of version 1
         with contextlib.suppress(OSError, ValueError):  # "max" is no limit
-            most = min(most, int(Path(limit).read_text(encoding="ascii")))
+            most = min(most, int(limit.read_text(encoding="ascii")))
     return most

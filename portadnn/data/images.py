@@ -15,6 +15,7 @@ import numpy as np
 from portadnn.data.dataset import Dataset
 from portadnn.data.files import open_regular
 from portadnn.data.foreign import MEBI, Budget, reading
+from portadnn.data.stored import spooled, streams
 from portadnn.errors import InputError, safe_text
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -28,6 +29,7 @@ def load_images(
     input_shape: tuple[int, ...],
     *,
     ground: str = "white",
+    stream: bool | None = None,
 ) -> Dataset:
     """PNG or JPEG files as an unlabelled dataset of uint8 images of ``input_shape``.
 
@@ -39,6 +41,8 @@ def load_images(
     ground : str
         The colour behind transparent parts, by its name or as "#rrggbb". A model that was trained
         on bright ink wants "black". The log says which pictures have such parts.
+    stream : bool, optional
+        As for ``load_dataset``.
 
     Raises
     ------
@@ -59,9 +63,9 @@ def load_images(
         raise InputError(
             f"unknown ground {ground!r}: expected a colour, for example white or #ffffff"
         ) from error
-    rows = []
     transparent = []
-    for path in paths:
+
+    def read(path: str | os.PathLike[str]) -> np.ndarray:
         with _opened(path) as image:
             upright = ImageOps.exif_transpose(_eight_bits(image))
             if upright.has_transparency_data:
@@ -72,10 +76,16 @@ def load_images(
                     transparent.append(safe_text(str(path)))
             converted = upright.convert("L" if grey else "RGB")
             resized = converted.resize((input_shape[1], input_shape[0]))
-        rows.append(np.asarray(resized, dtype=np.uint8).reshape(input_shape))
+        return np.asarray(resized, dtype=np.uint8).reshape(1, *input_shape)
+
+    shape, kind = (len(paths), *input_shape), np.dtype(np.uint8)
+    if streams(stream, shape, kind):
+        rows: Any = spooled(map(read, paths), shape, kind, "the pictures")
+    else:
+        rows = np.concatenate([*map(read, paths)])
     if transparent:
         logger.warning("transparent parts are shown over %s: %s", ground, ", ".join(transparent))
-    return Dataset(np.stack(rows), None, (), source="the pictures")
+    return Dataset(rows, None, (), source="the pictures")
 
 
 def picture_shape(

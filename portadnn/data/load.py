@@ -74,7 +74,7 @@ def load_dataset(
             raise InputError(f"{path}: a process in isolation hands over all examples: they cannot "
                              f"stay in the file. Leave isolated or stream out")  # fmt: skip
         given = {name: x for name, x in locals().items() if name not in ("path", "isolated")}
-        given["labels"] = None if labels is None else os.fsdecode(labels)
+        given |= {"labels": None if labels is None else os.fsdecode(labels), "stream": False}
         return read_isolated(f"{__name__}.load_dataset", path, **given)
     path = Path(path)
     sides = None if size is None else (int(size[0]), int(size[1]))

@@ -32,7 +32,7 @@ passes: list[Callable[[Iterator[Any], str, int], Iterator[Any]]] = []
 def streams(stream: bool | None, shape: tuple[int, ...], dtype: np.dtype) -> bool:
     """Whether an array is to stay in its file: as asked for, or beyond half of the memory."""
     size = math.prod(shape) * max(dtype.itemsize, 4)  # as float32, if it is narrower
-    return size > memory() / 2 if stream is None else stream
+    return bool(shape) and (size > memory() / 2 if stream is None else stream)
 
 
 class _Open:
@@ -84,7 +84,6 @@ class Stored:
 
     ndim = property(lambda self: len(self.shape))
     size = property(lambda self: math.prod(self.shape))
-    nbytes = property(lambda self: self._row * len(self))
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -235,6 +234,8 @@ def spooled(
     folder = named or ("/var/tmp" if os.access("/var/tmp", os.W_OK) else tempfile.gettempdir())
     size, free = math.prod(shape) * dtype.itemsize, shutil.disk_usage(folder).free
     advice = "set TMPDIR to a folder on a disk that has more"
+    if not size:
+        raise InputError(f"{source} has shape {shape}: it is empty")
     if size > free:
         raise InputError(
             f"{source} takes {size / 2**30:.1f} GiB when unpacked, but {folder} has "
@@ -255,6 +256,8 @@ def spooled(
                 raise InputError(f"{source} has {count:,} rows: expected {shape[0]:,}")
             return Mapped(file, 0, shape, dtype, source)
     except OSError as error:
+        if error.errno is None:  # a library's, about the content
+            raise
         raise InputError(
             f"{source} cannot be unpacked to {folder} ({error.strerror}): {advice}"
         ) from error

@@ -124,12 +124,16 @@ def test_half_of_the_memory_decides(monkeypatch):
 
 
 def test_the_memory_of_a_control_group_counts(tmp_path, monkeypatch):
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr(files, "_LIMITS", (str(tmp_path / "none"), str(limit)))
-    limit.write_text("max\n")
+    monkeypatch.setattr(files, "_GROUPS", str(tmp_path))
     whole = files.memory()
-    limit.write_text("1000000\n")
-    assert files.memory() == 1_000_000 < whole
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        limit = tmp_path / name
+        limit.parent.mkdir(exist_ok=True)
+        limit.write_text("max\n")
+        assert files.memory() == whole
+        limit.write_text("1000000\n")
+        assert files.memory() == 1_000_000 < whole
+        limit.unlink()
 
 
 def test_passes_can_be_shown(tmp_path, monkeypatch):

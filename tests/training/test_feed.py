@@ -238,7 +238,7 @@ def test_a_picture_that_vanishes_is_named(images, labels, tmp_path, monkeypatch)
         next(tmp_path.glob("*/7.png")).unlink()
         return stored.spooled(blocks, *rest)
 
-    monkeypatch.setattr("portadnn.data.readers.folder.spooled", without_one)
+    monkeypatch.setattr("portadnn.data.images.spooled", without_one)
     with pytest.raises(InputError, match=r"7\.png: no such file"):
         load_dataset(**given, stream=True)
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from portadnn.data.images import IMAGE_SUFFIXES, load_images, picture_shape
 from portadnn.data.readers.records import PARTS, Records, Wanted
-from portadnn.data.stored import spooled, streams
 from portadnn.errors import InputError
 
 
@@ -20,12 +18,7 @@ def read(path: Path, wanted: Wanted) -> Records:
     """
     top, files = files_of(path, wanted.part, labelled=wanted.labelled)
     shape = picture_shape(files, wanted.size)
-    whole = (len(files), *shape)
-    if streams(wanted.stream, whole, np.dtype(np.uint8)):
-        pictures = (load_images([file], shape).examples for file in files)
-        examples: Any = spooled(pictures, whole, np.uint8, top)
-    else:
-        examples = load_images(files, shape).examples
+    examples = load_images(files, shape, stream=wanted.stream).examples
     labels = np.asarray([file.parent.name for file in files])
     return Records(examples, labels, source=str(top))
 

@@ -71,8 +71,9 @@ def read_parquet(path: Path, wanted: Wanted) -> Records:
         stays = streams(wanted.stream, shape, np.dtype(np.float64)) and meta.num_rows > 0
         groups = map(meta.row_group, range(meta.num_row_groups))
         size = sum(max(group.total_byte_size, 0) for group in groups)
-        if not stays:
-            budget.take("its columns", max(size, 8 * meta.num_rows * meta.num_columns))
+        whole = max(size, 8 * meta.num_rows * meta.num_columns)
+        if not stays or whole > budget.unpacked:
+            budget.take("its columns", whole)
         types = _pyarrow("pyarrow", path).types
         # a text that many rows have is kept once
         texts = [field.name for field in schema if types.is_string(field.type)]
