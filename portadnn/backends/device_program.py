@@ -112,10 +112,16 @@ class Normal(Tape):
         self.makers.add(out)
 
     def _buffered(self, x: Slot) -> Slot:
-        """An operand of a product, which cannot be read from a row of the inputs."""
-        if self.recording.root(x.number) not in self.inputs:
+        """An operand of a product, which cannot be read from a row of the inputs.
+
+        The copy has the order of memory of the input, on which the bits of the product may depend.
+        """
+        root = self.recording.root(x.number)
+        if root not in self.inputs:
             return x
-        return Slot(self._copy(x.number))
+        if root not in self.renamed:
+            self.renamed[root] = self._copy(root)
+        return Slot(self._slot(x.number))
 
     def _product(self, operands: tuple[Slot, ...], out: int) -> None:
         """A product, or the sum of several: one whose result is small leaves most of a GPU idle."""

@@ -174,9 +174,7 @@ class Dataset:
         if flat.dtype == dtype:
             return flat.T
         with np.errstate(under="ignore"):  # a float64 may underflow, and np.seterr may raise
-            if self.scaled:
-                return np.divide(flat, 255, dtype=dtype).T
-            return flat.astype(dtype).T
+            return (np.divide(flat, 255, dtype=dtype) if self.scaled else flat.astype(dtype)).T
 
     def check_alike(self, other: Dataset, part: str) -> None:
         """Raise InputError unless ``other`` has examples, classes and labels of the same kind.

@@ -13,6 +13,7 @@ from portadnn.backends.recording import Recording, _take, _without_memory
 from portadnn.backends.schedule import Schedule, Unprintable
 from portadnn.backends.trees import flatten
 from portadnn.data.dataset import Dataset
+from portadnn.data.stored import spooled
 from portadnn.network.activations import ACTIVATIONS
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.losses import HEADS
@@ -23,6 +24,7 @@ from portadnn.parity.compare import Outcome, compare
 from portadnn.parity.run import Run, on_backend, watch
 from portadnn.training.declaration import Declaration
 from portadnn.training.fit import make_loop
+from portadnn.training.models import fingerprint
 from portadnn.training.recipe import Plan, Recipe
 from portadnn.training.step import make_step
 from portadnn.training.streams import Batches
@@ -299,3 +301,14 @@ def test_watching_a_run_uses_the_same_kernels(monkeypatch):
         for name in x.tensors:
             np.testing.assert_array_equal(x.tensors[name], y.tensors[name], err_msg=name)
     assert cupy_backend.Program is device_program.Program
+
+
+def test_streamed_rows_give_the_bits_of_those_in_memory():
+    rng = np.random.default_rng(0)
+    x, labels = rng.random((40, 5), np.float32), rng.integers(0, 3, 40)
+    found = []
+    for examples in (x, spooled([x], x.shape, x.dtype, "x")):
+        data = Dataset(examples, labels, ("a", "b", "c"))
+        model = train(data, layers=[6], batch_size=8, epochs=3, optimizer="adam", backend="cupy")
+        found.append(fingerprint(model))
+    assert found[0] == found[1]

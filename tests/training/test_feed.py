@@ -220,6 +220,18 @@ def test_files_whose_rows_have_no_places(images, labels, tmp_path):
         load_dataset(tmp_path / "d.csv", target="b", stream=True)
 
 
+@pytest.mark.parametrize("shape", [(), (5,), (0, 3), (3, 0), (5, 2)])
+@pytest.mark.parametrize("write", [write_npy, write_npz, write_packed_npz, write_hdf5])
+def test_hostile_shapes_are_named_in_one_line(write, shape, tmp_path):
+    given = write(tmp_path, np.ones(shape, "f4"), np.zeros(5, int))
+    if shape == (5, 2):  # right, but cut short
+        os.truncate(given["path"], os.path.getsize(given["path"]) - 20)
+    with pytest.raises(InputError) as caught:
+        load_dataset(**given, stream=True)
+    assert str(given["path"]) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_file_that_changes_in_a_run_ends_it(images, labels, tmp_path):
     given = write_npy(tmp_path, images, labels)
 
