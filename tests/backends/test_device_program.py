@@ -305,7 +305,7 @@ def test_watching_a_run_uses_the_same_kernels(monkeypatch):
 
 def test_streamed_rows_give_the_bits_of_those_in_memory():
     rng = np.random.default_rng(0)
-    x, labels = rng.random((40, 5), np.float32), rng.integers(0, 3, 40)
+    x, labels = rng.random((40, 42), np.float32), rng.integers(0, 3, 40)
     found = []
     for examples in (x, spooled([x], x.shape, x.dtype, "x")):
         data = Dataset(examples, labels, ("a", "b", "c"))
