@@ -39,8 +39,14 @@ DIGITS_DEFAULTS = {"layers": (64, 32), "learning_rate": 0.5, "iterations": 1000}
 FILE_DEFAULTS = {"layers": (20, 7, 5), "learning_rate": 0.0075, "iterations": 3000}
 FEWEST_EPOCHS = 20  # by default, of minibatches
 MANY = 5000  # examples from which the defaults are minibatches and Adam
-TABLE_DEFAULTS = {"layers": (64, 32), "optimizer": "adam", "batch_size": 128, "iterations": 3000}
-MANY_DEFAULTS = {"layers": (256, 128), "optimizer": "adam", "batch_size": 128, "epochs": 10}
+# docs/measurements/defaults.md; rate and schedule go with the optimizer, if it is not given
+TABLE_DEFAULTS = {
+    "layers": (64, 32), "optimizer": "adamw:weight_decay=2", "batch_size": 128, "iterations": 300,
+    "fewest": 100, "rate": 0.002, "schedule": "cosine",
+}  # fmt: skip
+MANY_DEFAULTS = TABLE_DEFAULTS | {
+    "layers": (256, 128), "optimizer": "adamw:weight_decay=0.1", "iterations": 4000, "fewest": 10
+}  # fmt: skip
 
 
 def _by(parse: Callable[[Any, str], Any], word: str = "", group: str = "") -> dict[str, Any]:
@@ -97,15 +103,16 @@ class Declaration:
         those of the course. Default the value of seed.
     optimizer
         gradient_descent, momentum, nesterov, rmsprop, adam, adamw or lbfgs, with options such as
-        momentum:0.95 or adam:beta1=0.8,weight_decay=0.01. Default gradient_descent, and adam for
-        tables and from 5,000 examples on.
+        momentum:0.95 or adam:beta1=0.8,weight_decay=0.01. Default gradient_descent, for
+        tables adamw:weight_decay=2, and adamw:weight_decay=0.1 from 5,000 examples on.
     learning_rate
         The size of the steps. Default 0.5 for the digits and 0.0075 for other data, a tenth of it
-        with momentum and nesterov, 0.001 with rmsprop, adam and adamw. lbfgs does not have one.
+        with momentum and nesterov, 0.001 with rmsprop, adam and adamw, and 0.002 for tables and
+        from 5,000 examples on if neither optimizer nor schedule is given. lbfgs does not have one.
     epochs
-        Passes over the data. Default 1000 for the digits, 3000 for other data, and 10 from 5,000
-        examples on; with minibatches of fewer examples as many as make that number of steps, but at
-        least 20.
+        Passes over the data. Default 1000 for the digits and 3000 for other data; with minibatches
+        as many as make that number of steps, but at least 20. By default for tables as many as make
+        300 steps, but at least 100, and from 5,000 examples on 4,000 steps, but at least 10.
     batch_size
         Examples in a step, shuffled in every epoch, or all. Default all, and 128 for tables and
         from 5,000 examples on.
@@ -113,7 +120,8 @@ class Declaration:
         Whether every epoch has an order of its own.
     schedule
         How the learning rate changes: constant, step, exponential, cosine or plateau, with options
-        such as step:every=100,factor=0.5 or cosine:warmup=5. Default constant.
+        such as step:every=100,factor=0.5 or cosine:warmup=5. Default constant, and cosine for
+        tables and from 5,000 examples on if no optimizer is given.
     clip_norm
         The largest norm of all gradients together, or none.
     l2
@@ -174,7 +182,7 @@ class Declaration:
     epochs: Any = field(default=None, metadata=_by(texts.whole, AUTO, "Descent"))
     batch_size: Any = field(default=AUTO, metadata=_by(texts.whole_or_auto, "all", "Descent"))
     shuffle: bool = field(default=True, metadata=_by(texts.truth))
-    schedule: Any = field(default="constant", metadata=_by(texts.text, "", "Descent"))
+    schedule: Any = field(default=None, metadata=_by(texts.text, AUTO, "Descent"))
     clip_norm: float | None = field(default=None, metadata=_by(texts.number, "none", "Descent"))
     l2: float = field(default=0.0, metadata=_by(texts.number, "", "Against overfitting"))
     l1: float = field(default=0.0, metadata=_by(texts.number, "", "Against overfitting"))
@@ -255,8 +263,11 @@ class Declaration:
         if table or m >= MANY:
             defaults = FILE_DEFAULTS | (MANY_DEFAULTS if m >= MANY else TABLE_DEFAULTS)
         if self.optimizer is None:
-            solver = defaults.get("optimizer", "gradient_descent")
-            return replace(self, optimizer=solver).complete(m, table=table, **known)
+            usual = {"optimizer": defaults.get("optimizer", "gradient_descent")}
+            if self.schedule is None and "schedule" in defaults:
+                rate = defaults["rate"] if self.learning_rate is None else self.learning_rate
+                usual |= {"schedule": defaults["schedule"], "learning_rate": rate}
+            return replace(self, **usual).complete(m, table=table, **known)
         solver = self.solver
         epochs, rate, batch_size = self.epochs, self.learning_rate, self.batch_size
         if batch_size == AUTO:
@@ -266,8 +277,7 @@ class Declaration:
             epochs = defaults["iterations"]
             if batch_size is not None:
                 steps_per_epoch = -(-m // max(batch_size, 1))  # 0 is refused later
-                epochs = max(-(-epochs // steps_per_epoch), FEWEST_EPOCHS)
-                epochs = defaults.get("epochs", epochs)
+                epochs = max(-(-epochs // steps_per_epoch), defaults.get("fewest", FEWEST_EPOCHS))
         if not isinstance(solver, LBFGS):
             rate = solver.usual_rate(defaults["learning_rate"]) if rate is None else rate
         elif rate is not None:
@@ -289,7 +299,7 @@ class Declaration:
             "learning_rate": rate,
             "batch_size": batch_size,
             "epochs": epochs,
-            "schedule": as_schedule(self.given("schedule")),
+            "schedule": as_schedule(self.given("schedule") or "constant"),
             "report_every": every,
             "seed": self.seeds[1],
         } | known

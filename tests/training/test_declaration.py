@@ -66,6 +66,26 @@ def test_defaults_follow_data_optimizer_and_batches(given, rate, epochs, report_
 
 
 @pytest.mark.parametrize(
+    ("m", "given", "found"),
+    [
+        (100, {}, ("adamw:weight_decay=2.0,", 0.002, 300, "cosine")),
+        (353, {}, ("adamw:weight_decay=2.0,", 0.002, 100, "cosine")),
+        (8000, {}, ("adamw:weight_decay=0.1,", 0.002, 64, "cosine")),
+        (60_000, {}, ("adamw:weight_decay=0.1,", 0.002, 10, "cosine")),
+        (60_000, {"learning_rate": 0.1}, ("adamw:", 0.1, 10, "cosine")),
+        (60_000, {"schedule": "constant"}, ("adamw:", 0.001, 10, "constant")),
+        (60_000, {"optimizer": "adam"}, ("adam:", 0.001, 10, "constant")),
+    ],
+)
+def test_defaults_of_tables_and_of_many_examples(m, given, found):
+    full = Declaration(data="table.csv", **given).complete(m, table=True)
+    assert str(full.optimizer).startswith(found[0])
+    assert (full.learning_rate, full.epochs) == found[1:3]
+    assert str(full.schedule).startswith(found[3])
+    assert full.complete(m, table=True) == full
+
+
+@pytest.mark.parametrize(
     ("given", "rng", "seed"),
     [
         ({}, 3, 3),
