@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from portadnn.backends.base import Backend
+from portadnn.backends.schedule import SMALL
 from portadnn.backends.select import get_backend
 
 START = 0.3  # seconds until generated kernels are compiled and a graph is recorded
 LONG_ENOUGH = 2e-3  # seconds of a measurement
 LARGEST = 4096  # rows and columns of what is measured
-LIBRARY_PRODUCT = 2**21  # multiplications above which a product is a launch of its own
 # The time of a call; calls of a layer, calls outside of layers, calls of a layer for each slot;
 # how often a parameter is moved, and again for each slot; how often an activation; how many times
 # as many calls reproducible arithmetic makes.
@@ -51,7 +51,7 @@ def step_seconds(backend: Backend, size: Size) -> float:
     parameters = sum((a + 1) * b for a, b in itertools.pairwise(size.dims))
     calls = besides + (in_layer + for_slot * size.slots) * (len(size.dims) - 1)
     if backend.library == "cupy":
-        calls += sum(n > LIBRARY_PRODUCT for n in multiplications)
+        calls += sum(n > SMALL for n in multiplications)
     moved = parameters * (moves[0] + moves[1] * size.slots)
     moved += sum(size.dims[1:]) * size.examples * activation_moves
     products, moves_in_second = rates(backend)

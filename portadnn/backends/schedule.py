@@ -17,6 +17,7 @@ import numpy as np
 
 from portadnn.backends.recording import Call, Recording, _max, _sum, _take
 
+SMALL = 2**21  # multiplications of a product that is printed, and not a call of cuBLAS
 LONGEST = 120  # calls of a part or a kernel, so that it compiles in a second
 
 
@@ -62,12 +63,11 @@ class Schedule:
     """The calls of a recording by levels: what has one level has no dependences within it.
 
     ``homes`` has the old state of each new one, which is made, if it can be, when nothing else
-    reads the old one any more. A product of at most ``small`` multiplications is printed.
+    reads the old one any more.
     """
 
     recording: Recording
     homes: dict[int, int]
-    small: int
     parts: list[Part] = field(default_factory=list)
     products: list[tuple[int, Call]] = field(default_factory=list)
     makers: dict[int, list[tuple[int, Part | None, int]]] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Schedule:
 
     def _printed(self, call: Call) -> bool:
         x, y = (self.recording.likes[n] for n in call.reads())
-        return x.shape[0] * x.shape[1] * y.shape[1] <= self.small
+        return x.shape[0] * x.shape[1] * y.shape[1] <= SMALL
 
     def _made(self, call: Call, level: int, part: Part | None) -> None:
         root = self.recording.root(call.out)

@@ -1,13 +1,16 @@
 """Generated kernels on the stand-in for CUDA, which has g++ compile them, or on a GPU."""
 
 import logging
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from fake_cuda.events import recorded
+from fake_cuda.processes import HERE
 
 from portadnn.backends import cupy as cupy_backend
-from portadnn.backends import device_program, get_backend, graphs, kernels
+from portadnn.backends import device_program, get_backend, graphs, kernels, schedule
 from portadnn.backends.base import Backend
 from portadnn.backends.recording import Recording, _take, _without_memory
 from portadnn.backends.schedule import Schedule, Unprintable
@@ -173,17 +176,25 @@ def big_step(dims, m, batch, recipe, arithmetic="fast"):
     return backend, loop, (start.parameters, start.slots)
 
 
-def program_of(backend, loop, state):
+@pytest.fixture
+def program_of(monkeypatch):
     """The program of a step, neither compiled nor run."""
     from portadnn.backends.trees import unflatten
 
-    leaves, form = flatten(loop.inputs(0, 1))
-    rows = [graphs._Rows(x[0, ...], 8, backend.xp) for x in leaves]
-    firsts = unflatten(form, iter([x.first for x in rows]))
-    counter = backend.xp.zeros(1, dtype=backend.xp.int64)
-    return device_program.Program(
-        loop.step(), state, firsts, loop.shared, [x.array for x in rows], counter, 8
+    monkeypatch.setattr(
+        device_program, "compiled", lambda sources: [lambda *_: None] * len(sources)
     )
+
+    def program_of(backend, step, state, inputs, shared):
+        leaves, form = flatten(inputs)
+        rows = [graphs._Rows(x[0, ...], 8, backend.xp) for x in leaves]
+        firsts = unflatten(form, iter([x.first for x in rows]))
+        counter = backend.xp.zeros(1, dtype=backend.xp.int64)
+        return device_program.Program(
+            step, state, firsts, shared, [x.array for x in rows], counter, 8
+        )
+
+    return program_of
 
 
 WIDE = (784, 512, 512, 10)
@@ -201,14 +212,62 @@ WIDE = (784, 512, 512, 10)
         ((784, 4096, 4096, 10), 2048, 1024, EVERYTHING, "fast", 60),
     ],
 )
-def test_launches_of_a_step(dims, m, batch, recipe, arithmetic, most, monkeypatch):
-    monkeypatch.setattr(
-        device_program, "compiled", lambda sources: [lambda *_: None] * len(sources)
-    )
-    program = program_of(*big_step(dims, m, batch, recipe, arithmetic))
+def test_launches_of_a_step(dims, m, batch, recipe, arithmetic, most, program_of):
+    backend, loop, state = big_step(dims, m, batch, recipe, arithmetic)
+    program = program_of(backend, loop.step(), state, loop.inputs(0, 1), loop.shared)
     launches = len(program.kernels) + len(program.schedule.products) + len(program.after)
     assert launches <= most
     assert program.after == []
+
+
+# CUDA's own, which have operations of their own; a stub is what it is given
+LIBRARY = ("exp", "expm1", "log", "log2", "log1p", "tanh")
+STUBS = "".join(f"#define {name}{f}(x) (x)\n" for name in LIBRARY for f in ("", "f"))
+
+
+@pytest.fixture
+def nvrtc(tmp_path):
+    """The compiler of a GPU host, which needs no GPU: what it counts in each of the sources."""
+
+    def check(sources, *options):
+        files = [tmp_path / f"{i}.cu" for i in range(len(sources))]
+        for file, source in zip(files, sources, strict=True):
+            file.write_text(source)
+        # in a process of its own, for the stand-in has functions of the same names
+        program = [sys.executable, str(HERE / "compile_check"), *device_program.OPTIONS, *options]
+        done = subprocess.run([*program, *map(str, files)], capture_output=True, text=True)
+        if "there is no NVRTC here" in done.stderr:
+            pytest.skip(done.stderr)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return [line.partition(": ")[2] for line in done.stdout.splitlines()]
+
+    return check
+
+
+@pytest.mark.parametrize("arithmetic", ["fast", "reproducible"])
+def test_nvrtc_compiles_every_source_without_a_fused_or_flushing_operation(
+    seed, arithmetic, dtype, nvrtc, program_of
+):
+    run = drawn_run(seed, dtype, arithmetic)
+    backend = get_backend("cupy", dtype=dtype, arithmetic=arithmetic)
+    shared, state = on_backend(run, backend)
+    step = make_step(run.network, backend.xp, recipe=run.recipe)
+    program = program_of(backend, step, state, run.inputs(0, 8, backend), shared)
+    sources = [kernel.source for kernel in program.kernels]
+    for arch in ("sm_80", "sm_90"):
+        assert len(nvrtc(sources, f"-arch={arch}")) == len(sources)
+    # reproducible arithmetic also calls exp and log2, as estimates whose last bits do not matter
+    for found in nvrtc([STUBS + source for source in sources], "-arch=compute_90"):
+        assert found.startswith("0 fused, 0 flush subnormals; ")
+
+
+def test_nvrtc_sees_a_fused_and_a_flushing_operation(nvrtc):
+    source = 'extern "C" __global__ void run(float* x) { x[0] = x[1] * x[2] + %s; }'
+    plain, fused, flushing = nvrtc([source % x for x in ("x[3]", "fmaf(x[3], x[4], x[5])",
+                                                         "expf(x[3])")])  # fmt: skip
+    assert plain == "0 fused, 0 flush subnormals; add.rn.f32 1, mul.rn.f32 1"
+    assert fused.startswith("1 fused, 0 flush")
+    assert "ex2.approx.ftz.f32 1" in flushing
 
 
 @pytest.mark.parametrize("arithmetic", ["fast", "reproducible"])
@@ -234,10 +293,10 @@ def test_an_array_that_32_bits_cannot_count_is_left_to_cupy():
     recording = Recording(dry=True)
     x = recording.stand(_without_memory("float32", (2**16, 2**15)))
     y = x + x
-    schedule = Schedule(recording, {}, 0)
-    assert schedule.parts
+    made = Schedule(recording, {})
+    assert made.parts
     with pytest.raises(Unprintable, match="65536 x 32768 entries, which 32 bits cannot count"):
-        kernels.Kernel(schedule, schedule.parts, {y.number}, {})
+        kernels.Kernel(made, made.parts, {y.number}, {})
 
 
 def test_a_row_of_an_array_that_32_bits_cannot_count_is_found():
@@ -245,15 +304,15 @@ def test_a_row_of_an_array_that_32_bits_cannot_count_is_found():
     x = recording.stand(_without_memory("float32", (2**21, 2**12)))
     rows = recording.stand(np.zeros(3, np.int32))
     y = recording.call(_take, (x, rows, 0), False)
-    schedule = Schedule(recording, {}, 0)
-    kernel = kernels.Kernel(schedule, schedule.parts, {y.number}, {})
+    made = Schedule(recording, {})
+    kernel = kernels.Kernel(made, made.parts, {y.number}, {})
     assert f"k{y.number} * 4096ll" in kernel.source
 
 
 @pytest.mark.usefixtures("stand_in")
 @pytest.mark.parametrize("recipe", [Recipe(), EVERYTHING])
 def test_products_of_the_library_and_steps_that_run_side_by_side(recipe, monkeypatch):
-    monkeypatch.setattr(device_program, "SMALL", 0)
+    monkeypatch.setattr(schedule, "SMALL", 0)
     backend, loop, state = big_step((256, 9, 8, 10), 320, 16, recipe)
     given = loop.step(), state, loop.inputs(0, 20), loop.shared
     with recorded() as events:
