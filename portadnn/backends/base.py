@@ -41,6 +41,16 @@ class LibraryReport:
 
 
 @dataclass(frozen=True)
+class Wrapped:
+    """A library's namespace, of which a subclass makes some functions otherwise."""
+
+    raw: Any
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.raw, name)
+
+
+@dataclass(frozen=True)
 class Backend:
     """An array library on one device, computing in one dtype.
 
@@ -140,7 +150,7 @@ class Backend:
             If the dtype is float64, or the device does not have TF32.
         """
         if self.dtype_name == "float64":
-            raise InputError("matmul is tf32, but products of float64 are never tf32: take float32")
+            raise InputError("products of float64 are never tf32: take float32, or matmul plain")
         xp = self._tf32()
         if xp is None:
             raise InputError(

@@ -18,6 +18,8 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+from portadnn.backends.base import Wrapped
+
 WORKSPACE = 2**25  # bytes, as cuBLAS recommends for Hopper
 LARGEST = 2**31 - 1  # cuBLAS counts in 32 bits
 _REF, _POINTER, _INT = ctypes.byref, ctypes.c_void_p, ctypes.c_int
@@ -34,14 +36,10 @@ _STACK = *_MATRIX, ctypes.c_longlong  # and the entries from one matrix to the n
 
 
 @dataclass(frozen=True)
-class WithProducts:
+class WithProducts(Wrapped):
     """CuPy's namespace, whose products of two matrices may be captured, and take TF32 if told."""
 
-    raw: Any
     tf32: bool = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.raw, name)
 
     def matmul(self, x: Any, y: Any, out: Any = None, number: int = 0) -> Any:
         """``x @ y``; CuPy's own if they are not two matrices of one dtype, one piece each.

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from portadnn.arithmetic import Reproducible, reproducible
+from portadnn.backends.graphs import same
 from portadnn.backends.kernels import THREADS, Kernel
 from portadnn.backends.normal import Normal
 from portadnn.backends.recording import Recording
@@ -118,10 +119,7 @@ class Program:
         import cupy
 
         if self.exact:
-            return all(
-                bool(((x == y) | ((x != x) & (y != y))).all())
-                for x, y in zip(found, plain, strict=True)
-            )
+            return all(map(same, found, plain))
         before = [*old, *(None for _ in found[len(old) :])]
         for x, y, z in zip(found, plain, before, strict=True):
             x, y = x.astype(float), y.astype(float)

@@ -131,7 +131,7 @@ class Graph:
         old, plain = flatten(state)[0], [*flatten(new)[0], *flatten(outputs)[0]]
         found = self._once(self._launch, old, given)
         expected = self._once(self.program, old, given) if self.program else plain
-        if not all(map(_same, found, expected)):
+        if not all(map(same, found, expected)):
             raise Unsuitable("its graph gives other bits")
         if self.program and not self.program.agrees(old, found, plain):
             raise Unsuitable("its generated kernels give other results than its calls")
@@ -204,7 +204,8 @@ def repeat(
     return None if graph is None else graph.repeat(state, inputs, n)
 
 
-def _same(x: Any, y: Any) -> bool:
+def same(x: Any, y: Any) -> bool:
+    """Whether two arrays have the same numbers, and NaN in the same places."""
     return bool(((x == y) | ((x != x) & (y != y))).all())
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from portadnn.backends.base import (
     BackendUnavailableError,
     LibraryReport,
     Step,
+    Wrapped,
     check_device,
     importing,
     leading_length,
@@ -93,8 +93,8 @@ class JaxBackend(Backend):
             return {"jax matmul precision": str(found)}
 
     def _tf32(self) -> Any:
-        capability = getattr(self.device, "compute_capability", "0")  # such as "9.0"
-        return WithTF32(self.xp) if float(capability) >= 8 else None
+        major = str(getattr(self.device, "compute_capability", "")).partition(".")[0]  # of 9.0
+        return WithTF32(self.xp) if major.isdecimal() and int(major) >= 8 else None
 
     def synchronize(self, *arrays: Any) -> None:
         import jax
@@ -173,14 +173,8 @@ class JaxBackend(Backend):
         return "" if device == jax.devices()[0] else f"{device.platform}:{device.id}"
 
 
-@dataclass(frozen=True)
-class WithTF32:
+class WithTF32(Wrapped):
     """JAX's namespace, whose products take TF32 by name, which no setting can change."""
-
-    raw: Any
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.raw, name)
 
     def matmul(self, x: Any, y: Any) -> Any:
         import jax

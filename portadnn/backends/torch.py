@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from portadnn.backends.base import (
     BackendUnavailableError,
     LibraryReport,
     Step,
+    Wrapped,
     importing,
     keeps_subnormals,
 )
@@ -78,7 +78,7 @@ class TorchBackend(Backend):
     def _tf32(self) -> Any:
         import torch
 
-        cuda = self.device.type == "cuda"
+        cuda = self.device.type == "cuda" and torch.version.cuda is not None  # not of AMD
         has = cuda and torch.cuda.get_device_capability(self.device) >= (8, 0)
         return WithTF32(self.xp) if has else None
 
@@ -151,14 +151,8 @@ class TorchBackend(Backend):
         return x.detach().cpu().numpy()
 
 
-@dataclass(frozen=True)
-class WithTF32:
+class WithTF32(Wrapped):
     """PyTorch's namespace, whose products of float32 may take TF32."""
-
-    raw: Any
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.raw, name)
 
     def matmul(self, x: Any, y: Any) -> Any:
         import torch

@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter, Token
 
+from portadnn.errors import InputError
+
 if TYPE_CHECKING:
+    from portadnn.backends import Backend
     from portadnn.data.dataset import Dataset
+    from portadnn.training.declaration import Declaration
 
 EXIT_DIVERGED = 1
 EXIT_WRONG = 1  # a check failed
@@ -98,6 +102,20 @@ class DataOptions:
 
 
 FOR_MODEL = DataOptions()
+
+
+def backend_of_run(name: str, run: Declaration) -> tuple[Backend, InputError | None]:
+    """The backend as a run declares it, or with plain products if it has no TF32, and the error.
+
+    A backend without TF32 may judge one that has it.
+    """
+    from portadnn.backends import get_backend
+
+    how = {"dtype": run.dtype, "arithmetic": run.arithmetic}
+    try:
+        return get_backend(name, **how, matmul=run.matmul), None
+    except InputError as error:
+        return get_backend(name, **how), error
 
 
 def _whole_number(_type: object, tokens: Sequence[Token]) -> int:

@@ -16,6 +16,7 @@ from portadnn.cli.options import (
     LabelsFile,
     Library,
     WholeNumber,
+    backend_of_run,
 )
 from portadnn.cli.parity_output import show, show_self_test
 from portadnn.cli.run_options import (
@@ -82,7 +83,6 @@ def compare(
     self_test
         Plant a few faults in the step of training and show which are found.
     """
-    from portadnn.backends import get_backend
     from portadnn.errors import InputError
     from portadnn.parity.compare import compare as compare_backends
     from portadnn.parity.compare import sampled_steps
@@ -101,15 +101,8 @@ def compare(
             f"numpy torch"
         )
     declared = declared_run(typed, config)
-    how = {"dtype": declared.dtype, "arithmetic": declared.arithmetic}
-    chosen, refused = [], []
-    for name in backends:
-        try:
-            chosen.append(get_backend(name, **how, matmul=declared.matmul))
-        except InputError as error:  # numpy has no TF32, and may judge a backend that has it
-            refused.append(error)
-            chosen.append(get_backend(name, **how))
-    if len(refused) == len(backends):
+    chosen, refused = zip(*(backend_of_run(name, declared) for name in backends), strict=True)
+    if all(refused):
         raise refused[0]
     _check_writable(html, files_read(declared, config))
     run = _run_of(declared, steps, isolated)

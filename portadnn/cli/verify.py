@@ -7,7 +7,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from portadnn.cli.options import EXIT_WRONG, Isolated, JsonOption, LabelsFile, ModelFile
+from portadnn.cli.options import (
+    EXIT_WRONG,
+    Isolated,
+    JsonOption,
+    LabelsFile,
+    ModelFile,
+    backend_of_run,
+)
 
 
 def verify(
@@ -39,7 +46,6 @@ def verify(
     whole
         With --replay, make the whole run again from its beginning.
     """
-    from portadnn.backends import get_backend
     from portadnn.cli.output import print_json, print_line
     from portadnn.cli.run_directory import CERTIFICATE, FILES
     from portadnn.cli.run_options import read_config
@@ -67,8 +73,7 @@ def verify(
     for part in problem.examples:
         failures += read.check_data(part, data_digests(problem, part))
     if replay is not None and not failures:
-        run = problem.declaration
-        backend = get_backend(replay, dtype=run.dtype, arithmetic=run.arithmetic, matmul=run.matmul)
+        backend, _ = backend_of_run(replay, problem.declaration)
         if whole:
             failures, again = read.check_replay(replayed(read, problem, backend)), "made again"
         else:
