@@ -47,6 +47,8 @@ class Wrapped:
     raw: Any
 
     def __getattr__(self, name: str) -> Any:
+        if name == "raw":  # while it is being copied
+            raise AttributeError(name)
         return getattr(self.raw, name)
 
 

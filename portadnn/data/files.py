@@ -153,7 +153,7 @@ def memory() -> int:
         )
     groups = [group for group in (own, *own.parents) if group.is_relative_to(_GROUPS)]
     limits = [group / "memory.max" for group in groups]
-    for limit in (*limits, Path(_GROUPS) / "memory" / "memory.limit_in_bytes"):  # of version 1
+    for limit in (*limits, Path(_GROUPS) / "memory" / "memory.limit_in_bytes"):  # version 1
         with contextlib.suppress(OSError, ValueError):  # "max" is no limit
             most = min(most, int(limit.read_text(encoding="ascii")))
     return most
