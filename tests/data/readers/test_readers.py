@@ -13,7 +13,7 @@ from PIL import Image
 import portadnn as dnn
 from portadnn.data.dataset import Dataset
 from portadnn.data.load import has_test, load_dataset
-from portadnn.data.readers import idx
+from portadnn.data.readers import formats, idx
 from portadnn.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -111,8 +111,15 @@ def as_table(suffix):
     return read
 
 
-@pytest.mark.parametrize("read", [*FORMATS, as_table("csv"), as_table("parquet")],
-                         ids=lambda f: f.__name__)  # fmt: skip
+READERS = [*FORMATS, as_table("csv"), as_table("parquet")]
+
+
+def test_every_format_is_read_here():
+    names = {read.__name__.removeprefix("as_") for read in READERS}
+    assert formats.FORMATS.keys() == names - {"idx_gz", "compressed_npz", "course"}
+
+
+@pytest.mark.parametrize("read", READERS, ids=lambda f: f.__name__)
 def test_the_same_pictures_give_the_same_bits(read, tmp_path):
     options = FINGERPRINT_OPTIONS | {"rng": 3, "backend": "numpy"}
     data = read(tmp_path)
