@@ -37,7 +37,7 @@ def check_hdf5_name(path: str | os.PathLike[str]) -> None:
     if (other := format_of(path)) not in (None, "HDF5"):
         raise InputError(
             f"{root}{suffix}: {suffix} is for {other} files, and this would be HDF5: write "
-            f"{root}.h5. Another format can hold the arrays, which a model has as its parameters"
+            f"{root}.h5. `portadnn export` writes a model in other formats"
         )
 
 

@@ -278,6 +278,11 @@ class Preprocess:
         numbers += itertools.chain(*scaling)
         if not all(isinstance(x, int | float) and math.isfinite(x) for x in numbers):
             raise InputError("the preprocessing holds numbers that are not finite")
+        names = [c.name for c in columns]
+        texts = all(isinstance(name, str) for name in names)
+        whole = all(c.scale and c.width for c in columns)
+        if not (texts and names and len({*names}) == len(names) and whole):
+            raise InputError("the preprocessing has no columns, one twice, or one of scale 0")
         return made
 
 

@@ -8,6 +8,7 @@ import math
 import operator
 import os
 import textwrap
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -24,6 +25,7 @@ from portadnn.errors import InputError, safe_text
 from portadnn.network.spec import Network
 from portadnn.training.state import EpochRecord
 
+_TEXTS = ("network", "input_shape", "classes", "columns", "values", "preprocess")
 _CONTAINER = Container("portadnn model", "portadnn train", plain=1, sealed=(2, 3, 4))
 
 
@@ -75,6 +77,9 @@ class Model:
         n_x, n_y = self.network.layer_dims[0], self.network.layer_dims[-1]
         if min(self.input_shape, default=0) < 1 or math.prod(self.input_shape) != n_x:
             raise InputError(f"input shape {self.input_shape} does not hold the network's {n_x}")
+        columns = () if self.preprocess is None else self.preprocess.columns
+        if columns and sum(c.width for c in columns) != n_x:
+            raise InputError(f"the preprocessing does not make the network's {n_x} values")
         counts = meaning_of(self.network.head).names(n_y)
         if len(self.classes) not in counts:
             raise InputError(
@@ -110,6 +115,17 @@ class Model:
         if found is None:
             raise InputError(f"the {self.network.head} head has values, not probabilities")
         return found
+
+    def prepare(self, X: Any) -> np.ndarray:
+        """The rows that the network takes, (m, n_x) in the model's dtype: preprocessed and scaled.
+
+        X is as for ``predict``. What ``to_torch`` makes takes these rows.
+        """
+        from portadnn.training.inference import check_fits, prepared
+
+        data = prepared(self, X)
+        check_fits(self, data)
+        return data.columns(self.dtype).T
 
     def _predicted(self, X: Any) -> Any:
         from portadnn.training.inference import predict
@@ -158,19 +174,10 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
     """
     if not isinstance(model, Model):
         raise TypeError(f"the model is {model!r}: expected save_model(model, path), in this order")
-    attributes = {
-        "network": json.dumps(asdict(model.network)),
-        "classes": json.dumps(model.classes),
-        "input_shape": json.dumps(model.input_shape),
-        "scaled": model.scaled,
-    }
-    for name in ("columns", "values"):
-        if getattr(model, name):
-            attributes[name] = json.dumps(getattr(model, name))
-    attributes["version"] = 2
+    version = 2
     if model.preprocess is not None:  # older versions of portadnn refuse the model then
-        attributes["version"] = 4 if model.preprocess.scaling else 3
-        attributes["preprocess"] = json.dumps(model.preprocess.to_json())
+        version = 4 if model.preprocess.scaling else 3
+    attributes = {**described(model), "scaled": model.scaled, "version": version}
     arrays = {f"parameters/{name}": p for name, p in model.parameters.items()}
     _CONTAINER.write(path, attributes, arrays)
 
@@ -184,36 +191,63 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         If the file is not a model, or a part of it is missing, damaged or does not fit.
     """
     with _CONTAINER.open(present(path)) as file:
-        network = Network(**json.loads(read_attribute(file, "network", str)))
-        input_shape = json.loads(read_attribute(file, "input_shape", str))
-        input_shape = tuple(map(operator.index, input_shape))
-        names: dict[str, Any] = {}
-        for name in ("classes", "columns", "values"):
-            found = json.loads(read_attribute(file, name, str, default="[]"))
-            texts = name == "values" or all(isinstance(text, str) for text in found)
-            if not (isinstance(found, list) and texts):
-                raise InputError(f"its {name} are no list of names")
-            names[name] = tuple(found)
-        parameters = {
-            name: read_array(
-                file,
-                f"parameters/{name}",
-                kinds="f",
-                expected=f"weights of shape {shape}",
-                fits=shape.__eq__,
-            )
-            for name, shape in network.shapes.items()
+        texts = {
+            name: read_attribute(file, name, str, default=default)
+            for name, default in zip(_TEXTS, (None, None, "[]", "[]", "[]", "null"), strict=True)
         }
-        _check_values(parameters)
-        for p in parameters.values():
-            p.flags.writeable = False  # as those of a model that was trained
-        given = json.loads(read_attribute(file, "preprocess", str, default="null"))
-        about: dict[str, Any] = {"scaled": read_attribute(file, "scaled", bool)}
-        about["preprocess"] = None if given is None else Preprocess.from_json(given)
-        return Model(network, parameters, input_shape=input_shape, **names, **about)
+        texts["scaled"] = json.dumps(read_attribute(file, "scaled", bool))
+
+        def read(network: Network) -> dict[str, np.ndarray]:
+            return {
+                name: read_array(file, f"parameters/{name}", kinds="f", fits=shape.__eq__,
+                                 expected=f"weights of shape {shape}")
+                for name, shape in network.shapes.items()
+            }  # fmt: skip
+
+        return model_from(texts, read)
 
 
-def _check_values(parameters: dict[str, np.ndarray]) -> None:
+def described(model: Model) -> dict[str, str]:
+    """What a model is beside its weights, as texts in JSON by name; what is empty is left out."""
+    about = {name: getattr(model, name) for name in ("classes", "input_shape", "scaled")}
+    about = {"network": asdict(model.network), **about}
+    about |= {name: found for name in ("columns", "values") if (found := getattr(model, name))}
+    about |= {} if model.preprocess is None else {"preprocess": model.preprocess.to_json()}
+    return {name: json.dumps(x) for name, x in about.items()}
+
+
+def model_from(texts: Mapping[str, str], read: Callable[[Network], dict[str, np.ndarray]]) -> Model:
+    """The model of what ``described`` made, with the parameters that ``read`` finds for a network.
+
+    Raises
+    ------
+    InputError
+        If a part does not fit; a text that is not its JSON raises what ``json`` or Python does.
+    """
+    about = {name: json.loads(text) for name, text in texts.items()}
+    network = Network(**about["network"])
+    input_shape = tuple(map(operator.index, about["input_shape"]))
+    for name, kinds in (("classes", str), ("columns", str), ("values", str | int | float)):
+        found = about.setdefault(name, [])
+        if not (isinstance(found, list) and all(isinstance(x, kinds) for x in found)):
+            raise InputError(f"its {name} are no list of names")
+        about[name] = tuple(found)
+    if len(about["values"]) not in (0, len(about["classes"])):
+        raise InputError("its values are not a label for each class")
+    if not isinstance(about.setdefault("scaled", None), bool):
+        raise InputError(f"scaled is {about['scaled']!r}: expected true or false")
+    known = {name: about[name] for name in ("classes", "scaled", "columns", "values")}
+    if about.get("preprocess") is not None:
+        known["preprocess"] = Preprocess.from_json(about["preprocess"])
+    parameters = read(network)
+    check_values(parameters)
+    for p in parameters.values():
+        p.flags.writeable = False  # as those of a model that was trained
+    return Model(network, parameters, input_shape=input_shape, **known)
+
+
+def check_values(parameters: dict[str, np.ndarray]) -> None:
+    """Raise InputError unless all are float32 or all float64, and finite."""
     dtypes = {p.dtype.name for p in parameters.values()}
     if len(dtypes) != 1 or not dtypes <= {"float32", "float64"}:
         raise InputError(f"weights are of {', '.join(sorted(dtypes))}: expected float32 or float64")

@@ -68,7 +68,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_a_model_is_no_file_of_another_format(tmp_path):
-    message = "x.onnx: .onnx is for ONNX files, and this would be HDF5: write .*x.h5. Another"
+    message = "x.onnx: .onnx is for ONNX files, and this would be HDF5: write .*x.h5. `portadnn exp"
     with pytest.raises(InputError, match=message):
         save_model(make_model(), tmp_path / "x.onnx")
     assert list(tmp_path.iterdir()) == []
