@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -331,8 +331,11 @@ class Declaration:
         """The initial parameters, float64 on the host."""
         from portadnn.network.initializers import initialize_parameters_deep
 
-        rng = value_of("rng", self.seeds[0])
-        return initialize_parameters_deep(network.layer_dims, init=self.given("init"), rng=rng)
+        rng, init = value_of("rng", self.seeds[0]), self.given("init")
+        if isinstance(init, Mapping):  # the weights of a model
+            network.check(init)
+            return {name: p.astype("float64") for name, p in init.items()}
+        return initialize_parameters_deep(network.layer_dims, init=init, rng=rng)
 
     def plan(self, network: Network, m: int, *, first_epoch: int = 0, first_step: int = 0) -> Plan:
         """The steps of the run over m examples; L-BFGS makes its own, under the same penalties.

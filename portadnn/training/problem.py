@@ -153,11 +153,16 @@ def make_problem(
         seed = check_seed(declared.seeds[1])
         learnt, examples["validation"] = split_validation(learnt, validation, seed)
         examples["train"] = learnt
-    chosen = as_preprocess(declared.preprocess or ("standardise" if learnt.table else "none"))
-    known["preprocess"] = preprocess_text(chosen)
-    preprocess = None
-    if learnt.table or not isinstance(chosen, Plain):
-        preprocess = Preprocess.fitted(learnt, chosen, declared.target)
+    chosen = declared.given("preprocess") or ("standardise" if learnt.table else "none")
+    preprocess = (
+        chosen if isinstance(chosen, Preprocess) else None
+    )  # a model's own, which is trained on
+    if preprocess is None:
+        chosen = as_preprocess(chosen)
+        known["preprocess"] = preprocess_text(chosen)
+        if learnt.table or not isinstance(chosen, Plain):
+            preprocess = Preprocess.fitted(learnt, chosen, declared.target)
+    if preprocess is not None:
         examples = {name: preprocess(part) for name, part in examples.items()}
         learnt = examples["train"]
     examples = {part: examples[part] for part in ORDER if part in examples}

@@ -25,8 +25,10 @@ from portadnn.training.callbacks import EarlyStopping, History
 from portadnn.training.checkpoints import Checkpoints, checkpointed
 from portadnn.training.declaration import Declaration
 from portadnn.training.fit import REPORT_EVERY, fit
+from portadnn.training.inference import check_fits
 from portadnn.training.lbfgs import LBFGS
 from portadnn.training.models import Model
+from portadnn.training.parts import Part
 from portadnn.training.problem import Problem, make_problem
 from portadnn.training.recipe import check_schedule
 from portadnn.training.rows import as_dataset
@@ -175,7 +177,7 @@ def train(
     *,
     layers: Sequence[int] = (20, 7, 5),
     activations: str | Sequence[str] = "relu",
-    init: str | Initializer | Sequence[str | Initializer] = "he",
+    init: str | Initializer | Sequence[str | Initializer] | Model = "he",
     optimizer: str | Optimizer | LBFGS = "gradient_descent",
     learning_rate: float | None = None,
     epochs: int = 3000,
@@ -220,8 +222,10 @@ def train(
         Widths of the hidden layers; the input's and the output's follow from the data.
     activations : str or sequence of str
         Of the hidden layers.
-    init : str, Initializer or a sequence of them
-        One for all layers or one for each, see ``initialize_parameters_deep``.
+    init : str, Initializer or a sequence of them, or Model
+        One for all layers or one for each, see ``initialize_parameters_deep``. A model is trained
+        on: its weights, layers, activations and preprocessing, if it has one, take the place of
+        those given here.
     optimizer : str, Optimizer or LBFGS
         "gradient_descent", "momentum", "nesterov", "rmsprop", "adam", "adamw" or "lbfgs", with
         options as in "adam:beta1=0.8,weight_decay=0.01".
@@ -318,11 +322,20 @@ def train(
     settings = {name: x for name, x in locals().items() if name not in NOT_DECLARED}
     if certify is not None and not hasattr(certify, "certificate"):
         raise TypeError(f"certify is {certify!r}: expected portadnn.Certifier() or None")
+    goes_on: dict[str, Any] = {}  # known of the data from the model
+    if isinstance(init, Model):
+        widths, head = init.network.layer_dims, init.network.head
+        settings |= {"init": Part(init.parameters), "layers": widths[1:-1], "head": head}
+        settings["activations"] = init.network.activations
+        preprocess = init.preprocess or preprocess
+        settings["preprocess"] = preprocess or "none"
+        goes_on = {"classes": init.classes, "task": task_of(head, widths[-1])}
+        dtype = init.dtype if dtype is None and isinstance(backend, str) else dtype
     chosen = get_backend(backend, dtype=dtype, arithmetic=arithmetic, matmul=matmul)
     kept: dict[str, Any] = {}
     raw = preprocess is not None
     if y is not None:
-        settings["data"], kept = as_dataset(data, y, raw=raw)
+        settings["data"], kept = as_dataset(data, y, raw=raw, **goes_on)
     elif hasattr(data, "__len__") and not isinstance(data, str | Dataset):
         raise InputError("y is missing: expected train(X, y), or a Dataset that has its labels")
     if isinstance(validation, tuple):
@@ -338,6 +351,9 @@ def train(
     settings["activation"] = settings.pop("activations")
     with checkpointed(checkpoint, resume) as checkpoints:
         problem = make_problem(Declaration(**settings), stream=stream)
+        if isinstance(init, Model):
+            check_fits(init, problem.examples["train"], labelled=True)
+            kept = {"columns": init.columns, "values": init.values}
         if backend == "auto":
             found = checkpoints.found if checkpoints is not None else None
             problem, chosen, reason = settled(problem, chosen, found.backend if found else None)
