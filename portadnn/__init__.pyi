@@ -14,6 +14,13 @@ from portadnn.diagnostics.lives import UnitLives as UnitLives
 from portadnn.errors import InputError as InputError
 from portadnn.estimator import PortaDNNClassifier as PortaDNNClassifier
 from portadnn.estimator import PortaDNNRegressor as PortaDNNRegressor
+from portadnn.export.onnx import save_onnx as save_onnx
+from portadnn.export.safetensors import load_safetensors as load_safetensors
+from portadnn.export.safetensors import save_safetensors as save_safetensors
+from portadnn.export.sklearn import from_sklearn as from_sklearn
+from portadnn.export.sklearn import to_sklearn as to_sklearn
+from portadnn.export.torch import from_torch as from_torch
+from portadnn.export.torch import to_torch as to_torch
 from portadnn.network.initializers import Initializer as Initializer
 from portadnn.network.initializers import initialize_parameters_deep as initialize_parameters_deep
 from portadnn.network.layers import linear_activation_backward as linear_activation_backward

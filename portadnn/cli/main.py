@@ -11,6 +11,7 @@ import portadnn
 from portadnn.blas import set_kernel
 from portadnn.cli.backends import backends
 from portadnn.cli.evaluate import evaluate
+from portadnn.cli.export import export
 from portadnn.cli.fingerprint import fingerprint
 from portadnn.cli.gradcheck import gradcheck
 from portadnn.cli.inspect import inspect
@@ -37,6 +38,7 @@ for _command in (
     train, evaluate, predict, verify, summary, inspect, gradcheck, fingerprint, backends,
 ):  # fmt: skip
     app.command(_command)
+app.command(export, name=("export", "import"))
 app.register_install_completion_command(help="Teach your shell the commands, options and names.")
 
 

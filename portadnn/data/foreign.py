@@ -6,6 +6,7 @@ Every reader of a file that a user names opens it here, and takes memory from it
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import itertools
 import math
@@ -27,6 +28,17 @@ _FILTERS = {
     getattr(h5py.h5z, f"FILTER_{name.upper()}"): name
     for name in ("deflate", "shuffle", "fletcher32", "lzf")
 }
+
+
+def library(name: str, extra: str) -> Any:
+    """A module of another project, or an InputError that says how to install it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        project = name.partition(".")[0]
+        raise InputError(
+            f"this needs {project} ({error}): install it with pip install 'portadnn[{extra}]'"
+        ) from error
 
 
 class Budget:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from portadnn.data.files import open_regular
-from portadnn.data.foreign import MEBI, Budget, reading
+from portadnn.data.foreign import MEBI, Budget, library, reading
 from portadnn.data.readers.records import Records, Wanted
 from portadnn.data.stored import BLOCK, spooled, streams
 from portadnn.errors import InputError
@@ -39,7 +39,7 @@ def read_csv(path: Path, wanted: Wanted) -> Records:
             f'it: convert it with `python -c "from pyarrow import csv, parquet; '
             f"parquet.write_table(csv.read_csv('{path}'), '{path.with_suffix('.parquet')}')\"`"
         )
-    arrow = _pyarrow("pyarrow.csv", path)
+    arrow = library("pyarrow.csv", "data")
     with open_regular(path) as file:
         budget = Budget(path, os.fstat(file.fileno()).st_size, ratio=RATIO)
         start = file.read(SAMPLE)
@@ -61,7 +61,7 @@ def read_csv(path: Path, wanted: Wanted) -> Records:
 
 def read_parquet(path: Path, wanted: Wanted) -> Records:
     """The columns of a Parquet file."""
-    arrow = _pyarrow("pyarrow.parquet", path)
+    arrow = library("pyarrow.parquet", "data")
     with open_regular(path) as file:
         budget = Budget(path, os.fstat(file.fileno()).st_size, SPARE)
     with reading(path, "is a damaged Parquet file"), arrow.ParquetFile(path) as content:
@@ -74,7 +74,7 @@ def read_parquet(path: Path, wanted: Wanted) -> Records:
         whole = max(size, 8 * meta.num_rows * meta.num_columns)
         if not stays or whole > budget.unpacked:
             budget.take("its columns", whole)
-        types = _pyarrow("pyarrow", path).types
+        types = library("pyarrow", "data").types
         # a text that many rows have is kept once
         texts = [field.name for field in schema if types.is_string(field.type)]
         with arrow.ParquetFile(path, read_dictionary=texts) as again:
@@ -85,7 +85,7 @@ def read_parquet(path: Path, wanted: Wanted) -> Records:
 
 def _unpacked(content: Any, wanted: Wanted, path: Path) -> Records:
     """The columns of a Parquet file in a file of our own; a first pass sees how long texts are."""
-    meta, arrow = content.metadata, _pyarrow("pyarrow", path)
+    meta, arrow = content.metadata, library("pyarrow", "data")
     size = max(1, BLOCK // (8 * meta.num_columns))
 
     def parts() -> Iterator[Records]:
@@ -104,17 +104,6 @@ def _unpacked(content: Any, wanted: Wanted, path: Path) -> Records:
     rows = spooled((part.examples.astype(dtype) for part in parts()), (meta.num_rows,), dtype, path)
     target = None if part.labels is None else np.concatenate(labels)
     return Records(rows, target, part.names, source=str(path))
-
-
-def _pyarrow(name: str, path: Path) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise InputError(
-            f"{path} is a table, which PyArrow reads: install it with pip install 'portadnn[data]'"
-        ) from error
 
 
 def _form(start: bytes, path: Path) -> tuple[str, str, bool, str]:
@@ -193,7 +182,7 @@ def _records(table: Any, wanted: Wanted, path: Path, budget: Budget) -> Records:
 
 def _column(column: Any, name: str, path: Path, budget: Budget) -> np.ndarray:
     """A column as float64 or text; what is missing is NaN or ""."""
-    types = _pyarrow("pyarrow", path).types
+    types = library("pyarrow", "data").types
     kind = column.type
     coded = types.is_dictionary(kind)
     if types.is_string(kind.value_type if coded else kind) or types.is_large_string(kind):

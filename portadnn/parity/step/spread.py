@@ -7,7 +7,8 @@ operands, and in full where a derivative jumps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +50,16 @@ def spread(
     return found
 
 
+def through(function: Callable[..., Any], Z: np.ndarray, A: np.ndarray, d: Any) -> np.ndarray:
+    """By how much ``A = function(Z)``, of an activation or a head, moves if Z does by d."""
+    if function is ACTIVATIONS["softmax"].forward:
+        # the derivative is A (dZ - sum(A dZ)), and A grows by exp(2 dZ) at most
+        A = A * np.exp(2 * np.max(d, axis=0, keepdims=True))
+        return A * (d + np.sum(A * d, axis=0, keepdims=True))
+    ends = (function(Z + sign * d, xp=np) for sign in (-1, 1))
+    return np.maximum(*(np.abs(end - A) for end in ends))  # monotone
+
+
 def _moved(
     run: Run,
     tensor: str,
@@ -69,12 +80,7 @@ def _moved(
         case "A":
             function = get_head(network.head).activation
             function = function if last else ACTIVATIONS[network.activations[l - 1]].forward
-            if function is ACTIVATIONS["softmax"].forward:
-                # the derivative is A (dZ - sum(A dZ)), and A grows by exp(2 dZ) at most
-                A = t[tensor] * np.exp(2 * np.max(d[0], axis=0, keepdims=True))
-                return A * (d[0] + np.sum(A * d[0], axis=0, keepdims=True))
-            ends = (function(t[names[0]] + sign * d[0], xp=np) for sign in (-1, 1))
-            return np.maximum(*(np.abs(end - t[tensor]) for end in ends))  # monotone
+            return through(function, t[names[0]], t[tensor], d[0])
         case "AD" | "dA" if l in recipe.dropped_layers():
             return d[0] * x[1] / (1 - recipe.dropout[l - 1])
         case "cost":  # convex in Z, with the gradient A - Y
