@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import io
+import json
 import logging
 import os
 import resource
@@ -27,7 +28,9 @@ import numpy as np
 from PIL import Image
 
 import portadnn as dnn
+from portadnn.data.foreign import MEBI, reading
 from portadnn.errors import InputError, safe_text
+from portadnn.export.formats import random_rows
 from portadnn.parity.bundles import read_bundle, record_bundle
 from portadnn.parity.run import Run
 from portadnn.training.checkpoint_file import Checkpoint, packed, read_checkpoint, write_packed
@@ -212,6 +215,92 @@ def mutated(content: bytes, rng: np.random.Generator) -> bytes:
             return bytes(broken)
 
 
+def damaged_safetensors(count: int, seed: int) -> list[Row]:
+    """A safetensors file of a stranger is a model or is refused; none is run."""
+    import safetensors.numpy  # here, and not once in each fork
+
+    rng = np.random.default_rng(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.safetensors")
+        rows = [(i + 0.5, ("Bern", "Zürich")[i % 2]) for i in range(9)]
+        table = np.asarray(rows, [("age", "f8"), ("town", "U6")])
+        data = dnn.Dataset(table, np.arange(9) % 3, ("a", "b", "c"))
+        model = dnn.train(data, layers=[4], epochs=1, rng=3, backend="numpy")
+        dnn.save_safetensors(model, path)
+        content, honest = path.read_bytes(), outcome(_predicted, path)
+        assert honest.kind == "read", honest
+        arrays = safetensors.numpy.load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        about = json.loads(header["__metadata__"]["portadnn"])
+        made = [
+            safetensors.numpy.save(arrays, {"portadnn": x})
+            for x in _descriptions(about, rng, count)
+        ]
+        made += [_header(x, content) for x in _headers(header)]
+        outcomes = []
+        for broken in [*made, *(mutated(content, rng) for _ in range(count - len(made)))]:
+            path.write_bytes(broken)
+            outcomes.append(outcome(_predicted, path))
+    return [_row("safetensors", outcomes, honest.mebi, {"read", "refused"})]
+
+
+def _predicted(path: Path) -> Any:
+    model = dnn.load_safetensors(path)
+    with reading(path), np.errstate(all="ignore"):
+        return model.predict(random_rows(model, 3, np.random.default_rng(0)))
+
+
+def _descriptions(about: dict[str, Any], rng: np.random.Generator, count: int) -> Iterator[str]:
+    """Descriptions of a network that are not what they should be, a third of all files."""
+    odd: list[Any] = [
+        None, True, -1, 0, 10**400, 1e308, float("nan"), "", "x" * MEBI, "os.system", "\x1b[2J",
+        [], [[]], {}, {"__reduce__": ["os.system", "true"]}, [2**62] * 3, [1] * 10**5,
+        ["a"] * 10**5,
+    ]  # fmt: skip
+    yield from ("", "{", "[" * 10**5, '{"a":' * 10**5, "9" * 10**6, "null", "[]", '"\\ud800"')
+    places = list(_places(about, ()))
+    for _ in range(count // 3):
+        changed = json.loads(json.dumps(about))
+        *way, last = places[int(rng.integers(len(places)))]
+        inner = changed
+        for key in way:
+            inner = inner[key]
+        inner[last] = odd[int(rng.integers(len(odd)))]
+        yield json.dumps(changed)
+
+
+def _places(value: Any, way: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, x in inner:
+        yield (*way, key)
+        if isinstance(x, dict | list):
+            yield from _places(x, (*way, key))
+
+
+def _headers(header: dict[str, Any]) -> Iterator[Any]:
+    """Headers that lie about the weights."""
+    name = "0.weight"
+    for change in (
+        {"shape": [2**31, 2**31]}, {"shape": [-1, 3]}, {"shape": [4, 3, 1]}, {"shape": []},
+        {"shape": "x"}, {"dtype": "F64"}, {"dtype": "BF16"}, {"dtype": "F8_E4M3"}, {"dtype": "O"},
+        {"data_offsets": [0, 0]}, {"data_offsets": [2**63, 2**63]}, {"data_offsets": [8, 0]},
+        {"data_offsets": [-4, 44]}, {"data_offsets": [0, 10**12]},
+    ):  # fmt: skip
+        yield header | {name: header[name] | change}
+    yield header | {"__metadata__": {"portadnn": 3}}
+    yield header | {"__metadata__": {}}
+    yield {key: x for key, x in header.items() if key != name}
+    yield header | {f"{i}.weight": header[name] for i in range(10**4)}
+    yield {}
+    yield []
+
+
+def _header(header: Any, content: bytes) -> bytes:
+    text = json.dumps(header).encode()
+    at = 8 + int.from_bytes(content[:8], "little")
+    return struct.pack("<Q", len(text)) + text + content[at:]
+
+
 DATA_FILES = 5
 
 
@@ -280,7 +369,12 @@ def with_sums(content: bytes) -> bytes:
     return bytes(made)
 
 
-PARTS = {"models": damaged_models, "data": damaged_data, "pictures": damaged_pictures}
+PARTS = {
+    "models": damaged_models,
+    "safetensors": damaged_safetensors,
+    "data": damaged_data,
+    "pictures": damaged_pictures,
+}
 
 
 def main(arguments: list[str]) -> int:
