@@ -17,6 +17,7 @@ Frostig, Johnson and Leary, Compiling machine learning programs via high-level t
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -27,6 +28,7 @@ import numpy as np
 
 from portadnn.backends.program import program_of
 from portadnn.backends.recording import Call, Recording, Slot, Stand, Untraceable, _where
+from portadnn.backends.threads import SMALL_PRODUCT, one_thread
 from portadnn.backends.trees import flatten, unflatten
 
 LARGEST_CACHE = 32  # recordings, which hold no arrays
@@ -49,6 +51,17 @@ class Tape:
         self._order_calls()
         self._place_in_buffers()
         self.lasting = set(self._needed(self.new_state))  # the calls that the next step needs
+
+    @functools.cached_property
+    def largest_product(self) -> int:
+        """The multiplications of the largest product of matrices."""
+        likes = self.recording.likes
+        shapes = [
+            [likes[n].shape for n in call.reads()]
+            for call in self.recording.calls
+            if call.function is np.matmul
+        ]
+        return max((x[0] * x[1] * y[1] for x, y in shapes), default=0)
 
     def _needed(self, results: Iterable[int]) -> list[Call]:
         """The calls that make ``results``, in order."""
@@ -223,10 +236,8 @@ def _array(arrays: dict[int, Any], views: dict[int, Any], number: int) -> Any:
 _TAPES: OrderedDict[Any, Tape | None] = OrderedDict()
 
 
-def repeat(
-    step: Any, state: Any, inputs: Any, shared: Any, every_output: bool = True
-) -> tuple[Any, Any] | None:
-    """As ``Backend.repeat``, by a tape; None where the step cannot be recorded."""
+def tape_for(step: Any, state: Any, inputs: Any, shared: Any) -> Tape | None:
+    """The tape of a step, recorded if it is new; None where it cannot be recorded."""
     parts = [flatten(tree) for tree in (state, inputs, shared)]
     kinds = tuple(  # inputs count for one step: a recording serves any number of steps
         None if x is None else (x.shape[skip:], x.dtype, x.strides[skip:])
@@ -239,8 +250,18 @@ def repeat(
         _TAPES[key] = _record(step, state, inputs, shared)
         if len(_TAPES) > LARGEST_CACHE:
             _TAPES.popitem(last=False)
-    tape = _TAPES[key]
-    return None if tape is None else tape.repeat(state, inputs, shared, every_output)
+    return _TAPES[key]
+
+
+def repeat(
+    step: Any, state: Any, inputs: Any, shared: Any, every_output: bool = True
+) -> tuple[Any, Any] | None:
+    """As ``Backend.repeat``, by a tape; None where the step cannot be recorded."""
+    tape = tape_for(step, state, inputs, shared)
+    if tape is None:
+        return None
+    with one_thread if tape.largest_product <= SMALL_PRODUCT else contextlib.nullcontext():
+        return tape.repeat(state, inputs, shared, every_output)
 
 
 def _record(step: Any, state: Any, inputs: Any, shared: Any) -> Tape | None:

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from portadnn.backends import get_backend, program, tape
 from portadnn.backends.base import Backend
+from portadnn.backends.numpy import blas_pool
 from portadnn.backends.trees import flatten
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.spec import Network
@@ -232,3 +234,32 @@ def test_any_mix_of_calls_has_the_same_bits(data):
     inputs = {"r": rng.random((3, 1, 1))}
     found = tape.repeat(step, state, inputs, ())
     same(found, Backend.repeat(get_backend("numpy", dtype="float64"), step, state, inputs))
+
+
+@pytest.mark.parametrize(("side", "threads"), [(64, 1), (256, 2)])
+def test_small_products_take_one_thread(side, threads, monkeypatch):
+    seen = []
+
+    def noted(self, *arguments):
+        seen.append(blas_pool()["num_threads"])
+        return repeat(self, *arguments)
+
+    repeat = tape.Tape.repeat
+    monkeypatch.setattr(tape.Tape, "repeat", noted)
+    x = np.ones((side, side), np.float32)
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_pool()["num_threads"]
+        tape.repeat(lambda x, r, _: (np.matmul(x, x) * r, r[0, 0]), x, np.ones((2, 1, 1)), ())
+        assert seen == [min(threads, before)]
+        assert blas_pool()["num_threads"] == before
+
+
+def test_threads_are_given_back_when_the_last_leaves():
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_pool()["num_threads"]
+        tape.one_thread.__enter__()
+        with tape.one_thread:
+            assert blas_pool()["num_threads"] == 1
+        assert blas_pool()["num_threads"] == 1
+        tape.one_thread.__exit__()
+        assert blas_pool()["num_threads"] == before
