@@ -113,7 +113,6 @@ SECTIONS = [
     "Error against bound",
     "Effective bits of products",
     "Kink ledger",
-    "Deviations between backends",
     "Environments",
     "The run",
 ]
@@ -138,7 +137,6 @@ def test_parity_is_reported(records, tmp_path):
     assert {"Z1", "dW3", "db2", "dA1"} <= rows(page, "Effective bits of products").keys()
     assert rows(page, "Environments")["library"] == ["numpy 1.0", "torch 1.0"]
     assert rows(page, "The run")["layers"] == ["20, 7, 5, 1"]
-    assert len(page.tables["Deviations between backends"]) == 1 + STEPS
     assert sum(tag == "svg" for tag, _ in page.tags) == 2
     assert "MISMATCH" not in page.text
 
@@ -209,7 +207,6 @@ def test_one_backend_alone_and_some_steps(records, tmp_path):
     page = Page(written(tmp_path, compared(records, ["numpy"], sampled_steps(STEPS))))
     assert page.headings[0] == "numpy"
     assert "Kink ledger" not in page.headings
-    assert "Deviations between backends" not in page.headings
     assert rows(page, "The run")["checked"] == ["in full 0, 1, 2, 5"]
 
 

@@ -139,7 +139,6 @@ def _as_json(result: Comparison) -> dict[str, Any]:
         ],
         "notes": result.notes,
         "kinks": kinks,
-        "deviations": [asdict(deviation) for deviation in result.deviations],
     }
 
 

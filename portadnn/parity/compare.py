@@ -147,16 +147,6 @@ class Reference:
     fuses: bool
 
 
-@dataclass(frozen=True)
-class Deviation:
-    """How far apart two backends are in one tensor of one step: ``max |a - b| / max |a|``."""
-
-    step: int
-    tensor: str
-    backends: tuple[str, str]
-    relative: float
-
-
 @dataclass(eq=False)
 class Comparison:
     """Several backends over the same run."""
@@ -165,7 +155,6 @@ class Comparison:
     checked: set[int]  # steps
     certificates: list[BackendResult]
     kinks: list[Kink] = field(default_factory=list)
-    deviations: list[Deviation] = field(default_factory=list)
     noise: dict[str, dict[str, float | None]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -297,7 +286,6 @@ def judge(
                 continue
             pair = names[0], names[other]
             result.kinks += find_kinks(run, first, record, pair, (modes[0], modes[other]))
-            result.deviations += deviations(first, record, pair)
         before = records
         if on_step:
             on_step(step + 1)
@@ -334,15 +322,3 @@ def _certify(
         certificate.failed = True
         certificate.cause = name_cause(run, record, failure, before, matmul=matmul)
     certificate.seconds += time.perf_counter() - started
-
-
-def deviations(first: StepRecord, second: StepRecord, backends: tuple[str, str]) -> list[Deviation]:
-    """The relative distance of every tensor, largest entry by largest entry."""
-    found = []
-    for name, ours in first.tensors.items():
-        theirs = second.tensors[name].astype(np.float64)
-        scale = float(np.max(np.abs(ours), initial=0.0))
-        distance = float(np.max(np.abs(ours.astype(np.float64) - theirs), initial=0.0))
-        relative = 0.0 if distance == 0 else distance / scale if scale else float("inf")
-        found.append(Deviation(first.step, name, backends, relative))
-    return found

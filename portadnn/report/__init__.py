@@ -40,7 +40,6 @@ def render(comparison: Comparison) -> str:
         _section("Error against bound", sections.plots(comparison)),
         _section("Effective bits of products", sections.bits(comparison)),
         _section("Kink ledger", sections.kinks(comparison)),
-        _section("Deviations between backends", sections.deviations(comparison)),
         _section("Environments", sections.environments(comparison)),
         _section("The run", sections.run(comparison)),
     ]

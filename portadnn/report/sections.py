@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from portadnn.network.names import kind_and_layer
 from portadnn.parity.certify import Check
 from portadnn.parity.compare import BackendResult, Comparison, Outcome
 from portadnn.plots import ratio_map, to_svg
@@ -201,29 +200,6 @@ def kinks(comparison: Comparison) -> str:
         "values of Z lie within the deviation propagated from both states and their rounding.</p>\n"
     )
     return text + _table(head, rows, "numbers long") + _left_out(len(comparison.kinks))
-
-
-def deviations(comparison: Comparison) -> str:
-    if len(comparison.certificates) < 2 or not comparison.deviations:
-        return ""
-    largest: dict[tuple[tuple[str, str], int], dict[str, float]] = {}
-    for deviation in comparison.deviations:
-        by_kind = largest.setdefault((deviation.backends, deviation.step), {})
-        kind, _ = kind_and_layer(deviation.tensor)
-        by_kind[kind] = max(deviation.relative, by_kind.get(kind, 0.0))
-    kinds = [k for k in ("Z", "A", "cost", "dZ", "dA", "dW", "db", "W+", "b+")
-             if any(k in found for found in largest.values())]  # fmt: skip
-    rows = [
-        [step, f"{pair[0]} – {pair[1]}", *(_number(found.get(kind)) for kind in kinds)]
-        for (pair, step), found in list(largest.items())[:MOST_ROWS]
-    ]
-    text = (
-        "<p class=quiet>max |a – b| / max |a|, the largest over the layers, at the steps that were "
-        "checked in full. For information: no verdict rests on it.</p>\n"
-    )
-    return (
-        text + _table(["step", "backends", *kinds], rows, "numbers long") + _left_out(len(largest))
-    )
 
 
 def environments(comparison: Comparison) -> str:

@@ -35,7 +35,6 @@ def test_json_is_one_object_with_every_certificate(capsys):
     assert ours["mode_mismatch"] is False
     assert ours["noise"]["repeat"] == 0
     assert theirs["environment"]["device"] == "array_api_strict.Device('device1')"
-    assert {d["tensor"] for d in result["deviations"]} >= {"Z1", "dW2", "W1+"}
 
 
 def test_options_of_the_run(capsys):
