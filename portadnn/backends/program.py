@@ -25,7 +25,7 @@ def program_of(calls: list[Any], recording: Recording) -> Program:
             users[n] = users.get(n, 0) + 1
     for (size, _), group in itertools.groupby(calls, key=_run_key):
         run = list(group)
-        if size < FEWEST_BLOCKS * BLOCK or len(run) < 2:
+        if not size or len(run) < 2:
             program += [(call.function, (*operands, out)) for call, operands, out in run]
             continue
         room = _rooms(run, users, recording)
@@ -77,10 +77,12 @@ def _part(x: Any, argument: Any, room: dict[int, np.ndarray]) -> tuple[Any, bool
 def _run_key(item: Any) -> tuple[int, Any]:
     """Calls of one key may be made a block at a time: elementwise ones on arrays of one layout."""
     call, operands, out = item
+    if out.size < FEWEST_BLOCKS * BLOCK:  # it is made in one go
+        return 0, id(call)
     alike = call.elementwise and all(
         not isinstance(x, np.ndarray)
         or x.size == 1
         or (x.shape == out.shape and x.flags.c_contiguous)
         for x in (*operands, out)
     )
-    return (out.size, out.shape) if alike and out.size > 1 else (0, id(call))
+    return (out.size, out.shape) if alike else (0, id(call))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import secrets
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,7 +30,7 @@ from portadnn.training.problem import Problem
 from portadnn.training.state import EpochRecord, RunState
 from portadnn.training.step import Shared
 
-MOST_RANDOM = 20  # steps that are kept; those above ``random_steps`` are checked if time allows
+SPARE = 10  # steps that were kept for a while, and are checked if time allows
 
 
 @dataclass(eq=False)
@@ -77,6 +78,7 @@ class Certifier:
         self.lbfgs = hasattr(loop, "solver")
         self._fixed: dict[int, Watched] = {}
         self.reservoir: list[Watched] = []
+        self.spare: deque[Watched] = deque(maxlen=SPARE)
         self._last: Any = None
         self.iterates: dict[str, float] = {}  # the costs of lbfgs by the parameters' SHA-256
         self.goes_on = bool(start.rows) and start.watched is None
@@ -213,10 +215,7 @@ class Certifier:
         ended = time.perf_counter()
         evidence = Evidence(self)
         last = self._last_step()
-        ends = {watched.step for watched in last}
-        self.reservoir = [watched for watched in self.reservoir if watched.step not in ends]
-        self.random.shuffle(self.reservoir)
-        least = [*self._fixed.values(), *self.reservoir[: self.random_steps], *last]
+        least = [*self._fixed.values(), *last, *self.reservoir]
         for watched in {one.step: one for one in least}.values():
             evidence.check(watched)
         parameters = self.host(self.loop.parameters(state))
@@ -226,7 +225,7 @@ class Certifier:
         evidence.check_prediction(parameters)
         if self.lbfgs:
             evidence.check_iterates(state)
-        for watched in self.reservoir[self.random_steps :]:
+        for watched in self.spare:
             spent = time.perf_counter() - ended
             if spent * (1 + 1 / len(evidence.steps)) > self.share * (ended - self.began):
                 break
@@ -245,22 +244,17 @@ class Certifier:
         if watched.step != self._next or self.steps is not None:
             self._fixed[watched.step] = watched
             return
-        if len(self.reservoir) < self._capacity:
-            self.reservoir.append(watched)
-        else:
-            self.reservoir[self.random.randrange(self._capacity)] = watched
+        self.reservoir.append(watched)
+        if len(self.reservoir) > (most := self.random_steps + 1):  # one may be the last step
+            self.spare.append(self.reservoir.pop(self.random.randrange(most)))
         self._next = self._draw(watched.step + 1)
-
-    @property
-    def _capacity(self) -> int:
-        return max(MOST_RANDOM, self.random_steps)
 
     def _draw(self, step: int) -> int:
         """The next step for the reservoir, which holds each made so far with the same chance."""
         last = math.inf if self.lbfgs else self.loop.plan.steps - 1
         while step < last:
             seen = step - self.first_step - 1  # from the third step on
-            if self.random.random() * seen < self._capacity:
+            if self.random.random() * seen < self.random_steps + 1:
                 return step
             step += 1
         return -1

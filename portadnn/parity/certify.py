@@ -97,6 +97,7 @@ def certify_step(
     matmul: str | None = None,
     bounds: Mapping[str, Bound] | None = None,
     factor: float = 1.0,
+    bits: bool = True,
 ) -> list[Check]:
     """Check every tensor of a step, in the order in which it was computed.
 
@@ -114,6 +115,8 @@ def certify_step(
         Those of ``step_bounds``, if they are known; only what has one is checked.
     factor : float
         Of a plateau schedule on the rate.
+    bits : bool
+        Whether the effective bits of products are counted.
 
     Raises
     ------
@@ -125,7 +128,7 @@ def certify_step(
     if record.step == 0 and previous is None:
         previous = {name: p.astype(record.dtype) for name, p in run.initial_state().items()}
     given |= previous or {}
-    t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
+    t = record.wide
     if bounds is None:
         bounds = step_bounds(run, record, matmul=matmul)
     checks = []
@@ -139,7 +142,8 @@ def certify_step(
         for layer, tensor in step_order(run):
             if tensor in bounds:
                 operands = factors(run, tensor, t)
-                checks.append(_check(record, layer, tensor, bounds[tensor], operands, form))
+                bound = bounds[tensor]
+                checks.append(_check(record, layer, tensor, bound, operands, form, counted=bits))
     return checks
 
 
@@ -155,7 +159,7 @@ def step_bounds(
     ``kinds`` are those of the tensors that there are, if not all of them are.
     """
     form = record.form(matmul)
-    t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
+    t = record.wide
     entries = run.entries(record)
     with np.errstate(all="ignore"):  # infinities are judged: no warnings
         return {
@@ -187,7 +191,7 @@ def certify_program(
         more than ``spread`` allows. Otherwise every bit is the same.
     """
     form = record.form(matmul)
-    t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
+    t = record.wide
     allowed = spread(run, t, bounds, form) if fuses else {name: exact(t[name]) for name in made}
     return [
         check_tensor(record.step, layer_of(name), name, x, allowed[name], form, bits=not fuses)
@@ -209,14 +213,15 @@ def _check(
     form: Format,
     *,
     bits: bool = False,
+    counted: bool = False,
 ) -> Check:
-    found = record.tensors[tensor]
+    found = record.wide[tensor]
     check = check_tensor(record.step, layer, tensor, found, bound, form, bits=bits)
     if record.tensors[tensor].dtype != dtype_of(tensor, record.dtype):  # silent float64, say
         return replace(check, verdict=Verdict.DIVERGED, ratio=math.inf, flagged=check.entries)
-    if operands is None:
+    if operands is None or not (counted or check.verdict is Verdict.SUSPECT):
         return check
-    return check_orders(check, record.tensors[tensor], bound, [operands], record.dtype)
+    return check_orders(check, found, bound, [operands], record.dtype)
 
 
 def check_orders(
@@ -269,18 +274,10 @@ def check_tensor(
         ratio = np.where(error == 0, 0.0, error / bound.stat)
         ratio = np.where(np.isnan(ratio), math.inf, ratio)
         finite = np.isfinite(observed) | same
-        # overflow is lawful where the format's largest number lies within an intermediate result;
-        # the shadow's own overflow is possible only in the shadow's own format
-        unsure = ~np.isfinite(observed) | (form.largest == np.finfo(np.float64).max)
-        lawful = ~(np.isfinite(observed) & np.isfinite(bound.exact)) & ~same & unsure
-        reach = np.where(np.isfinite(bound.exact), bound.magnitude + bound.det, bound.magnitude)
-        lawful &= reach > form.largest
-        # an infinite or undefined exact result comes from such inputs: the class must be the same,
-        # but for a sum whose finite terms overflow to the other side
-        cancelled = np.isnan(observed) & np.isfinite(bound.magnitude)
-        lawful &= np.isfinite(bound.exact) | (form.largest == np.finfo(np.float64).max) | cancelled
-        ratio = np.where(lawful, 0.0, ratio)
-        beyond = (error > bound.det) & ~lawful
+        beyond = error > bound.det
+        if not np.isfinite(error).all():
+            lawful = _overflows(observed, bound, form) & ~same
+            ratio, beyond = np.where(lawful, 0.0, ratio), beyond & ~lawful
         signs = same & (np.signbit(observed) != np.signbit(bound.exact)) & ~np.isnan(observed)
         if bits:
             ratio = np.where(signs, math.inf, ratio)
@@ -302,6 +299,20 @@ def check_tensor(
         float(observed[worst]), float(bound.exact[worst]), float(bound.stat[worst]),
         flagged, observed.size,
     )  # fmt: skip
+
+
+def _overflows(observed: np.ndarray, bound: Bound, form: Format) -> np.ndarray:
+    """Where the format's largest number lies within an intermediate result, so overflow is lawful.
+
+    The shadow's own overflow is possible only in the shadow's own format.
+    """
+    own = form.largest == np.finfo(np.float64).max
+    known = np.isfinite(bound.exact)
+    lawful = ~(np.isfinite(observed) & known) & (~np.isfinite(observed) | own)
+    lawful &= np.where(known, bound.magnitude + bound.det, bound.magnitude) > form.largest
+    # an infinite or undefined exact result comes from such inputs: the class must be the same, but
+    # for a sum whose finite terms overflow to the other side
+    return lawful & (known | own | (np.isnan(observed) & np.isfinite(bound.magnitude)))
 
 
 def _same_bits(observed: np.ndarray, bound: Bound) -> bool:

@@ -138,6 +138,67 @@ def weights(
     return np.asarray([w]) * (len(w) / math.fsum(w))
 
 
+def initial(init: Sequence[str], rng: int | str, dims: Sequence[int]) -> dict[str, np.ndarray]:
+    """W1, b1, ... as declared: the variances are those of the papers, the generator NumPy's."""
+    generator: Any = np.random.RandomState(int(rng.partition(":")[2])) if isinstance(
+        rng, str
+    ) else np.random.default_rng(rng)  # fmt: skip
+    found: dict[str, np.ndarray] = {}
+    for l, (text, n_in, n_out) in enumerate(zip(init, dims[:-1], dims[1:], strict=True), start=1):
+        kind, _, given = text.partition(":")
+        name, _, shape = kind.partition("_")
+        gain = float(given or {"normal": 0.01, "lecun": 1.0}.get(name, 2.0))
+        deviation = (
+            gain if name == "normal" else (gain / (n_in + n_out * (name == "xavier"))) ** 0.5
+        )
+        if name == "zeros":
+            draws = np.zeros(n_in * n_out)
+        elif shape == "uniform":
+            draws = (2 * generator.random(n_in * n_out) - 1) * 3**0.5 * deviation
+        else:
+            draws = generator.standard_normal(n_in * n_out) * deviation
+        found |= {f"W{l}": draws.reshape(n_out, n_in), f"b{l}": np.zeros((n_out, 1))}
+    return found
+
+
+def split(labels: Any, share: float, seed: int) -> np.ndarray:
+    """Which examples are held back, (m,): a share of each class, or of all if they have values."""
+    labels = np.asarray(labels)
+    groups = [list(range(len(labels)))]
+    if labels.dtype.kind != "f":
+        groups = [[i for i, x in enumerate(labels) if x == c] for c in range(int(max(labels)) + 1)]
+    generator, held = _philox(seed, 2, 0, 0), np.zeros(len(labels), bool)
+    for group in groups:
+        order = generator.permutation(len(group))
+        for i in order[: round(share * len(group))]:
+            held[group[i]] = True
+    return held
+
+
+def score(head: str, A: np.ndarray, Y: np.ndarray, S: np.ndarray | None = None) -> float:
+    """The share of right predictions, or 1 less the share of the loss that a mean leaves."""
+    A, Y = A.astype(np.float64), Y.astype(np.float64)
+    S = np.ones((1, Y.shape[1])) if S is None else S.astype(np.float64)
+    if head in ("sigmoid", "softmax"):
+        said = (A > 0.5) if head == "sigmoid" else np.arange(len(A))[:, None] == A.argmax(axis=0)
+        right = [all(pair) for pair in zip(*(said == (Y > 0.5)), strict=True)]
+        weight = S[0] if len(S) == 1 else np.ones(len(right))
+        return math.fsum(weight[right]) / math.fsum(weight)
+    shares = []
+    for a, y, s in zip(A, Y, np.broadcast_to(S, Y.shape), strict=True):
+        mean = math.fsum(s * y) / math.fsum(s)
+        left, total = math.fsum(s * _loss(a, y, head)), math.fsum(s * _loss(mean, y, head))
+        shares.append(1 - left / total if total > 0 else float(left == 0))
+    return math.fsum(shares) / len(shares)
+
+
+def _loss(p: Any, y: np.ndarray, head: str) -> np.ndarray:
+    if head == "identity":
+        return (p - y) ** 2
+    with np.errstate(divide="ignore"):
+        return 2 * (y * np.log(np.where(y > 0, y, p) / p) - y + p)
+
+
 def _philox(seed: int, stream: int, step: int, part: int) -> np.random.Generator:
     key, counter = [seed, stream], [0, 0, part, step]
     words = (np.asarray(words, np.uint64) for words in (key, counter))

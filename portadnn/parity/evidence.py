@@ -10,6 +10,7 @@ import numpy as np
 
 from portadnn.backends import Backend, get_backend
 from portadnn.data.digest import digest
+from portadnn.network.initializers import Initializer
 from portadnn.network.names import after, named, of
 from portadnn.parity import derived
 from portadnn.parity.bounds import U_SHADOW, Bound, declared_format, gamma, within
@@ -28,6 +29,7 @@ from portadnn.parity.run import Run, StepRecord, observe
 from portadnn.parity.step.operations import final_gradient
 from portadnn.parity.step.spread import spread
 from portadnn.parity.watched import Watched
+from portadnn.training.problem import Problem
 from portadnn.training.recipe import Plan
 from portadnn.training.schedules import Plateau
 from portadnn.training.state import RunState
@@ -63,6 +65,7 @@ class Evidence:
     steps: dict[int, dict[str, Any]] = field(default_factory=dict)
     smallest: dict[str, float] = field(default_factory=dict)
     watched: list[Watched] = field(default_factory=list)
+    not_covered: list[str] = field(default_factory=list)
     flagged: int = 0  # failures that are of a check
 
     def check(self, watched: Watched) -> None:
@@ -84,7 +87,13 @@ class Evidence:
         for name, bound in bounds.items():
             self.smallest[name] = max(self.smallest.get(name, 0.0), smallest_fault(bound))
         checks = certify_step(
-            run, record, previous, matmul=mode, bounds=bounds, factor=watched.factor
+            run,
+            record,
+            previous,
+            matmul=mode,
+            bounds=bounds,
+            factor=watched.factor,
+            bits=False,
         )
         made = {after(name): x for name, x in watched.made.items()}
         if self.seen.lbfgs:
@@ -117,9 +126,8 @@ class Evidence:
 
     def _reach(self, record: StepRecord, bounds: dict[str, Bound]) -> float:
         """How far the cost of this step may be from another backend's, from the same state."""
-        t = {name: x.astype(np.float64) for name, x in record.tensors.items()}
         form = record.form(self.seen.backend.matmul)
-        return float(spread(self.seen.run, t, bounds, form)["cost"].det)
+        return float(spread(self.seen.run, record.wide, bounds, form)["cost"].det)
 
     def check_data(self) -> None:
         """The data are still what they were, and the run began with the declared weights."""
@@ -140,14 +148,33 @@ class Evidence:
             begun |= {"K": begun["W1"], "W1": space.W0}
         if digest(declared) != digest(begun):
             self.failures.append("the run did not start from the declared initial weights")
+        self._check_drawn(problem)
+
+    def _check_drawn(self, problem: Problem) -> None:
+        """The initial draw and the split for validation, derived a second time."""
+        run, dims = problem.declaration, problem.network.layer_dims
+        given = run.init if isinstance(run.init, tuple) else (run.init,) * problem.network.L
+        own = not all(isinstance(one, str | Initializer) for one in given)
+        if own or not isinstance(run.seeds[0], int | str):
+            self.not_covered.append("how the initial weights are drawn, by an object of your own")
+        else:
+            for name, x in derived.initial([*map(str, given)], run.seeds[0], dims).items():
+                drawn = problem.parameters[name]
+                if np.max(np.abs(drawn - x)) > derived.AGREE * np.max(np.abs(drawn)):
+                    self.failures.append(f"{name} is not drawn at first as init and rng declare")
+        if problem.split is not None:
+            whole, *parts = problem.split
+            held = derived.split(whole, run.given("validation"), run.seeds[1])
+            if not all(map(np.array_equal, parts, (whole[~held], whole[held]))):
+                self.failures.append("other examples are held back for validation than seed draws")
 
     def check_space(self, state: RunState, parameters: dict[str, np.ndarray]) -> None:
         """The way into sample space, by a projection, and W1 on the way back."""
         space = self.seen.loop.space
         if space is None:
             return
-        X, W0 = self.seen.given["X"].astype(np.float64), space.W0.astype(np.float64)
-        B, form = np.concatenate([W0, X.T]), declared_format(self.seen.backend.dtype_name)
+        B = np.concatenate([space.W0, self.seen.given["X"].T], dtype=np.float64)
+        form = declared_format(self.seen.backend.dtype_name)
         signs = np.asarray(self.seen.random.choices((-1.0, 1.0), k=len(B)))
         largest = np.maximum(np.max(B, axis=1), -np.min(B, axis=1))
         error = gamma(2 * sum(B.shape), U_SHADOW) * largest * np.sum(largest) * B.shape[1]
@@ -175,15 +202,23 @@ class Evidence:
             return
         for record, of_report in {id(e): e for e in self.seen.reports.values()}.values():
             given = "validation, ", self.seen.backend, loop.inner, of_report
-            blocks = held_back.blocks(self.seen.backend)
-            cost = mean_cost((self._forward(*given, data), data[1].shape[1]) for data in blocks)
-            again = held_back.score(of_report, loop.inner, self.seen.backend)
+            sizes, parts = [], []
+            for data in held_back.blocks(self.seen.backend):
+                made = self._forward(*given, data)
+                sizes.append((float(made["cost"]), made["Y"].shape[1]))
+                names = named("A", loop.inner.L), "Y", "S"
+                parts.append([made[name] for name in names if name in made])
+            arrays = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+            score = derived.score(held_back.scored_as or loop.inner.head, *arrays)
+            cost = mean_cost(sizes)
             if record.epoch * loop.plan.batches.steps_per_epoch <= self.seen.moved:
                 continue  # another environment has other bits
-            if cost != record.validation_cost or again[1] != record.validation_score:
+            said, off = record.validation_score, derived.AGREE * (1 + abs(score))
+            same = said == score or abs((said or 0.0) - score) <= off
+            if cost != record.validation_cost or not same:
                 self.failures.append(
                     f"validation in epoch {record.epoch} has the cost {record.validation_cost!r} "
-                    f"and the score {record.validation_score!r}: expected {cost!r}, {again[1]!r}"
+                    f"and the score {record.validation_score!r}: expected {cost!r}, {score!r}"
                 )
         patience = (
             None if self.seen.problem is None else self.seen.problem.declaration.early_stopping
@@ -228,8 +263,8 @@ class Evidence:
 
     def _forward(
         self, what: str, backend: Backend, network: Any, parameters: Any, data: Any
-    ) -> float:
-        """Check a forward pass, and return its cost."""
+    ) -> dict[str, np.ndarray]:
+        """Check a forward pass, and return its tensors."""
         X, Y, S = data
         host = backend.to_numpy
         AL, Z, A, cost = forward(network, backend)(X, parameters, Y, S)
@@ -248,8 +283,8 @@ class Evidence:
         record = StepRecord(0, dtype, made, arithmetic=backend.arithmetic)
         mode = backend.matmul
         bounds = step_bounds(run, record, matmul=mode, kinds=("Z", "A", "cost"))
-        self._add(what, certify_step(run, record, matmul=mode, bounds=bounds))
-        return float(made["cost"])
+        self._add(what, certify_step(run, record, matmul=mode, bounds=bounds, bits=False))
+        return made
 
     def _add(self, what: str, checks: Iterable[Check]) -> None:
         for check in checks:
@@ -321,11 +356,11 @@ class Evidence:
         return found if {watched.step for watched in found} >= {*ends} else []
 
     def _not_covered(self, made: int) -> list[str]:
-        found = []
+        found = self.not_covered
         if self.seen.lbfgs:
             found.append("the line search of SciPy, which chooses the iterates of lbfgs")
         if self.seen.problem is None:
-            found.append("how data, weights of the examples and stopping follow from the settings")
+            found.append("how data, weights and stopping follow from the settings")
         if self.seen.goes_on:
             found.append("what the run had become before")
         if not self.seen.lbfgs and made - 1 not in self.steps:

@@ -78,6 +78,8 @@ class Run:
     gram: np.ndarray | None = None
     declared_weights: np.ndarray | None = None
     given_plan: Plan | None = None
+    # for ``observe``: zeros of a step's tensors, by backend and batch size
+    blanks: dict[tuple[str, int], Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.network.check(self.parameters)
@@ -267,6 +269,11 @@ class StepRecord:
     data: dict[str, np.ndarray] = field(default_factory=dict)
     arithmetic: str = "fast"
 
+    @functools.cached_property
+    def wide(self) -> dict[str, np.ndarray]:
+        """The tensors in float64, as the bounds take them."""
+        return {name: x.astype(np.float64, copy=False) for name, x in self.tensors.items()}
+
     def form(self, matmul: str | None = None) -> Format:
         """The arithmetic that made it, with products in a declared mode."""
         form = declared_format(self.dtype, matmul)
@@ -355,7 +362,10 @@ def observe(
     made = make_step(run.network, backend.xp, observed_step, run.recipe, run.sample)
     inputs = run.inputs(step, step + 1, backend, factor)
     if backend.regroups:
-        start = state, _blank_tensors(run, backend, state, shared, step)
+        key = backend.name, run.plan.batches.size(step)
+        if key not in run.blanks:
+            run.blanks[key] = _blank_tensors(run, backend, state, shared, step)
+        start = state, run.blanks[key]
         return _recorded(step, backend, backend.repeat(made, start, inputs, shared)[0], shared)
     # the same bits, and to record a tape or a graph takes longer than the step
     ended, _ = Backend.repeat(backend, made, (state, {}), inputs, shared)

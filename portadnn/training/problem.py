@@ -51,6 +51,9 @@ class Problem:
         Of the examples, of mean 1.
     preprocess : Preprocess or None
         What made numbers of the examples.
+    split : tuple of arrays, optional
+        The labels of all examples, of those to learn from and of those that are held back for
+        validation, if a share of them is.
     """
 
     declaration: Declaration
@@ -59,6 +62,7 @@ class Problem:
     plan: Plan
     weights: np.ndarray | None
     preprocess: Preprocess | None = None
+    split: tuple[Any, ...] | None = None
 
     @functools.cached_property  # a generator draws once
     def parameters(self) -> dict[str, np.ndarray]:
@@ -135,7 +139,7 @@ def make_problem(
     if test and test_file is not None:
         examples["test"] = _dataset(test_file, "test", declared, how, learnt)
     validation = declared.given("validation")
-    held_back = isinstance(validation, int | float)
+    held_back, split = isinstance(validation, int | float), None
     if validation is not None and not held_back:
         examples["validation"] = _dataset(validation, None, declared, how, learnt)
     if learnt.labels is None:
@@ -151,8 +155,10 @@ def make_problem(
                 "validation: split the data yourself, and give the validation data"
             )
         seed = check_seed(declared.seeds[1])
+        whole = learnt.labels
         learnt, examples["validation"] = split_validation(learnt, validation, seed)
         examples["train"] = learnt
+        split = whole, learnt.labels, examples["validation"].labels
     chosen = declared.given("preprocess") or ("standardise" if learnt.table else "none")
     preprocess = (
         chosen if isinstance(chosen, Preprocess) else None
@@ -176,7 +182,7 @@ def make_problem(
     weights = example_weights(
         learnt.labels, learnt.classes, full.class_weight, full.given("sample_weight")
     )
-    return Problem(full, examples, network, plan, weights, preprocess)
+    return Problem(full, examples, network, plan, weights, preprocess, split)
 
 
 def _dataset(

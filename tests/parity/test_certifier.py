@@ -9,8 +9,10 @@ from parity_support import watched_run as made
 import portadnn as dnn
 import portadnn.training.lbfgs
 import portadnn.training.loop
+import portadnn.training.problem
 import portadnn.training.train
 from portadnn.backends import tape
+from portadnn.network.initializers import Initializer
 from portadnn.network.optimizers import Adam
 from portadnn.parity.certifier import Certifier
 from portadnn.parity.replay import repeated
@@ -157,6 +159,30 @@ def wrong_validation(patch):
     patch.setattr(Validation, "score", score)
 
 
+def wrong_score(patch):
+    honest = Validation.score
+
+    def score(self, *given):
+        cost, found = honest(self, *given)
+        return cost, found - 1e-8
+
+    patch.setattr(Validation, "score", score)
+
+
+def another_split(patch):
+    honest = portadnn.training.problem.split_validation
+    patch.setattr(
+        portadnn.training.problem,
+        "split_validation",
+        lambda data, f, seed: honest(data, f, seed + 1),
+    )
+
+
+def wider_draw(patch):
+    honest = Initializer.variance
+    patch.setattr(Initializer, "variance", lambda self, *n: honest(self, *n) * (1 + 1e-8))
+
+
 def impatient(patch):
     honest = EarlyStopping.__post_init__
 
@@ -190,6 +216,11 @@ def lbfgs_without_penalty(patch):
         (wrong_way_back, WIDE, "sample space, DIVERGED step 39, layer 1, W1"),
         (other_initial_weights, WIDE | {"float64": True}, "the declared initial weights"),
         (wrong_validation, {"validation": 0.3}, "validation in epoch 1 has the cost"),
+        (wrong_score, {"validation": 0.3}, "and the score 0."),
+        (another_split, {"validation": 0.3}, "held back for validation than seed draws"),
+        (wider_draw, {}, "W1 is not drawn at first as init and rng declare"),
+        (wider_draw, {"init": "xavier_uniform", "rng": "randomstate:4"}, "W2 is not drawn"),
+        (wider_draw, {"init": ["lecun", "normal:0.1", "he_uniform:3"]}, "W3 is not drawn"),
         (impatient, {"validation": 0.3, "early_stopping": 3, "report_every": 1, "epochs": 900,
                      "learning_rate": 0.5}, "early stopping ended the run after report"),
         (not_the_best, PATHS["early stopping"] | {"learning_rate": 0.5}, "the weights are not"),

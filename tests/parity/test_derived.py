@@ -10,12 +10,15 @@ from parity_support import make_run
 
 from portadnn.backends import get_backend
 from portadnn.data.dataset import Dataset
+from portadnn.data.heads import score_of
+from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.optimizers import Adam
 from portadnn.parity import derived
 from portadnn.parity.compare import Outcome, compare
 from portadnn.parity.run import Run
 from portadnn.training import problem, recipe, schedules, streams
 from portadnn.training.declaration import Declaration
+from portadnn.training.validation import split_validation
 from portadnn.training.weights import example_weights
 
 
@@ -131,3 +134,51 @@ def test_every_step_is_derived_as_the_run_has_it(optimizer, schedule, batch_size
             l = int(name[1:])
             units = run.network.layer_dims[l]
             np.testing.assert_array_equal(mask, derived.mask(run.plan, step, l, units, size))
+
+
+@given(
+    head=st.sampled_from(["sigmoid", "softmax", "identity", "poisson"]),
+    outputs=st.integers(2, 4),
+    seed=st.integers(0, 99),
+    weights=st.sampled_from([0, 1, 2]),
+)
+def test_scores(head, outputs, seed, weights):
+    rng = np.random.default_rng(seed)
+    A, Y = rng.random((outputs, 9)), rng.random((outputs, 9))
+    if head in ("sigmoid", "softmax"):
+        Y = np.round(Y) if head == "sigmoid" else np.eye(outputs)[rng.integers(0, outputs, 9)].T
+        A = np.abs(Y - 0.9 * (A > 0.8)) if head == "sigmoid" else A
+    if head == "poisson":
+        Y = np.round(4 * Y)
+    S = None if not weights else rng.random(((1, outputs)[weights - 1], 9)) + 0.1
+    expected = score_of(A.astype("f4"), Y.astype("f4"), head, S)
+    assert derived.score(head, A.astype("f4"), Y.astype("f4"), S) == pytest.approx(
+        expected, 1e-12, 1e-12
+    )
+
+
+@given(
+    classes=st.sampled_from([0, 2, 3, 4]),
+    share=st.floats(0.1, 0.9),
+    seed=st.integers(0, 99),
+    m=st.integers(30, 60),
+)
+def test_splits(classes, share, seed, m):
+    """Of values, without classes, the share is one of all."""
+    labels = np.arange(m) % classes if classes else np.arange(m) / 2
+    head = {} if classes else {"head": "identity"}
+    data = Dataset(np.arange(m)[:, None] * 1.0, labels, tuple("abcd"[: classes or 1]), **head)
+    rest, held = split_validation(data, share, seed)
+    mask = derived.split(labels, share, seed)
+    np.testing.assert_array_equal(np.flatnonzero(mask), held.examples[:, 0])
+    np.testing.assert_array_equal(np.flatnonzero(~mask), rest.examples[:, 0])
+
+
+@pytest.mark.parametrize("init", ["zeros", "normal", "lecun", "xavier", "he", "xavier_uniform:6"])
+@pytest.mark.parametrize("rng", [0, 7, "randomstate:1"])
+def test_initial_draws(init, rng):
+    expected = initialize_parameters_deep((5, 4, 3), init=init, rng=rng)
+    found = derived.initial([init] * 2, rng, (5, 4, 3))
+    assert found.keys() == expected.keys()
+    for name, x in expected.items():
+        np.testing.assert_allclose(found[name], x, rtol=1e-12, atol=1e-15)

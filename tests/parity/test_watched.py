@@ -8,7 +8,7 @@ import pytest
 from parity_support import watched_run as run
 
 from portadnn.errors import InputError
-from portadnn.parity import certifier as module
+from portadnn.parity import certifier
 from portadnn.parity.certifier import Certifier
 from portadnn.parity.evidence import Evidence
 from portadnn.training.checkpoint_file import (
@@ -44,16 +44,16 @@ class Stop:
 
 def part(folder, stop=None, *, every=60.0, certify=True, random_steps=10, **settings):
     """Train, or go on; the certificate and the model, up to a step if one is given."""
-    certifier = Certifier(random_steps=random_steps) if certify else None
+    watching = Certifier(random_steps=random_steps) if certify else None
     options = {"checkpoint": Checkpoints(folder, every=every)}
     options |= {"resume": folder if paths_in(folder) else None}
     if stop is None:
-        model = run(certifier, **options, **settings)
+        model = run(watching, **options, **settings)
     else:
         with pytest.raises(TrainingInterrupted) as caught:
-            run(certifier, **options, **settings, callbacks=[Stop(stop)])
+            run(watching, **options, **settings, callbacks=[Stop(stop)])
         model = caught.value.model
-    return certifier.certificate if certifier else None, model
+    return watching.certificate if watching else None, model
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -87,12 +87,12 @@ def test_one_certificate_covers_all_parts(path, tmp_path, backend_name):
 
 
 def test_the_random_steps_are_drawn_evenly_from_all_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "MOST_RANDOM", 5)
+    monkeypatch.setattr(certifier, "SPARE", 0)
     monkeypatch.setattr(Evidence, "check", lambda self, watched: None)
     monkeypatch.setattr(
         Evidence, "certificate", lambda self, *_: [one.step for one in self.seen.reservoir]
     )
-    settings = {"epochs": 90, "backend": "numpy", "layers": [2], "random_steps": 5}
+    settings = {"epochs": 90, "backend": "numpy", "layers": [2], "random_steps": 4}  # and one more
     drawn = []
     for i in range(30):
         part(tmp_path / str(i), 30, **settings)
@@ -207,7 +207,7 @@ def test_a_past_that_holds_something_else_is_refused(change, tmp_path):
 
 def test_a_part_that_is_damaged_or_missing_or_named_otherwise(tmp_path, caplog):
     settings = {"backend": "numpy", "epochs": 100}
-    part(tmp_path, 20, every=0.0, **settings)
+    part(tmp_path, 6, every=0.0, **settings)  # where every step is drawn
     newer = set(newest(tmp_path).state.watched["parts"])
     (name, *_) = sorted(newer - set(read_checkpoint(paths_in(tmp_path)[1]).state.watched["parts"]))
     path = tmp_path / "watched" / f"{name}.h5"
@@ -228,10 +228,10 @@ def test_a_part_that_is_damaged_or_missing_or_named_otherwise(tmp_path, caplog):
 def test_another_environment_is_bounded_and_named(tmp_path):
     settings = {"batch_size": 7, "epochs": 60, "validation": 0.3}
     part(tmp_path, 90, backend="numpy", **settings)
-    certifier = Certifier()
+    watching = Certifier()
     given = Checkpoints(tmp_path, anyway=True)
-    run(certifier, checkpoint=given, resume=tmp_path, backend="strict", **settings)
-    content = certifier.certificate.content
+    run(watching, checkpoint=given, resume=tmp_path, backend="strict", **settings)
+    content = watching.certificate.content
     assert content["outcome"] == "PARITY", content["failures"]
     (before,) = content["earlier_environments"]
     assert before["until_step"] >= 90

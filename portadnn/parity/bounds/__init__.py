@@ -164,11 +164,14 @@ def product(
     V = Q * (1 + n / (2 * blocks))
     partial = np.zeros_like(S)
     at_start = np.abs(S)  # max(|p|, |S - p|) at an edge: what is summed from either side
+    at_stop, room = np.empty_like(S), np.empty_like(S)
     for start, stop in itertools.pairwise(np.linspace(0, n, blocks + 1).astype(int)):
-        partial += P[:, start:stop] @ R[start:stop]
-        at_stop = np.maximum(np.abs(partial), np.abs(S - partial))
-        V += (stop - start) * np.square(np.maximum(at_start, at_stop))
-        at_start = at_stop
+        partial += np.matmul(P[:, start:stop], R[start:stop], out=room)
+        np.abs(np.subtract(S, partial, out=room), out=room)
+        np.maximum(np.abs(partial, out=at_stop), room, out=at_stop)
+        np.square(np.maximum(at_start, at_stop, out=room), out=room)
+        V += np.multiply(room, stop - start, out=room)
+        at_start, at_stop = at_stop, at_start
     magnitude = np.abs(S)
     if b is not None:
         S = S + b
