@@ -129,13 +129,3 @@ MEANINGS = {
 def meaning_of(head: str) -> Meaning:
     """The row of a head; an unknown name is an InputError that gives the nearest one."""
     return MEANINGS[known_name("head", head, MEANINGS)]
-
-
-def score_of(AL: np.ndarray, Y: np.ndarray, head: str, weights: np.ndarray | None = None) -> float:
-    """The score of a head's outputs (n_L, m), with weights (1, m) of the examples.
-
-    It is the accuracy (of several labels all must be right), or R^2, or D^2, the share of the
-    Poisson deviance that is explained.
-    """
-    meaning = meaning_of(head)
-    return meaning.measures(AL, Y, weights)[meaning.score]

@@ -24,6 +24,7 @@ from portadnn.errors import InputError
 from portadnn.network.names import of
 from portadnn.parity.certificate import Certificate
 from portadnn.parity.evidence import Evidence
+from portadnn.parity.results import check_iterates, check_prediction, check_reports
 from portadnn.parity.run import Run, weights_again
 from portadnn.parity.watched import Watched, check_arrays
 from portadnn.training.problem import Problem
@@ -221,10 +222,10 @@ class Certifier:
         parameters = self.host(self.loop.parameters(state))
         evidence.check_data()
         evidence.check_space(state, parameters)
-        evidence.check_reports(parameters)
-        evidence.check_prediction(parameters)
+        check_reports(evidence, parameters)
+        check_prediction(evidence, parameters)
         if self.lbfgs:
-            evidence.check_iterates(state)
+            check_iterates(evidence, state)
         for watched in self.spare:
             spent = time.perf_counter() - ended
             if spent * (1 + 1 / len(evidence.steps)) > self.share * (ended - self.began):

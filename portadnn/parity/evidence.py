@@ -1,4 +1,4 @@
-"""The evidence of a run that was watched: its steps, data, reports and predictions, checked."""
+"""The evidence of a run that was watched: its data and steps, and what a certificate has of it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from portadnn.backends import Backend, get_backend
 from portadnn.data.digest import digest
 from portadnn.network.initializers import Initializer
-from portadnn.network.names import after, named, of
+from portadnn.network.names import after, of
 from portadnn.parity import derived
 from portadnn.parity.bounds import U_SHADOW, Bound, declared_format, gamma, within
 from portadnn.parity.bounds.levels import smallest_fault
@@ -25,18 +24,14 @@ from portadnn.parity.certify import (
     first_failure,
     step_bounds,
 )
-from portadnn.parity.run import Run, StepRecord, observe
+from portadnn.parity.run import StepRecord, observe
 from portadnn.parity.step.operations import final_gradient
 from portadnn.parity.step.spread import spread
 from portadnn.parity.watched import Watched
 from portadnn.training.problem import Problem
-from portadnn.training.recipe import Plan
 from portadnn.training.schedules import Plateau
 from portadnn.training.state import RunState
-from portadnn.training.streams import Batches
-from portadnn.training.validation import forward, mean_cost
 
-PREDICTED = 16  # examples
 MOST_BYTES = 2**26  # the states beside a certificate take no more
 
 
@@ -101,8 +96,8 @@ class Evidence:
         made["cost"] = np.asarray(watched.cost).astype(record.dtype)
         fuses = backend.fuses or watched.step < self.seen.moved
         program = certify_program(run, record, made, bounds, fuses=fuses, matmul=mode)
-        self._add("", checks)
-        self._add("the program that trains, ", program)
+        self.add("", checks)
+        self.add("the program that trains, ", program)
         self.watched.append(watched)
         self.steps[watched.step] = {
             "cost": watched.cost,
@@ -179,7 +174,7 @@ class Evidence:
         largest = np.maximum(np.max(B, axis=1), -np.min(B, axis=1))
         error = gamma(2 * sum(B.shape), U_SHADOW) * largest * np.sum(largest) * B.shape[1]
         found = space.gram @ signs
-        self._add("sample space, ", [
+        self.add("sample space, ", [
             check_tensor(0, 1, "X", found, within(B @ (B.T @ signs), error), form),
         ])  # fmt: skip
         entry = self.seen.reports.get(
@@ -190,103 +185,12 @@ class Evidence:
         reach = (np.abs(K) @ largest)[:, None]
         error = 2 * gamma(K.shape[1], U_SHADOW) * reach + form.u * np.abs(W1) + form.tiny
         last = self.seen.loop.plan.steps - 1
-        self._add(
+        self.add(
             "sample space, ",
             [check_tensor(last, 1, "W1", parameters["W1"], within(W1, error), form)],
         )
 
-    def check_reports(self, parameters: dict[str, np.ndarray]) -> None:
-        """Validation in the first, the best and the last report; where the run stopped and why."""
-        loop, held_back = self.seen.loop, self.seen.loop.validation
-        if held_back is None:
-            return
-        for record, of_report in {id(e): e for e in self.seen.reports.values()}.values():
-            given = "validation, ", self.seen.backend, loop.inner, of_report
-            sizes, parts = [], []
-            for data in held_back.blocks(self.seen.backend):
-                made = self._forward(*given, data)
-                sizes.append((float(made["cost"]), made["Y"].shape[1]))
-                names = named("A", loop.inner.L), "Y", "S"
-                parts.append([made[name] for name in names if name in made])
-            arrays = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
-            score = derived.score(held_back.scored_as or loop.inner.head, *arrays)
-            cost = mean_cost(sizes)
-            if record.epoch * loop.plan.batches.steps_per_epoch <= self.seen.moved:
-                continue  # another environment has other bits
-            said, off = record.validation_score, derived.AGREE * (1 + abs(score))
-            same = said == score or abs((said or 0.0) - score) <= off
-            if cost != record.validation_cost or not same:
-                self.failures.append(
-                    f"validation in epoch {record.epoch} has the cost {record.validation_cost!r} "
-                    f"and the score {record.validation_score!r}: expected {cost!r}, {score!r}"
-                )
-        patience = (
-            None if self.seen.problem is None else self.seen.problem.declaration.early_stopping
-        )
-        if not isinstance(patience, int) or not self.seen.rows:
-            return
-        costs = [row.validation_cost for row in self.seen.rows]
-        stop, best = derived.early_stop(costs, patience)
-        stopped = len(costs) - 1 if "early stopping" in (self.seen.stopped or "") else None
-        if stop != stopped:
-            reports = ["no report" if i is None else f"report {i + 1}" for i in (stopped, stop)]
-            self.failures.append(
-                f"early stopping ended the run after {reports[0]}: expected {reports[1]}"
-            )
-        kept = self.seen.host(loop._leave(self.seen.reports["best"][1]))
-        if self.seen.reports["best"][0].validation_cost != costs[best] or digest(kept) != digest(
-            parameters
-        ):
-            self.failures.append(
-                f"the weights are not those of report {best + 1}, the best that early stopping saw"
-            )
-
-    def check_iterates(self, state: RunState) -> None:
-        """The run of L-BFGS ends with parameters that were evaluated, at the cost that it says."""
-        cost = self.seen.iterates.get(digest(self.seen.host(state.parameters)))
-        rows, done = self.seen.rows, state.step - self.seen.loop.plan.first_step
-        reported = bool(rows) and rows[-1].epoch == done  # Ctrl-C may come before the report
-        said = rows[-1].cost if reported else cost
-        if cost is None or abs(cost - said) > 1e-12 * abs(cost):  # a mean of one
-            self.failures.append(
-                f"lbfgs ended with weights whose cost is {cost!r}, but reported {said!r}"
-            )
-
-    def check_prediction(self, parameters: dict[str, np.ndarray]) -> None:
-        """What ``predict`` and ``evaluate`` make of some examples, on NumPy as by default."""
-        m = self.seen.given["X"].shape[1]
-        chosen = sorted(self.seen.random.sample(range(m), min(PREDICTED, m)))
-        X, Y = (self.seen.given[name][:, chosen] for name in ("X", "Y"))
-        on = self.seen.backend
-        judge = get_backend("numpy", dtype=on.dtype_name, arithmetic=on.arithmetic)
-        self._forward("prediction, ", judge, self.seen.loop.network, parameters, (X, Y, None))
-
-    def _forward(
-        self, what: str, backend: Backend, network: Any, parameters: Any, data: Any
-    ) -> dict[str, np.ndarray]:
-        """Check a forward pass, and return its tensors."""
-        X, Y, S = data
-        host = backend.to_numpy
-        AL, Z, A, cost = forward(network, backend)(X, parameters, Y, S)
-        tensors = {"X": X, "Y": Y, **parameters, named("A", network.L): AL, "cost": cost}
-        tensors |= {} if S is None else {"S": S}
-        tensors |= {named("Z", l): x for l, x in enumerate(Z, start=1)}
-        tensors |= {named("A", l): x for l, x in enumerate(A, start=1)}
-        made = {name: np.asarray(host(x)) for name, x in tensors.items()}
-        plan = Plan(1.0, 1, Batches(made["X"].shape[1]))
-        run = Run(
-            network, {name: made[name] for name in network.shapes}, made["X"], made["Y"],
-            None, 1, made.get("S"), given_plan=plan,  # type: ignore[arg-type]
-        )  # fmt: skip
-        dtype = backend.dtype_name
-        made |= {"learning_rate": np.ones((1, 1), dtype)}
-        record = StepRecord(0, dtype, made, arithmetic=backend.arithmetic)
-        mode = backend.matmul
-        bounds = step_bounds(run, record, matmul=mode, kinds=("Z", "A", "cost"))
-        self._add(what, certify_step(run, record, matmul=mode, bounds=bounds, bits=False))
-        return made
-
-    def _add(self, what: str, checks: Iterable[Check]) -> None:
+    def add(self, what: str, checks: Iterable[Check]) -> None:
         for check in checks:
             self.checks.setdefault(f"{what}{check.tensor}", []).append(check)
         failure = first_failure(list(checks))

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from parity_support import make_run
+from support import score_of
 
 from portadnn.backends import get_backend
 from portadnn.data.dataset import Dataset
-from portadnn.data.heads import score_of
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.optimizers import Adam
 from portadnn.parity import derived

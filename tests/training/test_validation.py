@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import score_of
 
 from portadnn.backends import get_backend
 from portadnn.data.dataset import Dataset
-from portadnn.data.heads import score_of
 from portadnn.errors import InputError
 from portadnn.network.initializers import initialize_parameters_deep
 from portadnn.network.model import L_model_forward, compute_cost
