@@ -27,7 +27,7 @@ COLUMNS, CLASSES = 784, 10
 
 def anonymous():
     """The anonymous memory of this process, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
 
