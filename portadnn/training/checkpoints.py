@@ -213,12 +213,8 @@ def checkpointed(
     if checkpoint is None and resume is None:
         yield None
         return
-    kinds = str | os.PathLike | None
-    for name, given, known in (
-        ("checkpoint", checkpoint, kinds | Checkpoints),
-        ("resume", resume, kinds),
-    ):
-        if not isinstance(given, known):
+    for name, given in (("checkpoint", checkpoint), ("resume", resume)):
+        if not isinstance(given, str | os.PathLike | Checkpoints | None):
             raise TypeError(f"{name} is {given!r}: expected the path of a directory, or None")
     made = checkpoint if isinstance(checkpoint, Checkpoints) else Checkpoints(checkpoint)
     directory = made.directory

@@ -35,9 +35,9 @@ COMMAND_ONLY = {
     "tensorboard", "json", "quiet", "certify",
 }  # fmt: skip
 
-DIGITS_DEFAULTS = {"layers": (64, 32), "learning_rate": 0.5, "iterations": 1000}
-FILE_DEFAULTS = {"layers": (20, 7, 5), "learning_rate": 0.0075, "iterations": 3000}
-FEWEST_EPOCHS = 20  # by default, of minibatches
+# minibatches make as many steps as iterations, but at least the fewest epochs
+DIGITS_DEFAULTS = {"layers": (64, 32), "learning_rate": 0.5, "iterations": 1000, "fewest": 20}
+FILE_DEFAULTS = {"layers": (20, 7, 5), "learning_rate": 0.0075, "iterations": 3000, "fewest": 20}
 MANY = 5000  # examples from which the defaults are minibatches and Adam
 # docs/measurements/defaults.md; rate and schedule go with the optimizer, if it is not given
 TABLE_DEFAULTS = {
@@ -277,7 +277,7 @@ class Declaration:
             epochs = defaults["iterations"]
             if batch_size is not None:
                 steps_per_epoch = -(-m // max(batch_size, 1))  # 0 is refused later
-                epochs = max(-(-epochs // steps_per_epoch), defaults.get("fewest", FEWEST_EPOCHS))
+                epochs = max(-(-epochs // steps_per_epoch), defaults["fewest"])
         if not isinstance(solver, LBFGS):
             rate = solver.usual_rate(defaults["learning_rate"]) if rate is None else rate
         elif rate is not None:
