@@ -290,8 +290,8 @@ def test_arrays_of_more_than_8_million_entries(arithmetic, monkeypatch):
 
 
 def test_an_array_that_32_bits_cannot_count_is_left_to_cupy():
-    recording = Recording(dry=True)
-    x = recording.stand(_without_memory("float32", (2**16, 2**15)))
+    recording = Recording(in_rows=True)
+    x = recording.stand(_without_memory("float32", (2**16, 2**15), (2**17, 4)))
     y = x + x
     made = Schedule(recording, {})
     assert made.parts
@@ -300,8 +300,8 @@ def test_an_array_that_32_bits_cannot_count_is_left_to_cupy():
 
 
 def test_a_row_of_an_array_that_32_bits_cannot_count_is_found():
-    recording = Recording(dry=True)
-    x = recording.stand(_without_memory("float32", (2**21, 2**12)))
+    recording = Recording(in_rows=True)
+    x = recording.stand(_without_memory("float32", (2**21, 2**12), (2**14, 4)))
     rows = recording.stand(np.zeros(3, np.int32))
     y = recording.call(_take, (x, rows, 0), False)
     made = Schedule(recording, {})
