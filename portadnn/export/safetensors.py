@@ -81,9 +81,9 @@ def torch_names(network: Network) -> list[str]:
 
 
 def parameters_of(state: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
-    """Our parameters, from weights (n_l, n_prev) and biases (n_l,) in turn, checked."""
+    """Our parameters, copies of weights (n_l, n_prev) and biases (n_l,) in turn, checked."""
     parameters = {}
-    for i, x in enumerate(map(np.ascontiguousarray, state)):
+    for i, x in enumerate(np.array(x, order="C") for x in state):
         parameters[named("Wb"[i % 2], i // 2 + 1)] = x[:, None] if i % 2 else x
     check_values(parameters)
     return parameters

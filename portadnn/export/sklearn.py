@@ -105,8 +105,8 @@ def to_sklearn(model: Model) -> Any:
         with reading("a poisson head", "needs scikit-learn 1.7"):
             network = networks.MLPRegressor(**options)
         network.partial_fit(zeros, y[:, 0] if dims[-1] == 1 else y)
-    state = list(torch_state(model).values())
-    network.coefs_, network.intercepts_ = [W.T for W in state[::2]], state[1::2]
+    state = [x.T.copy() for x in torch_state(model).values()]  # changed in place if trained on
+    network.coefs_, network.intercepts_ = state[::2], state[1::2]
     network.t_, network.n_iter_, network.loss_curve_ = 0, 0, []
     del network._optimizer  # the next step begins a new one
     whole = [network] if scaler is None else [scaler, network]

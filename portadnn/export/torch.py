@@ -111,7 +111,7 @@ def from_torch(module: Any, *, head: str | None = None, classes: Sequence[str] =
     with reading("the module", "cannot be read"):
         for layer in linear:
             bias = layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias
-            state += [x.detach().cpu().numpy().copy() for x in (layer.weight, bias)]
+            state += [x.detach().cpu().numpy() for x in (layer.weight, bias)]
     network = Network(dims, [name or "identity" for name in names], head)
     return Model(network, parameters_of(state), tuple(classes), (dims[0],), scaled=False)
 

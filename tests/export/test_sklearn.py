@@ -146,10 +146,17 @@ def test_what_comes_back_is_trained_on():
         rng = np.random.default_rng(0)
         rows = rng.normal(size=(50, 5))
         target = model.predict(rows)
-        before = [W.copy() for W in network.coefs_]
+        before, bits = [W.copy() for W in network.coefs_], dnn.fingerprint(model)
+        for p in model.parameters.values():
+            p.flags.writeable = False  # as those of a model that was trained or loaded
         network.partial_fit(rows, target)
         assert network.t_ == 50
         moved = max(np.abs(W - V).max() for W, V in zip(network.coefs_, before, strict=True))
+        assert dnn.fingerprint(model) == bits
+        again = from_sklearn(network)
+        bits = dnn.fingerprint(again)
+        network.partial_fit(rows, target)
+        assert dnn.fingerprint(again) == bits
         assert 0 < moved < 0.0011  # one step of Adam, from its beginning
 
 

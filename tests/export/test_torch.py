@@ -55,6 +55,12 @@ def test_the_state_dict_is_that_of_linear_layers():
     with torch.no_grad():
         module[0].weight += 1.0
     assert dnn.fingerprint(model) == dnn.fingerprint(make_model())  # the model has its own memory
+    again = from_torch(module)
+    bits = dnn.fingerprint(again)
+    with torch.no_grad():
+        module[0].weight += 1.0
+        module[0].bias += 1.0
+    assert dnn.fingerprint(again) == bits
 
 
 def sequential(*layers):
