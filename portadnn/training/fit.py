@@ -263,8 +263,8 @@ def _checked(
 
 def _rows(x: Any, backend: Backend) -> Any:
     """The columns of ``x`` as rows, in memory as well; an array of the backend stays there."""
-    if not backend.owns(x):
-        return np.ascontiguousarray(x.T)
+    if isinstance(x, np.ndarray):
+        return np.ascontiguousarray(x.T)  # itself if it is in rows already
     xp = backend.xp
     return xp.take(x.T, xp.arange(x.shape[1], device=backend.device), axis=0)
 

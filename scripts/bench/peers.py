@@ -3,10 +3,13 @@
 
     scripts/bench/peers.py [--workload a,b,c,d] [--entrants numpy,jax,...] [--quick] [--repeats 7]
                            [--whole-repeats 3] [--seconds 0.5] [--threads N] [--json FILE]
+                           [--from FILE] [--page docs/performance.md]
 
 Workloads: (a) the course's network on the cat images, float64 and float32; (b) [784, 512, 512, 10],
 minibatches of 256, SGD and Adam; (c) [64, 64, 32, 10] on digits, minibatches of 32; (d) [784, 2048,
-2048, 10], minibatches of 1024. All have the same data, initial weights, order and dtype.
+2048, 10], minibatches of 1024; (e) 20 hidden layers of 64, minibatches of 64, Adam; (f) [784, 256,
+128, 10] in float64, minibatches of 128, Adam. ``daily.py`` has Fashion-MNIST and predictions. All
+entrants have the same data, initial weights, order and dtype.
 
 Every entrant has a process of its own, with the same cores and threads, and they are asked in turn,
 round after round; a ratio is the median of the rounds' ratios. "A step" is one of many within one
@@ -16,7 +19,9 @@ the first has compiled, and else once. The rate of a product is that of 2048^3 i
 entrant's own library, timed beside each measurement; GFLOP/s are those of the direct form, so
 sample space goes beyond all of it. The peak is that of the first whole call, data included, above
 the idle process with its imports. NumPy programs run on the BLAS kernel that the command line would
-choose; a "stock process" has the one that NumPy picks itself, on many processors the same.
+choose; a "stock process" has the one that NumPy picks itself, on many processors the same. Peers
+with small products also run with one thread. ``--from`` prints a file of results again, and
+``--page`` writes what is asked beside what was measured between the page's marks.
 
 The exit code is 1 where final costs disagree or an entrant failed. On a busy machine the ratios
 mean little: the load is printed first.
@@ -31,10 +36,10 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from contest.crew import STOCK, cores, fastest_kernel
+from contest.crew import ALONE, STOCK, cores, fastest_kernel
 from contest.entrants import ENTRANTS, ON_NUMPY, REPRODUCIBLE
 from contest.measure import faults, measure
-from contest.table import results_table, verdicts, verdicts_table
+from contest.table import asked_rows, into, results_table, verdicts
 from contest.tasks import tasks_of
 
 LIBRARIES = ("numpy", "jax", "torch", "scikit-learn", "keras", "cupy")
@@ -42,7 +47,7 @@ LIBRARIES = ("numpy", "jax", "torch", "scikit-learn", "keras", "cupy")
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workload", default="a,b,c,d")
+    parser.add_argument("--workload", default="a,b,c,d,e,f")
     parser.add_argument("--entrants", help=f"of {', '.join(ENTRANTS)}")
     parser.add_argument("--quick", action="store_true", help="small data, few steps")
     parser.add_argument("--repeats", type=int)
@@ -50,9 +55,19 @@ def main():
     parser.add_argument("--seconds", type=float, help="of one measurement, about")
     parser.add_argument("--threads", type=int, default=len(cores()))
     parser.add_argument("--json", help="file for all that was measured")
+    parser.add_argument("--from", dest="given", help="print the results of such a file")
+    parser.add_argument("--page", help="a page to write into what is asked")
     arguments = parser.parse_args()
+    if arguments.given:
+        given = json.loads(Path(arguments.given).read_text(encoding="utf-8"))
+        print(
+            "\n\n".join(x["table"] for x in given["tasks"]), asked_rows(given["asked"]), sep="\n\n"
+        )
+        if arguments.page:
+            into(Path(arguments.page), "peers", asked_rows(given["asked"]))
+        return 0
     for name in arguments.entrants.split(",") if arguments.entrants else ():
-        if name.removesuffix(STOCK) not in ENTRANTS:
+        if name.removesuffix(STOCK).removesuffix(ALONE) not in ENTRANTS:
             parser.error(f"unknown entrant {name}: expected some of {', '.join(ENTRANTS)}")
     rounds = arguments.repeats or (2 if arguments.quick else 7)
     whole_rounds = arguments.whole_repeats or (1 if arguments.quick else 3)
@@ -71,13 +86,16 @@ def main():
                 seconds=seconds,
                 threads=arguments.threads,
             )
-            print(results_table(task, results), end="\n\n", flush=True)
+            shown = results_table(task, results)
+            print(shown, end="\n\n", flush=True)
             wrong += faults(task, results)
             found += verdicts(task, results)
-            report.append({"task": task.title, "flops": task.flops,
+            report.append({"task": task.title, "flops": task.flops, "table": shown,
                            "results": [asdict(r) for r in results]})  # fmt: skip
     if found and not arguments.quick:
-        print(verdicts_table(found), end="\n\n")
+        print(asked_rows(found), end="\n\n")
+        if arguments.page:
+            into(Path(arguments.page), "peers", asked_rows(found))
     if arguments.json:
         whole = {"environment": machine, "tasks": report, "asked": found, "faults": wrong}
         Path(arguments.json).write_text(json.dumps(whole, indent=1), encoding="utf-8")
@@ -93,6 +111,11 @@ def names_for(workload, chosen):
     names = [name for name in names if name not in REPRODUCIBLE]  # those are asked for by name
     # the first is what the table's ratios are against
     names.sort(key=lambda name: name not in ("textbook", "torch-eager"))
+    if workload in "acef":  # whose products are small
+        small = [
+            n for n in names if n.startswith(("torch-eager", "torch-fused", "jax-scan", "sklearn"))
+        ]
+        names += [name + ALONE for name in small if not name.endswith("-gpu")]
     if fastest_kernel() is None:
         return names
     return [n for name in names for n in (name, name + STOCK)

@@ -88,6 +88,62 @@ def test_a_cpu_has_no_memory_of_a_card(contest):
     assert len(result.step) == 2
 
 
+def test_jax_scan_learns_the_same_in_both_layouts(contest):
+    pytest.importorskip("jax")
+    measure, tasks = contest
+    for workload in ("c", "f"):
+        task = tasks.tasks_of(workload, quick=True)[0]
+        results = measure.measure(
+            task, ["numpy", "jax-scan", "jax-scan-columns", "jax-scan@1"], rounds=1,
+            whole_rounds=1, seconds=0.01, threads=1, products=False,
+        )  # fmt: skip
+        assert all(r.cost for r in results)
+        assert measure.faults(task, results) == []
+
+
+def test_lost_means_that_the_interquartile_range_lies_below_1(contest):
+    from contest.table import asked_rows
+
+    ratios = [0.9, 0.95, 0.97, 0.98, 2.0]
+    lines = asked_rows([("x", ratios, 0.5, "a / b"), ("y", ratios, 1.0, "a / b"),
+                        ("z", ratios, None, "a / b"), ("w", [0.9, 0.95, 1.2], None, "a / b")])  # fmt: skip
+    *_, x, y, z, w = lines.splitlines()
+    assert x == "| x | 0.97 (a / b) | 0.95 to 0.98 | 0.5 | yes |"
+    assert y.endswith("| 1 | NO, lost |")
+    assert z.endswith("| not lost | NO, lost |")
+    assert w.endswith("| not lost | yes |")
+
+
+def test_tables_are_written_between_the_marks_of_a_page(contest, tmp_path):
+    from contest.table import into
+
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- begin x -->old<!-- end x -->\nb\n", encoding="utf-8")
+    for _ in range(2):
+        into(page, "x", "| new |")
+        text = "a\n<!-- begin x -->\n\n| new |\n\n<!-- end x -->\nb\n"
+        assert page.read_text(encoding="utf-8") == text
+    with pytest.raises(SystemExit, match="has no marks <!-- begin y -->"):
+        into(page, "y", "")
+
+
+def test_a_day_s_work_is_timed_and_printed_again(tmp_path):
+    found = tmp_path / "found.json"
+    command = [sys.executable, BENCH / "daily.py"]
+    done = subprocess.run(
+        [*command, "--quick", "--rounds", "1", "--work", "memory", "--json", found],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(found.read_text())["work"]["memory"]
+    loaded = next(answers for name, answers in report.items() if "load" in name)
+    assert 0.99 < loaded[0]["value"] < 1.1  # no copy of the data
+    again = subprocess.run(
+        [*command, "--from", found], capture_output=True, text=True, check=True
+    ).stdout
+    assert "| Memory over data: 1.05 / portadnn load |" in again
+
+
 @pytest.fixture
 def blas_kernels(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCH))

@@ -15,6 +15,7 @@ from portadnn.blas import VARIABLE, kernel_for, this_processor
 
 BENCH = Path(__file__).resolve().parents[1]
 STOCK = "@stock"  # after an entrant's name: with the BLAS kernel that NumPy picks by itself
+ALONE = "@1"  # after a peer's name: with one thread, which is faster for small products
 
 
 class Failed(Exception):
@@ -34,7 +35,8 @@ class Worker:
 
     def __init__(self, name, threads, patience=None):
         self.name, self.patience = name, patience
-        entrant, _, stock = name.partition("@")
+        entrant, _, how = name.partition("@")
+        threads = int(how) if how.isdigit() else threads
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(
                 filter(None, [str(BENCH), str(BENCH.parents[1]), os.environ.get("PYTHONPATH")])
@@ -46,7 +48,7 @@ class Worker:
         # JAX takes three quarters of the card otherwise, which the others need too
         environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         environment.pop(VARIABLE, None)
-        if not stock and (kernel := fastest_kernel()):
+        if how != STOCK[1:] and (kernel := fastest_kernel()):
             environment[VARIABLE] = kernel
         self.process = subprocess.Popen(
             [sys.executable, "-m", "contest.worker", entrant],

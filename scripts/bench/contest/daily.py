@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import itertools
 import statistics
 import time
 import warnings
@@ -55,13 +56,19 @@ def timed(work):
 
 def steady(work, seconds=1.0):
     """The median time of a call, after one that warms up."""
-    work()
-    n, values = 1, []
-    while (taken := timed(lambda: [work() for _ in range(n)])) < 0.01:
+
+    def several(n):
+        started = time.perf_counter()
+        for _ in range(n):
+            work()
+        return time.perf_counter() - started
+
+    n = 1
+    several(1)
+    while (taken := several(n)) < 0.01:
         n *= 4
-    for _ in range(max(5, min(100, int(seconds / taken)))):
-        values.append(timed(lambda: [work() for _ in range(n)]) / n)
-    return {"value": statistics.median(values)}
+    times = max(5, min(100, int(seconds / taken)))
+    return {"value": statistics.median(several(n) / n for _ in range(times))}
 
 
 # training with scores: ``begin(X, y, validation)`` returns a function that makes epochs
@@ -87,7 +94,7 @@ def pytorch(fused):
         torch.manual_seed(1)
         X, y, X_val, y_val = map(torch.from_numpy, (X, y, *validation))
         layers = []
-        for n, k in zip(DIMS, DIMS[1:], strict=False):
+        for n, k in itertools.pairwise(DIMS):
             layers += [torch.nn.Linear(n, k), torch.nn.ReLU()]
         model = torch.nn.Sequential(*layers[:-1])
         optimizer = torch.optim.Adam(model.parameters(), lr=RATE, fused=fused or None)
@@ -123,7 +130,7 @@ def jax_scan(columns):
         # columns: W @ X; rows: X @ W
         product = (lambda W, A: W @ A) if columns else (lambda W, A: A @ W)
         parameters = []
-        for n, k in zip(DIMS, DIMS[1:], strict=False):
+        for n, k in itertools.pairwise(DIMS):
             W = rng.standard_normal((n, k), dtype=np.float32) * np.float32((2 / n) ** 0.5)
             shape = (k, 1) if columns else (k,)
             parameters.append((jnp.asarray(W.T if columns else W), jnp.zeros(shape)))

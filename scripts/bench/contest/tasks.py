@@ -109,7 +109,7 @@ def make_task(title, dims, rows, labels, steps, **settings):
 
 
 def tasks_of(workload, quick=False):
-    """The tasks of workload a, b, c or d; quick ones are for trying the program."""
+    """The tasks of workload a, b, c, d, e or f; quick ones are for trying the program."""
     if workload == "a":
         dims, source, rows, labels = cats(quick)
         return [
@@ -130,6 +130,14 @@ def tasks_of(workload, quick=False):
         return [
             make_task("c, sgd", [64, 64, 32, 10], rows, labels, epochs * len(rows) // 32,
                       rate=0.1, batch=32, source="digits")
+        ]  # fmt: skip
+    if workload in "ef":  # deep and narrow, and in float64
+        batch, dims = (64, [64] * 21 + [10]) if workload == "e" else (128, [784, 256, 128, 10])
+        rows, labels = images(batch * (8 if quick else 20_000 // batch))
+        return [
+            make_task(f"{workload}, adam", dims, rows[:, -dims[0] :], labels, len(rows) // batch,
+                      optimizer="adam", rate=0.001, batch=batch,
+                      dtype="float32" if workload == "e" else "float64")
         ]  # fmt: skip
     rows, labels = images(1024 * (2 if quick else 58))
     return [make_task("d, sgd", [784, 2048, 2048, 10], rows, labels, len(rows) // 1024, batch=1024)]

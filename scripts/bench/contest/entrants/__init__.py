@@ -26,8 +26,9 @@ ENTRANTS = {
     "torch-cuda": ("pytorch", "eager,cuda", "PyTorch eager on the GPU"),
     "torch-compile-gpu": ("pytorch", "compile,cuda", "PyTorch compiled on the GPU"),
     "torch-graph": ("pytorch", "graph,cuda", "PyTorch, a CUDA graph of the step"),
-    "jax-scan": ("jax_scan", "", "JAX jit + scan"),
-    "jax-scan-gpu": ("jax_scan", "gpu", "JAX jit + scan on the GPU"),
+    "jax-scan": ("jax_scan", "rows", "JAX jit + scan, X @ W"),
+    "jax-scan-columns": ("jax_scan", "columns", "JAX jit + scan, W @ X"),
+    "jax-scan-gpu": ("jax_scan", "rows,gpu", "JAX jit + scan on the GPU"),
     "sklearn": ("sklearn_mlp", "", "scikit-learn MLP"),
     "keras": ("keras_fit", "", "Keras"),
 }

@@ -1,8 +1,12 @@
-"""JAX: value_and_grad of a cost, a jitted scan over the steps, buffers donated."""
+"""JAX: value_and_grad of a cost, a jitted scan over the steps, buffers donated.
+
+In two layouts: X @ W with an example in each row, and W @ X with one in each column.
+"""
 
 from __future__ import annotations
 
 import functools
+import math
 
 import numpy as np
 
@@ -12,30 +16,35 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
 def connect(argument):
-    """``argument`` is "gpu", or "" for JAX's default device."""
+    """``argument`` is the layout, and after a comma "gpu" if it is not JAX's default device."""
+    layout, _, argument = argument.partition(",")
     try:
         import jax
     except ImportError as error:
         raise Unavailable("JAX is not installed") from error
     if argument and jax.default_backend() != argument:
         raise Unavailable("JAX has no GPU here")
-    return JaxScan
+    return functools.partial(JaxScan, columns=layout == "columns")
 
 
-def make_run(task):
+def make_run(task, columns):
     """``run(state, X, Y, order, n)``: the state after n steps, or after those of ``order``."""
     import jax
     import jax.numpy as jnp
 
+    def product(W, A):
+        return W @ A if columns else A @ W
+
     def cost(parameters, X, Y):
         A = X
         for W, b in parameters[:-1]:
-            A = jax.nn.relu(A @ W + b)
+            A = jax.nn.relu(product(W, A) + b)
         W, b = parameters[-1]
-        Z = A @ W + b
+        Z = product(W, A) + b
         if task.binary:
             return jnp.mean(jax.nn.softplus(Z) - Y * Z)
-        return -jnp.mean(jnp.sum(Y * jax.nn.log_softmax(Z), axis=1))
+        units = 0 if columns else 1
+        return -jnp.mean(jnp.sum(Y * jax.nn.log_softmax(Z, axis=units), axis=units))
 
     def sgd(parameters, grads, slots):
         return jax.tree.map(lambda p, g: p - task.rate * g, parameters, grads), slots
@@ -45,7 +54,8 @@ def make_run(task):
         t = t + 1
         v = jax.tree.map(lambda v, g: BETA1 * v + (1 - BETA1) * g, v, grads)
         s = jax.tree.map(lambda s, g: BETA2 * s + (1 - BETA2) * g * g, s, grads)
-        c1, c2 = 1 / (1 - BETA1**t), 1 / (1 - BETA2**t)
+        # 1 / (1 - beta^t), without what a float32 loses in the difference
+        c1, c2 = (-1 / jnp.expm1(t * math.log(beta)) for beta in (BETA1, BETA2))
         parameters = jax.tree.map(
             lambda p, v, s: p - task.rate * (v * c1) / (jnp.sqrt(s * c2) + EPSILON),
             parameters, v, s,
@@ -59,6 +69,8 @@ def make_run(task):
         def step(state, batch):
             parameters, slots = state
             x, y = (X, Y) if batch is None else (X[batch], Y[batch])
+            if columns and batch is not None:  # of rows one is taken in one piece
+                x, y = x.T, y.T
             value, grads = jax.value_and_grad(cost)(parameters, x, y)
             return update(parameters, grads, slots), value
 
@@ -68,24 +80,30 @@ def make_run(task):
 
 
 class JaxScan(Entrant):
-    def __init__(self, task):
+    def __init__(self, task, columns):
         import jax
 
         super().__init__(task)
         jax.config.update("jax_enable_x64", task.dtype == "float64")
         jax.config.update("jax_default_matmul_precision", "highest")  # no TF32 on a GPU
-        self.run = make_run(task)
+        self.columns = columns
+        self.run = make_run(task, columns)
 
     def begin(self):
         import jax
         import jax.numpy as jnp
 
         task = self.task
-        self.X, self.Y = jnp.asarray(task.rows), jnp.asarray(task.targets())
-        parameters = [
-            (jnp.asarray(task.weights[f"W{l}"].T), jnp.asarray(task.weights[f"b{l}"][:, 0]))
-            for l in range(1, task.L + 1)
-        ]
+        whole = self.columns and task.batch is None
+        self.X, self.Y = (
+            jnp.asarray(np.ascontiguousarray(x.T) if whole else x)
+            for x in (task.rows, task.targets())
+        )
+        parameters = []
+        for l in range(1, task.L + 1):
+            W, b = task.weights[f"W{l}"], task.weights[f"b{l}"]
+            W, b = (W, b) if self.columns else (W.T, b[:, 0])
+            parameters.append((jnp.asarray(W), jnp.asarray(b)))
         slots = ()
         if task.optimizer == "adam":
             slots = (
@@ -106,7 +124,8 @@ class JaxScan(Entrant):
     def weights(self):
         found = {}
         for l, (W, b) in enumerate(self.state[0], start=1):
-            found[f"W{l}"], found[f"b{l}"] = np.asarray(W).T, np.asarray(b)[:, None]
+            W, b = np.asarray(W), np.asarray(b)
+            found[f"W{l}"], found[f"b{l}"] = (W, b) if self.columns else (W.T, b[:, None])
         return found
 
     @staticmethod
