@@ -182,3 +182,26 @@ def test_reproducible_arithmetic_needs_float64(monkeypatch):
     monkeypatch.setattr(type(backend), "_from_host", refuse)
     with pytest.raises(InputError, match="carried out in float64, which the backend 'strict'"):
         backend.reproducible()
+
+
+def test_a_long_row_is_multiplied_by_jax_as_numpy_does(require):
+    require("jax")
+    backend = get_backend("jax", dtype="float64")
+    rng = np.random.default_rng(0)
+    row, rows = rng.standard_normal((1, 5000)), rng.standard_normal((5000, 7))
+    for X in (rows, np.asfortranarray(rows)):
+        with backend.scope():
+            found = backend.xp.matmul(*map(backend.asarray, (row, X)))
+        # sums of 5000 products, in another order
+        np.testing.assert_allclose(backend.to_numpy(found), row @ X, rtol=1e-11, atol=1e-11)
+
+
+def test_jax_takes_matrices_in_any_order_of_memory(require):
+    require("jax")
+    backend = get_backend("jax")
+    for shape in ((3, 700), (700, 3), (1, 1), (0, 4)):
+        x = np.random.default_rng(0).random(shape, dtype=np.float32)
+        for given in (x.copy(), np.asfortranarray(x), x.copy()[::-1]):
+            expected, found = given.copy(), backend.asarray(given)
+            given[...] = 7  # JAX has memory of its own
+            np.testing.assert_array_equal(backend.to_numpy(found), expected)

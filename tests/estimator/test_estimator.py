@@ -551,6 +551,22 @@ def test_data_that_cannot_be_used(wine, diabetes):
         classifier().predict(X)
 
 
+def test_partial_fit_follows_a_parameter_that_changes(wine):
+    X, y = wine
+    steps, again = (classifier(alpha=0.0, random_state=1) for _ in range(2))
+    for _ in range(2):
+        steps.partial_fit(X, y, classes=[0, 1, 2])
+        again.partial_fit(X, y, classes=[0, 1, 2])
+    assert steps._planned.recipe.optimizer == again._planned.recipe.optimizer
+    before = steps.coefs_[0].copy()
+    steps.set_params(learning_rate_init=1e-12, alpha=0.5).partial_fit(X, y)
+    np.testing.assert_allclose(steps.coefs_[0], before, atol=1e-9)  # a rate of 1e-12
+    assert steps._planned.recipe.l2 > 0
+    again.partial_fit(X, y)
+    assert again._planned.recipe.l2 == 0
+    assert np.abs(again.coefs_[0] - before).max() > 1e-6
+
+
 def test_what_partial_fit_cannot_do(wine):
     assert not hasattr(classifier(solver="lbfgs"), "partial_fit")
     assert not hasattr(regressor(solver=LBFGS()), "partial_fit")

@@ -105,8 +105,9 @@ def test_lost_means_that_the_interquartile_range_lies_below_1(contest):
     from contest.table import asked_rows
 
     ratios = [0.9, 0.95, 0.97, 0.98, 2.0]
-    lines = asked_rows([("x", ratios, 0.5, "a / b"), ("y", ratios, 1.0, "a / b"),
-                        ("z", ratios, None, "a / b"), ("w", [0.9, 0.95, 1.2], None, "a / b")])  # fmt: skip
+    found = [("x", ratios, 0.5), ("y", ratios, 1.0), ("z", ratios, None)]
+    found += [("w", [0.9, 0.95, 1.2], None)]
+    lines = asked_rows([(*row, "a / b") for row in found])
     *_, x, y, z, w = lines.splitlines()
     assert x == "| x | 0.97 (a / b) | 0.95 to 0.98 | 0.5 | yes |"
     assert y.endswith("| 1 | NO, lost |")

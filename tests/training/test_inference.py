@@ -210,3 +210,48 @@ def test_values_of_a_table_are_learned_standardised(tmp_path):
     assert np.mean(residual**2) == pytest.approx(found.mse, rel=1e-6)
     bare = replace(model, preprocess=model.preprocess.of_targets)
     assert evaluate(bare, model.preprocess(far)) == found
+
+
+@pytest.mark.parametrize("backend", [None, "jax", "torch"])
+def test_few_rows_are_predicted_as_a_dataset_is(backend, require):
+    if backend is not None:
+        require(backend)
+    data = problem("classes")
+    model = train(data, epochs=3, rng=1, **SETTINGS)
+    rows = data.examples.astype(np.float32)
+    whole = predict(model, Dataset(rows, None, ()), backend=backend)
+    for m in (1, 7):
+        few = predict(model, rows[:m], backend=backend)
+        np.testing.assert_array_equal(few.labels, whole.labels[:m])
+        np.testing.assert_allclose(few.probabilities, whole.probabilities[:m], rtol=1e-5)
+    wrong = rows[:2].copy()
+    wrong[1, 2] = np.inf
+    with pytest.raises(InputError, match=r"example 1 holds inf at index \(1, 2\)"):
+        predict(model, wrong, backend=backend)
+    with pytest.raises(InputError, match="3 values, but the model takes"):
+        predict(model, rows[:1, :3], backend=backend)
+    # squares that overflow are no reason to refuse
+    assert predict(model, np.full((1, 4), 1e25, np.float32), backend=backend).labels.shape == (1,)
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_a_parameter_that_is_replaced_is_used(backend, require):
+    require(backend)
+    data = problem("classes")
+    model = train(data, epochs=1, rng=1, **SETTINGS)
+    with pytest.raises(ValueError, match="read-only"):
+        model.parameters["b2"][:] = 0
+    row = data.examples[:1].astype(np.float32)
+    predict(model, row, backend=backend)
+    for chosen in (0, 2):
+        model.parameters["b2"] = np.eye(3, dtype=np.float32)[:, [chosen]] * 100
+        assert predict(model, row, backend=backend).labels.tolist() == [chosen]
+
+
+def test_the_columns_of_rows_are_no_copy_and_training_leaves_them():
+    rows = np.random.default_rng(0).random((300, 4), dtype=np.float32)
+    data = Dataset(rows, np.arange(300) % 3, ("a", "b", "c"))
+    assert np.shares_memory(data.columns("float32"), rows)
+    before = rows.copy()
+    train(data, epochs=2, batch_size=32, rng=1, **SETTINGS)
+    np.testing.assert_array_equal(rows, before)

@@ -223,3 +223,18 @@ def test_validation_arrays_that_do_not_fit(validation, message):
             initialize_parameters_deep((3, 1)), np.ones((3, 2)), np.ones((1, 2)),
             network=network, backend=backend, plan=Plan(0.1, 1, Batches(2)), validation=validation,
         )  # fmt: skip
+
+
+def test_a_first_training_on_jax_compiles_a_loop_and_a_score(require, caplog):
+    require("jax")
+    import jax
+
+    data = Dataset(np.random.default_rng(0).random((64, 11)), np.arange(64) % 3, ("a", "b", "c"))
+    jax.clear_caches()
+    with jax.log_compiles(True), caplog.at_level("WARNING"):
+        train(
+            data, layers=[13], epochs=2, batch_size=16, optimizer="adam", validation=data,
+            backend="jax", rng=1,
+        )  # fmt: skip
+    compiled = [r.getMessage() for r in caplog.records if "Finished XLA" in r.getMessage()]
+    assert len(compiled) == 2, compiled
