@@ -77,7 +77,7 @@ def _part(x: Any, argument: Any, room: dict[int, np.ndarray]) -> tuple[Any, bool
 def _run_key(item: Any) -> tuple[int, Any]:
     """Calls of one key may be made a block at a time: elementwise ones on arrays of one layout."""
     call, operands, out = item
-    if out.size < FEWEST_BLOCKS * BLOCK:  # it is made in one go
+    if out.size < FEWEST_BLOCKS * BLOCK:  # the list is made in one go
         return 0, id(call)
     alike = call.elementwise and all(
         not isinstance(x, np.ndarray)

@@ -142,7 +142,7 @@ def verdicts(work, rows):
         if isinstance(b, str):
             ratios = [y / x for x, y in zip(ran[a], ran[b], strict=True)]
             yield f"{WORK[work].title}: {theirs} / {ours}", ratios, target, f"{b} / {a}"
-        else:  # of memory: how much may be taken
+        else:  # for memory: how much may be taken
             ratios = [b / x for x in ran[a]]
             yield f"{WORK[work].title}: {b:g} / {ours}", ratios, target, a
 

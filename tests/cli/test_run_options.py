@@ -235,9 +235,7 @@ def test_train_and_parity_declare_the_same_run(data, declared_by, tmp_path_facto
         to_train = to_parity = ["--config", config]
     else:
         to_train, to_parity = [data, *given], ["--data", data, *given]
-    _, made = declared_by(
-        "portadnn.training.train.fit", "train", *to_train, "--backend", "numpy"
-    )
+    _, made = declared_by("portadnn.training.train.fit", "train", *to_train, "--backend", "numpy")
     (run, _), _ = declared_by(
         "portadnn.parity.compare.compare", "parity", "numpy", *to_parity, "--steps", EPOCHS
     )

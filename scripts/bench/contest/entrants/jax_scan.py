@@ -69,7 +69,7 @@ def make_run(task, columns):
         def step(state, batch):
             parameters, slots = state
             x, y = (X, Y) if batch is None else (X[batch], Y[batch])
-            if columns and batch is not None:  # of rows one is taken in one piece
+            if columns and batch is not None:  # a row is taken in one piece
                 x, y = x.T, y.T
             value, grads = jax.value_and_grad(cost)(parameters, x, y)
             return update(parameters, grads, slots), value
