@@ -2,4 +2,7 @@
 
 from portadnn.arithmetic.namespace import Reproducible, for_one_step, reproducible
 
-__all__ = ["Reproducible", "for_one_step", "reproducible"]
+# What its bits are called. Whoever changes a bit of any operation gives it another name.
+MARK = "reproducible-2"
+
+__all__ = ["MARK", "Reproducible", "for_one_step", "reproducible"]

@@ -9,16 +9,18 @@ array([[0.]])
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 from array_api_compat import is_jax_namespace
 
 from portadnn.arithmetic import elementary, products, roots
 from portadnn.arithmetic.guards import guarded
-from portadnn.arithmetic.splitting import Slices, count, cut, without_zeros
+from portadnn.arithmetic.splitting import Slices, check, cut, without_zeros
 from portadnn.errors import InputError
 
 Axes: TypeAlias = int | tuple[int, ...] | None
@@ -47,9 +49,10 @@ class Reproducible:
 
     Notes
     -----
-    It holds where every number on the way is a normal number or 0: subnormal ones, below 2.2e-308
-    or, in float32, 1.2e-38, are flushed to 0 by some devices and compilers. Vanishing gradients of
-    deep float32 networks get there, and Adam makes them large again.
+    Some devices and compilers flush subnormal numbers to 0, in float32 those below 1.2e-38. So in
+    float32 products, sums and exp make 0 of what is so small, with room to spare, and an optimizer
+    does so with gradients, slots and parameters, see ``settled``. In float64, which flushes below
+    2.2e-308, every number on the way must be a normal number or 0.
 
     An operator between arrays is the library's: ``+`` and ``-`` round as IEEE 754 says, and so does
     ``*`` where it is not compiled. Two literals must not be added to one array: see ``guards.py``.
@@ -72,19 +75,48 @@ class Reproducible:
         return getattr(self.raw, name)
 
     def matmul(self, x1: Any, x2: Any, /) -> Any:
-        """``x1 @ x2`` of 1 or 2 axes each, see ``products.py`` for the bounds."""
-        self._needs_float64()
-        return products.matmul(x1, x2, xp=self.guards, cut=self._cut)
+        """``x1 @ x2`` of 1 or 2 axes each, see ``products.py`` for the bounds.
+
+        In float32 it is balanced by ``x1``: a column of the result depends on ``x1`` and on that
+        column of ``x2`` alone.
+        """
+        return self._matmul(x1, x2)
 
     def sum(self, x: Any, /, *, axis: Axes = None, keepdims: bool = False) -> Any:
-        """The sum over an axis or over all, by exact sums of slices; of integers the library's."""
+        """The sum over an axis or over all, exact before it is rounded; of integers the library's.
+
+        Of two axes it is the sum over the first of the sums over the second. Up to 8 terms of
+        float64 are added in their order.
+        """
+        return self._sum(x, axis=axis, keepdims=keepdims)
+
+    @property
+    def examples(self) -> Any:
+        """``matmul`` and ``sum`` over the axis of the examples: exact, however they are divided."""
+        return SimpleNamespace(
+            matmul=functools.partial(self._matmul, over_examples=True),
+            sum=functools.partial(self._sum, over_examples=True),
+        )
+
+    def settled(self, x: Any, least: float, /) -> Any:
+        """x, in float32 with 0 for what is smaller than ``least``; of float64 itself."""
+        if x.dtype != self.raw.float32:
+            return x
+        # NaN stays; NumPy's tape is fast with a selection between an array and 0.0
+        return self.raw.where(self.raw.logical_not(self.raw.abs(x) < least), x, 0.0)
+
+    def _matmul(self, x1, x2, **how):
+        self._needs_float64()
+        return products.matmul(x1, x2, xp=self.guards, cut=self._cut, **how)
+
+    def _sum(self, x, *, axis=None, keepdims=False, **how):
         if self.raw.isdtype(x.dtype, ("bool", "integral")):
             return self.raw.sum(x, axis=axis, keepdims=keepdims)
         self._needs_float64()
         axes = _axes(axis, x)
         S = x if x.ndim == 2 else x[None, :]
         for a in sorted((a + 2 - x.ndim for a in axes), reverse=True):
-            S = products.total(S, a, xp=self.guards, cut=self._cut)
+            S = products.total(S, a, xp=self.guards, cut=self._cut, **how)
         if x.ndim == 1:
             return S[0, :] if keepdims or not axes else S[0, 0]
         if keepdims or not axes:
@@ -115,7 +147,7 @@ class Reproducible:
     def sqrt(self, x: Any, /) -> Any:
         """The root, rounded once, see ``roots.py``."""
         self._needs_float64()
-        count(x.dtype, self.raw)  # or an error
+        check(x.dtype, self.raw)
         return roots.sqrt(x, xp=self.guards)
 
     def square(self, x: Any, /) -> Any:
@@ -125,7 +157,8 @@ class Reproducible:
     def exp(self, x: Any, /) -> Any:
         """See ``elementary.py``, also for the four below; float32 is rounded once, at the end.
 
-        Results below the smallest normal number are 0, in float32 as in float64.
+        Results below 2^-1022 are 0; of float32 those below 2^-100, so that a quotient by the number
+        of classes is a normal number.
         """
         return self._elementary(elementary.exp, x, vanishes=True)
 
@@ -158,14 +191,14 @@ class Reproducible:
         Returns
         -------
         tuple of two arrays
-            Empty where a product of so few terms needs none.
+            Empty if a product of so few terms, or of float32, needs none.
         """
         self._needs_float64()
         if x.ndim != 2 or axis not in (0, 1):
             raise InputError(
                 f"x has shape {tuple(x.shape)} and axis is {axis!r}: expected 2 axes, and 0 or 1"
             )
-        if x.shape[axis] <= products.FEW:
+        if x.shape[axis] <= products.FEW or x.dtype == self.raw.float32:
             return ()
         return without_zeros(self._cut(x, axis), x.shape[1 - axis], axis, xp=self.guards)
 
@@ -190,12 +223,12 @@ class Reproducible:
 
     def _elementary(self, function, x, *, vanishes=False):
         self._needs_float64()
-        count(x.dtype, self.raw)  # or an error
+        check(x.dtype, self.raw)
         if x.dtype == self.raw.float64:
             return function(x, xp=self.guards)
         found = function(self.raw.astype(x, self.raw.float64), xp=self.guards)
-        if vanishes:  # below the smallest normal number of float32
-            found = self.raw.where(found < 2.0**-126, 0.0, found)
+        if vanishes:
+            found = self.raw.where(found < 2.0**-100, 0.0, found)
         return self.raw.astype(found, x.dtype)
 
     def _needs_float64(self) -> None:

@@ -1,25 +1,29 @@
 """Sums and products of matrices with the same bits everywhere.
 
-**Few terms** (n <= 8): products and sums, one after the other, in the order of the terms; every
-operation is rounded as IEEE 754 says, so the bits are the same, and the error is at most
+**Few terms** (n <= 8, which do not belong to examples): products and sums, one after the other, in
+the order of the terms; every operation is rounded as IEEE 754 says, so the bits are the same, and
+the error is at most
 ``n u abs(A) abs(B)`` with u = 2^-53 (Jeannerod and Rump 2013).
 
-**More terms**: the operands are cut into slices of integers (``splitting.py``); all products of
-slices, P_pq = A_p B_q, come from the library's own matmul and are exact, whatever its order. They
-are added by Horner's rule, first over q and then over p,
+**More terms of float32** are an exact float64 product of balanced integers, see ``balanced.py``.
+
+**More terms of float64**: the operands are cut into slices of integers (``splitting.py``); all
+products of slices, P_pq = A_p B_q, come from the library's own matmul and are exact, whatever its
+order. They are added by Horner's rule, first over q and then over p,
 
     C = U_A U_B sum_p e_A^(p-1) (sum_q e_B^(q-1) P_pq).
 
-Beyond 512 terms the P_pq are sums of blocks, added in order.
+Beyond 512 terms the P_pq are sums of exact blocks, added with what each addition loses, and rounded
+once: so they, and C, are the same however the terms are divided and ordered.
 
 Accuracy (float64, three slices, all nine products kept). Let T = w_A + w_B, mu_i the largest entry
 of row i and nu_j that of column j. Dropped are at most ``2^-(3 w_A + 1) mu_i`` of each a_ik and
-``2^-(3 w_B + 1) nu_j`` of each b_kj. Horner's rule rounds four times, blocks once more each; every
-time the error is at most u times a partial sum of ``sum_k sum_pq abs(A_p) abs(B_q)``. The slices of
-an entry add up in absolute value to ``abs(a) + (1 + 2^-w) 2^(2-w) mu`` at most, so in all, with a
-d < 2^-20 for that and for what is of higher order in u::
+``2^-(3 w_B + 1) nu_j`` of each b_kj. Horner's rule rounds four times, a sum of blocks once more;
+every time the error is at most u times a partial sum of ``sum_k sum_pq abs(A_p) abs(B_q)``. The
+slices of an entry add up in absolute value to ``abs(a) + (1 + 2^-w) 2^(2-w) mu`` at most, so in
+all, with a d < 2^-20 for that and for what is of higher order in u::
 
-    abs(error_ij) <= (1 + d) sum_k [ (4 + blocks - 1) u (abs(a_ik) + 2^(2-w_A) mu_i)
+    abs(error_ij) <= (1 + d) sum_k [ (4 + (blocks > 1)) u (abs(a_ik) + 2^(2-w_A) mu_i)
                                                        (abs(b_kj) + 2^(2-w_B) nu_j)
                                      + 2^-(3 w_A + 1) mu_i abs(b_kj)
                                      + 2^-(3 w_B + 1) nu_j abs(a_ik) ].
@@ -27,20 +31,17 @@ d < 2^-20 for that and for what is of higher order in u::
 Where the entries of the row and of the column that are not zero span at most 2^20,
 mu_i <= 2^20 abs(a_ik) for each of them, and the sum is ``bound(n) u abs(A) abs(B)``, with
 ``bound(n) <= n`` for every n: no worse than the a-priori bound of an ordinary product.
-Beyond that span, ``abs(error_ij) <= (blocks + 4) u n mu_i nu_j`` still.
+Beyond that span, ``abs(error_ij) <= 6 u n mu_i nu_j`` still.
 
-float32, two slices and four products: a float32 has 24 bits, so with a span of 2^20 nothing is
-dropped at all; the sum is rounded a few times in float64 and once to float32. Beyond the span at
-most ``2^-(2 w) mu`` of an entry is dropped, w >= 22.
-
-Domain. Entries are normal numbers or 0, and the result is as promised where it is a normal number
-or 0: subnormal numbers are flushed to zero by some devices. For more than 8 terms nothing overflows
-or underflows before the result itself does. Rows (columns) whose largest entry is below 2^-970 have
-the absolute accuracy of rows with 2^-970 there, and an entry below 2^-1022 counts where its row's
-largest is below 2^-920. **Not finite**: a row with a NaN gives NaN; with an infinity it gives that
-infinity where IEEE 754 does, or NaN: the other operand's entries below 2^-(w+1) of their column's
-largest (all finite ones, where that is infinite) count as 0, and ``inf * 0`` is NaN. Other rows are
-not touched by it. The result is never -0 for n > 8; a NaN's sign and payload are the library's.
+Domain of float64. Entries are normal numbers or 0, and the result is as promised if it is a normal
+number or 0: subnormal numbers are flushed to zero by some devices. (In float32 they count as 0.)
+For more than 8 terms nothing overflows or underflows before the result itself does. Rows (columns)
+whose largest entry is below 2^-970 have the absolute accuracy of rows with 2^-970 there, and an
+entry below 2^-1022 counts where its row's largest is below 2^-920. **Not finite**: a row with a NaN
+gives NaN; with an infinity it gives that infinity where IEEE 754 does, or NaN: the other operand's
+entries below 2^-(w+1) of their column's largest (all finite ones, where that is infinite) count as
+0, and ``inf * 0`` is NaN. Other rows are not touched by it. The result is never -0 for n > 8; a
+NaN's sign and payload are the library's.
 
 References
 ----------
@@ -56,7 +57,8 @@ from typing import Any
 
 from array_api_compat import device
 
-from portadnn.arithmetic.splitting import BLOCK, LONGEST, Slices, block_length, count, widths
+from portadnn.arithmetic import balanced
+from portadnn.arithmetic.splitting import LONGEST, Slices, block_length, check, widths
 from portadnn.errors import InputError
 
 FEW = 8  # terms that are added one by one
@@ -74,12 +76,12 @@ def bound(n: int) -> float:
     if n <= FEW:
         return n
     a, b = widths(n)
-    blocks = -(-n // BLOCK)
-    rounding = (3 + blocks) * (1 + 2.0 ** (22 - a)) * (1 + 2.0 ** (22 - b))
+    blocks = -(-n // block_length(n))
+    rounding = (4 + (blocks > 1)) * (1 + 2.0 ** (22 - a)) * (1 + 2.0 ** (22 - b))
     return (1 + 2.0**-20) * (rounding + 2.0 ** (72 - 3 * a) + 2.0 ** (72 - 3 * b))
 
 
-def matmul(x: Any, y: Any, *, xp: Any, cut: Cut) -> Any:
+def matmul(x: Any, y: Any, *, xp: Any, cut: Cut, over_examples: bool = False) -> Any:
     """``x @ y``.
 
     Parameters
@@ -90,7 +92,10 @@ def matmul(x: Any, y: Any, *, xp: Any, cut: Cut) -> Any:
     xp : namespace
         Guarded.
     cut : callable
-        ``cut(operand, axis)``, the slices of a 2-D operand.
+        ``cut(operand, axis)``, the slices of a 2-D operand of float64.
+    over_examples : bool
+        Whether the terms belong to examples: then also a few of them are summed exactly, and of
+        float32 single entries are right, see ``balanced.py``.
 
     Returns
     -------
@@ -103,10 +108,17 @@ def matmul(x: Any, y: Any, *, xp: Any, cut: Cut) -> Any:
         If the ranks, shapes or dtypes are others.
     """
     _check_product(x, y)
-    count(x.dtype, xp)
+    check(x.dtype, xp)
     A, B = (x[None, :] if x.ndim == 1 else x), (y[:, None] if y.ndim == 1 else y)
-    few = A.shape[1] <= FEW or 0 in (A.shape[0], B.shape[1])
-    C = _few(A, B, xp) if few else _sliced(A, B, xp, cut)  # (m, p), float64
+    if 0 in (*A.shape, B.shape[1]):
+        C = xp.zeros((A.shape[0], B.shape[1]), dtype=x.dtype, device=device(A))
+    elif A.shape[1] <= FEW and not over_examples:
+        C = _few(A, B, xp)
+        C = C if x.dtype == xp.float64 else _normal(C, balanced.GRID, xp)
+    elif x.dtype == xp.float64:
+        C = _sliced(A, B, xp, cut)
+    else:
+        C = (balanced.finer_product if over_examples else balanced.product)(A, B, xp=xp)
     if C.dtype != x.dtype:
         C = xp.astype(C, x.dtype)
     if x.ndim == y.ndim == 2:
@@ -114,20 +126,20 @@ def matmul(x: Any, y: Any, *, xp: Any, cut: Cut) -> Any:
     return C[0 if x.ndim == 1 else slice(None), 0 if y.ndim == 1 else slice(None)]
 
 
-def total(x: Any, axis: int, *, xp: Any, cut: Cut) -> Any:
-    """The sum over one axis, which stays with length 1: the product with a vector of ones.
+def total(x: Any, axis: int, *, xp: Any, cut: Cut, over_examples: bool = False) -> Any:
+    """The sum over one axis, which stays with length 1.
 
     Parameters
     ----------
     x : array, shape (m, n), float32 or float64
     axis : {0, 1}
-    xp, cut
+    xp, cut, over_examples
         As for ``matmul``.
 
     Returns
     -------
     array, shape (1, n) or (m, 1)
-        In the dtype of x. The error is at most n u sum(abs(x)) for a span of 2^20.
+        In the dtype of x. The error is at most n u sum(abs(x)), of float64 for a span of 2^20.
 
     Raises
     ------
@@ -137,38 +149,33 @@ def total(x: Any, axis: int, *, xp: Any, cut: Cut) -> Any:
     n = x.shape[axis]
     if n > LONGEST:
         raise InputError(f"a sum of {n} terms was asked for: expected {LONGEST} at most")
-    if n <= FEW or 0 in x.shape:
-        count(x.dtype, xp)
-        S = _few_terms(_wide(x, xp), axis, xp)
-    else:
-        stack, L = cut(x, axis)
-        sums = xp.sum(stack, axis=axis, keepdims=True)  # exact
-        w = widths(n)[0 if axis == 1 else 1]
-        parts = _apart(sums, x.shape[1 - axis], 1 - axis)
-        S = _placed(_horner(parts, w), parts[0], L, L, xp)
-    return S if x.dtype == S.dtype else xp.astype(S, x.dtype)
+    check(x.dtype, xp)
+    if 0 in x.shape:
+        shape = (1, x.shape[1]) if axis == 0 else (x.shape[0], 1)
+        return xp.zeros(shape, dtype=x.dtype, device=device(x))
+    if x.dtype == xp.float32:
+        return xp.astype(balanced.total(x, axis, xp=xp), xp.float32)
+    if n <= FEW and not over_examples:
+        terms = _apart(x, 1, axis)
+        S = terms[0] * 1.0  # not a view
+        for term in terms[1:]:
+            S += term
+        return S
+    stack, L = cut(x, axis)
+    sums = xp.sum(stack, axis=axis, keepdims=True)  # exact
+    w = widths(n)[0 if axis == 1 else 1]
+    parts = _apart(sums, x.shape[1 - axis], 1 - axis)
+    return _placed(_horner(parts, w), parts[0], L, L, xp)
 
 
 def _few(A, B, xp):
-    A, B = _wide(A, xp), _wide(B, xp)
-    n, shape = A.shape[1], (A.shape[0], B.shape[1])
-    if 0 in (n, *shape):
-        return xp.zeros(shape, dtype=xp.float64, device=device(A))
+    if A.dtype == xp.float32:
+        # a subnormal number is 0 to some devices
+        A, B = (xp.astype(_normal(x, 2.0**-126, xp), xp.float64) for x in (A, B))
     C = xp.multiply(A[:, 0:1], B[0:1, :])  # (m, 1) times (1, p)
-    for k in range(1, n):
+    for k in range(1, A.shape[1]):
         C += xp.multiply(A[:, k : k + 1], B[k : k + 1, :])
     return C
-
-
-def _few_terms(x, axis, xp):
-    terms = _apart(x, 1, axis)
-    if 0 in x.shape:
-        shape = (1, x.shape[1]) if axis == 0 else (x.shape[0], 1)
-        return xp.zeros(shape, dtype=xp.float64, device=device(x))
-    S = terms[0] * 1.0  # not a view
-    for term in terms[1:]:
-        S += term
-    return S
 
 
 def _sliced(A, B, xp, cut):
@@ -186,13 +193,17 @@ def _sliced(A, B, xp, cut):
 
 
 def _exact(left, right, n, xp):
-    """The products of all slices; of many terms, the sum of exact blocks in order."""
+    """The products of all slices, whose sums are exact: of several blocks, rounded once."""
     step = block_length(n)
-    P = xp.matmul(left[:, :step], right[:step, :])
+    P, lost = xp.matmul(left[:, :step], right[:step, :]), None
     for k in range(step, n, step):
         end = min(k + step, n)
-        P += xp.matmul(left[:, k:end], right[k:end, :])
-    return P
+        block = xp.matmul(left[:, k:end], right[k:end, :])
+        whole = P + block  # and what its rounding loses, a whole number (Knuth)
+        part = whole - P
+        rest = (P - (whole - part)) + (block - part)
+        P, lost = whole, rest if lost is None else lost + rest
+    return P if lost is None else xp.where(xp.isfinite(P), P + lost, P)
 
 
 def _apart(x, size, axis):
@@ -224,8 +235,9 @@ def _placed(C, first, L, root, xp):
     return C
 
 
-def _wide(x, xp):
-    return x if x.dtype == xp.float64 else xp.astype(x, xp.float64)
+def _normal(x, least, xp):
+    """x, with 0 for what is smaller than ``least``."""
+    return xp.where(xp.abs(x) < least, 0.0, x)
 
 
 def _check_product(x, y):

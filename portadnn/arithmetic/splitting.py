@@ -18,7 +18,7 @@ with L <= sqrt(mu 2^(2-w)) < 2 L, so abs(a_k) / U < 2^w, or 2^w itself. The root
 from the ends of the exponent range for every mu, so nothing overflows or underflows on the way.
 With U <= (1 + 2^-26) mu 2^(2-w), what is dropped is, but for that factor,
 
-    abs(a - slices) <= U e^2 / 2 <= 2^-(3w+1) mu   (three slices),   2^-(2w) mu   (two).
+    abs(a - slices) <= U e^2 / 2 <= 2^-(3w+1) mu.
 
 References
 ----------
@@ -61,13 +61,10 @@ def widths(n: int) -> tuple[int, int]:
     return both // 2, both - both // 2
 
 
-def count(dtype: Any, xp: Any) -> int:
-    """How many slices: three hold 53 bits and a span of 2^20, two hold 24 and that span."""
-    if dtype == xp.float64:
-        return 3
-    if dtype == xp.float32:
-        return 2
-    raise InputError(f"an array of {dtype} was given: expected float32 or float64")
+def check(dtype: Any, xp: Any) -> None:
+    """Raise InputError for a dtype that has no reproducible arithmetic."""
+    if dtype not in (xp.float32, xp.float64):
+        raise InputError(f"an array of {dtype} was given: expected float32 or float64")
 
 
 def without_zeros(slices: Slices, size: int, axis: int, *, xp: Any) -> Slices:
@@ -98,22 +95,19 @@ def cut(x: Any, axis: int, *, xp: Any) -> Slices:
 
     Parameters
     ----------
-    x : array, shape (m, n) for axis 1, (n, p) for axis 0, float32 or float64
+    x : array, shape (m, n) for axis 1, (n, p) for axis 0, float64
     axis : {0, 1}
     xp : namespace
         Guarded, see ``guards.py``.
 
     Returns
     -------
-    stack : array, float64, shape (S m, n) for axis 1, (n, S p) for axis 0
-        The integers q1, q2 (and q3) one after the other. Of rows that are not finite, q1 has the
+    stack : array, float64, shape (3 m, n) for axis 1, (n, 3 p) for axis 0
+        The integers q1, q2 and q3 one after the other. Of rows that are not finite, q1 has the
         infinities and NaN where they were, and the others are NaN there.
     L : array, float64, shape (m, 1) for axis 1, (1, p) for axis 0
         The root of the unit; NaN for a row with a NaN.
     """
-    slices = count(x.dtype, xp)
-    if slices == 2:
-        x = xp.astype(x, xp.float64)
     w = widths(x.shape[axis])[0 if axis == 1 else 1]
     mu = xp.max(xp.abs(x), axis=axis, keepdims=True)
     mu = xp.minimum(xp.maximum(mu, SMALLEST), LARGEST)
@@ -127,7 +121,7 @@ def cut(x: Any, axis: int, *, xp: Any) -> Slices:
     inverse = xp.divide(1.0, L)
     rest = xp.multiply(x, xp.multiply(inverse, inverse))
     parts = [xp.round(rest)]
-    for _ in range(slices - 1):
+    for _ in range(2):
         # operators, not xp.multiply: a product with a power of two needs no guard
         rest = (rest - parts[-1]) * 2.0 ** (w + 1)
         parts.append(xp.round(rest))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 
+from portadnn.arithmetic import MARK
 from portadnn.backends.base import Backend, keeps_subnormals
 
 # Variables that change how products are computed, also in libraries that load later.
@@ -44,6 +45,7 @@ def environment(backend: Backend) -> dict[str, str]:
         "dtype": backend.dtype_name,
         "arithmetic": backend.arithmetic,
         "matmul": backend.matmul or "plain",
+        "bits": MARK if backend.arithmetic == "reproducible" else "the library's",
         "python": platform.python_version(),
         "processor": _processor(),
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",

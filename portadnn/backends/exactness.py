@@ -21,8 +21,11 @@ FIX = (
 # SHA-256, shortened, of what every operation gives in float32 and float64
 KNOWN = {
     "an exact product of integers": ("9dd1c6d08a88", "9dd1c6d08a88"),
-    "a product of matrices": ("d34aae90b70c", "bd2397c587bb"),
+    "a product of matrices": ("41f42565e4c6", "bd2397c587bb"),
+    "a product over examples": ("117b6b9345f7", "bd2397c587bb"),
+    "a product of numbers near the smallest": ("5f70bf18a086", "f6da9cbf5af7"),
     "a sum": ("963351712fbf", "ae37a981a0af"),
+    "a sum of numbers near the smallest": ("f5a5fd42d16a", "a162c1ae5a99"),
     "a product and a sum": ("3d874d9ba7f0", "571aaef7e1ba"),
     "a product with two numbers": ("8fb46af775ed", "0dfb46132696"),
     "a quotient": ("c674dea12ea0", "9e2b9ee13d63"),
@@ -36,7 +39,7 @@ KNOWN = {
     "log": ("ba6891383ec3", "874514fe7428"),
     "log1p": ("2a2c0acf2ec7", "7a09cefaa6fe"),
     "tanh": ("ec31902f872d", "45724aaae646"),
-    "a result below the normal numbers": ("ee7446ed428f", "d36c44664f59"),
+    "an exponential near the smallest numbers": ("bfe492baf731", "d36c44664f59"),
 }
 
 
@@ -98,10 +101,14 @@ def _operations(state, inputs, shared, *, xp):
     """A step that makes every operation once; its outputs have the operations' names."""
     x, y, row = shared["x"], shared["y"], shared["row"]
     small = xp.multiply(y, 0.125)
+    low = xp.multiply(x, 2.0**-126)  # of both kinds, normal and subnormal, in float32
     return state, {
         "an exact product of integers": xp.raw.matmul(shared["A"], shared["B"]),
         "a product of matrices": xp.matmul(x, y.T),
+        "a product over examples": xp.examples.matmul(x, y.T),
+        "a product of numbers near the smallest": xp.matmul(low, y.T),
         "a sum": xp.sum(x, axis=1, keepdims=True),
+        "a sum of numbers near the smallest": xp.sum(low, axis=1, keepdims=True),
         "a product and a sum": xp.multiply(x, y) + y,
         "a product with two numbers": xp.multiply(xp.multiply(x, 0.1), 0.3),
         "a quotient": xp.divide(x, y),
@@ -115,7 +122,7 @@ def _operations(state, inputs, shared, *, xp):
         "log": xp.log(xp.abs(x)),
         "log1p": xp.log1p(xp.abs(y)),
         "tanh": xp.tanh(small),
-        "a result below the normal numbers": xp.exp(shared["low"]),
+        "an exponential near the smallest numbers": xp.exp(shared["low"]),
     }
 
 

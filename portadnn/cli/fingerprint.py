@@ -9,14 +9,16 @@ def fingerprint(model: ModelFile, /, *, as_json: JsonOption = False) -> None:
     """Print the SHA-256 of a model's weights: equal fingerprints are equal bits.
 
     It covers their names, shapes, dtype and values, in one order of bytes on every machine, and
-    nothing else of the file.
+    nothing else of the file. After it stands the mark of the reproducible arithmetic that trained
+    the model, if one did: fingerprints of two marks cannot be compared.
     """
     from portadnn.cli.output import print_json
     from portadnn.training.models import fingerprint as fingerprint_of
     from portadnn.training.models import load_model
 
-    found = fingerprint_of(load_model(model))
+    loaded = load_model(model)
+    found = fingerprint_of(loaded)
     if as_json:
-        print_json({"fingerprint": found})
+        print_json({"fingerprint": found, "arithmetic": loaded.arithmetic})
     else:
-        print(found)
+        print(*filter(None, [found, loaded.arithmetic]))

@@ -228,7 +228,7 @@ def train(
             f"{epochs} epochs, {steps} steps in {seconds:.1f} s; model, "
             f"configuration, history and figures in {directory}"
         )
-        say(f"fingerprint: {record['fingerprint']}")
+        say(f"fingerprint: {record['fingerprint']} {model.arithmetic}".rstrip())
         if proof is not None:
             say(f"certificate: {proof}")
         if status == "interrupted" and checkpoints.own:

@@ -36,6 +36,10 @@ from portadnn.network.namespace import Array, Arrays, resolve
 from portadnn.network.powers import power
 
 ADAPTIVE_RATE = 0.001  # where the step does not scale with the gradient
+# In reproducible float32, what is smaller is 0: so nothing on the way is subnormal, which some
+# devices flush to 0. Squares of gradients, times 1 - beta2 >= 2^-20, are no smaller than the least
+# square, and the least mean, times a rate, is normal for every rate from 2^-46 on.
+LEAST_GRADIENT, LEAST, LEAST_SQUARE = 2.0**-50, 2.0**-80, 2.0**-120
 
 
 def update_parameters(
@@ -174,10 +178,12 @@ class Optimizer:
         new_state: dict[str, Any] = {}
         for name, p in parameters.items():
             slots = [state[of(slot, name)] for slot in self.slots]
-            step, slots = self._step(grads[of("d", name)], slots, scalars, xp)
+            g = grads[of("d", name)]
+            g = g if self.linear else _settled(g, LEAST_GRADIENT, xp)
+            step, slots = self._step(g, slots, scalars, xp)
             if self.weight_decay and is_weight(name):
                 p = xp.multiply(p, scalars["shrinkage"])
-            updated[name] = p - step
+            updated[name] = _settled(p - step, LEAST, xp)
             new_state |= {of(slot, name): x for slot, x in zip(self.slots, slots, strict=True)}
         return updated, new_state
 
@@ -222,7 +228,7 @@ class Momentum(Optimizer):
         self._check("mu", 0.0, 1.0, high_open=True)
 
     def _step(self, g, slots, scalars, xp):
-        v = xp.multiply(slots[0], self.mu) + g
+        v = _settled(xp.multiply(slots[0], self.mu) + g, LEAST, xp)
         return xp.multiply(v, scalars["learning_rate"]), [v]
 
 
@@ -233,7 +239,7 @@ class Nesterov(Momentum):
     name: ClassVar[str] = "nesterov"
 
     def _step(self, g, slots, scalars, xp):
-        v = xp.multiply(slots[0], self.mu) + g
+        v = _settled(xp.multiply(slots[0], self.mu) + g, LEAST, xp)
         return xp.multiply(g + xp.multiply(v, self.mu), scalars["learning_rate"]), [v]
 
 
@@ -254,6 +260,7 @@ class RMSProp(Optimizer):
 
     def _step(self, g, slots, scalars, xp):
         s = xp.multiply(slots[0], self.rho) + xp.multiply(xp.multiply(g, g), 1.0 - self.rho)
+        s = _settled(s, LEAST_SQUARE, xp)
         step = xp.divide(xp.multiply(g, scalars["learning_rate"]), xp.sqrt(s) + self.epsilon)
         return step, [s]
 
@@ -286,7 +293,9 @@ class Adam(Optimizer):
     def _step(self, g, slots, scalars, xp):
         v, s = slots
         v = xp.multiply(v, self.beta1) + xp.multiply(g, 1.0 - self.beta1)
+        v = _settled(v, LEAST, xp)
         s = xp.multiply(s, self.beta2) + xp.multiply(xp.multiply(g, g), 1.0 - self.beta2)
+        s = _settled(s, LEAST_SQUARE, xp)
         rate = xp.multiply(scalars["learning_rate"], scalars["correction1"])
         root = xp.multiply(xp.sqrt(s), scalars["correction2"]) + self.epsilon
         return xp.divide(xp.multiply(v, rate), root), [v, s]
@@ -327,6 +336,12 @@ def _check_gradients(parameters, grads):
         if gradient is None or tuple(gradient.shape) != tuple(p.shape):
             found = "is missing" if gradient is None else f"has shape {tuple(gradient.shape)}"
             raise InputError(f"d{name} {found}, but {name} has shape {tuple(p.shape)}")
+
+
+def _settled(x, least, xp):
+    """x with 0 for what is smaller, if the namespace asks for it."""
+    settled = getattr(xp, "settled", None)
+    return x if settled is None else settled(x, least)
 
 
 def _scalar(x):

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from portadnn.arithmetic import MARK
 from portadnn.data.digest import digest
 from portadnn.data.files import open_regular, whole_file
 from portadnn.data.foreign import reading
@@ -203,9 +204,8 @@ class Certificate:
         environments = [c.content["environment"] for c in (self, again)]
         earlier = self.content.get("earlier_environments", ())
         environments += [part["environment"] for part in earlier]
-        exactly = all(e == environments[0] for e in environments) or all(
-            e["arithmetic"] == "reproducible" for e in environments
-        )
+        marks = {e.get("bits", e["arithmetic"]) for e in environments}
+        exactly = all(e == environments[0] for e in environments) or marks == {MARK}
         exactly &= self.content["steps"]["made"] == again.content["steps"]["made"]
         if exactly and self.content["weights"] != again.content["weights"]:
             found.append("the run that was made again ends with other weights")

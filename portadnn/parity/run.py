@@ -18,6 +18,7 @@ from portadnn.network.optimizers import Optimizer
 from portadnn.network.spec import Network
 from portadnn.parity import derived
 from portadnn.parity.bounds import Format, declared_format
+from portadnn.parity.bounds.balanced import GRID
 from portadnn.training.declaration import Declaration, Part
 from portadnn.training.problem import Problem
 from portadnn.training.recipe import Plan, Recipe
@@ -279,7 +280,9 @@ class StepRecord:
         form = declared_format(self.dtype, matmul)
         if self.arithmetic == "fast":
             return form
-        return form._replace(slices=3 if self.dtype == "float64" else 2)
+        if self.dtype == "float64":
+            return form._replace(slices=True)
+        return form._replace(tiny=GRID, units=True)  # results are whole multiples of GRID
 
     def after(self, network: Network) -> dict[str, np.ndarray]:
         """The parameters that the step ended with."""

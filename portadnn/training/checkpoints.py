@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from portadnn.arithmetic import MARK
 from portadnn.backends import Backend, environment
 from portadnn.choice import check_number
 from portadnn.data.directories import claimed
@@ -128,7 +129,14 @@ class Checkpoints:
         return start
 
     def _check_backend(self, found: Checkpoint, backend: Backend, changed: dict[str, Any]) -> None:
-        if backend.arithmetic == "reproducible" or not changed:
+        mark = found.environment.get("bits", found.environment.get("arithmetic"))
+        if backend.arithmetic == "reproducible" and mark != MARK and not self.anyway:
+            raise InputError(
+                f"the run was computed in {mark} arithmetic, and this is {MARK}, whose bits are "
+                f"others: go on with the version of portadnn that began it, or accept other bits "
+                f"(--resume-anyway, or anyway=True of Checkpoints)"
+            )
+        if not changed or (backend.arithmetic == "reproducible" and mark == MARK):
             return
         device = found.environment.get("device")
         if (found.backend != backend.name or "device" in changed) and not self.anyway:

@@ -25,7 +25,8 @@ from portadnn.errors import InputError, safe_text
 from portadnn.network.spec import Network
 from portadnn.training.state import EpochRecord
 
-_TEXTS = ("network", "input_shape", "classes", "columns", "values", "preprocess")
+_TEXTS = ("network", "input_shape", "classes", "columns", "values", "preprocess",
+          "arithmetic")  # fmt: skip
 _CONTAINER = Container("portadnn model", "portadnn train", plain=1, sealed=(2, 3, 4))
 
 
@@ -52,6 +53,9 @@ class Model:
         The labels of the classes as ``y`` held them; empty if they were 0 .. C-1.
     history : tuple of EpochRecord
         The reports of the training. A file does not have them.
+    arithmetic : str
+        The mark of the reproducible arithmetic that trained it, or ''. Fingerprints of two marks
+        cannot be compared.
     preprocess : Preprocess, optional
         What makes numbers of the rows of a table; predictions take such rows.
 
@@ -70,9 +74,11 @@ class Model:
     values: tuple[Any, ...] = ()
     history: tuple[EpochRecord, ...] = ()
     preprocess: Preprocess | None = None
+    arithmetic: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(map(safe_text, self.classes)))
+        object.__setattr__(self, "arithmetic", safe_text(self.arithmetic))
         self.network.check(self.parameters)
         n_x, n_y = self.network.layer_dims[0], self.network.layer_dims[-1]
         if min(self.input_shape, default=0) < 1 or math.prod(self.input_shape) != n_x:
@@ -193,7 +199,9 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     with _CONTAINER.open(present(path)) as file:
         texts = {
             name: read_attribute(file, name, str, default=default)
-            for name, default in zip(_TEXTS, (None, None, "[]", "[]", "[]", "null"), strict=True)
+            for name, default in zip(
+                _TEXTS, (None, None, "[]", "[]", "[]", "null", '""'), strict=True
+            )
         }
         texts["scaled"] = json.dumps(read_attribute(file, "scaled", bool))
 
@@ -211,7 +219,8 @@ def described(model: Model) -> dict[str, str]:
     """What a model is beside its weights, as texts in JSON by name; what is empty is left out."""
     about = {name: getattr(model, name) for name in ("classes", "input_shape", "scaled")}
     about = {"network": asdict(model.network), **about}
-    about |= {name: found for name in ("columns", "values") if (found := getattr(model, name))}
+    given = {name: getattr(model, name) for name in ("columns", "values", "arithmetic")}
+    about |= {name: found for name, found in given.items() if found}
     about |= {} if model.preprocess is None else {"preprocess": model.preprocess.to_json()}
     return {name: json.dumps(x) for name, x in about.items()}
 
@@ -236,7 +245,10 @@ def model_from(texts: Mapping[str, str], read: Callable[[Network], dict[str, np.
         raise InputError("its values are not a label for each class")
     if not isinstance(about.setdefault("scaled", None), bool):
         raise InputError(f"scaled is {about['scaled']!r}: expected true or false")
-    known = {name: about[name] for name in ("classes", "scaled", "columns", "values")}
+    if not isinstance(about.setdefault("arithmetic", ""), str):
+        raise InputError(f"arithmetic is {about['arithmetic']!r}: expected a text")
+    names = ("classes", "scaled", "columns", "values", "arithmetic")
+    known = {name: about[name] for name in names}
     if about.get("preprocess") is not None:
         known["preprocess"] = Preprocess.from_json(about["preprocess"])
     parameters = read(network)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from portadnn.arithmetic import MARK
 from portadnn.backends import DTYPES, Backend, backend_of, get_backend
 from portadnn.backends.estimate import faster
 from portadnn.data.dataset import Dataset
@@ -408,6 +409,7 @@ def train_problem(
             p.flags.writeable = False  # a backend may keep its copy for the next prediction
         about: dict[str, Any] = {**kept, "scaled": data.scaled, "history": tuple(history.rows)}
         about["preprocess"] = problem.preprocess
+        about["arithmetic"] = MARK if backend.arithmetic == "reproducible" else ""
         return Model(problem.network, host, data.classes, data.input_shape, **about)
 
     if certify is not None:

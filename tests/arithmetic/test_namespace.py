@@ -66,11 +66,10 @@ def test_float32_is_float64_rounded_once(name):
     assert_same_bits(getattr(XP, name)(x), expected)
 
 
-def test_exp_of_float32_is_0_below_the_smallest_normal_number(backend):
-    x = np.linspace(-104.0, -86.0, 2001, dtype=np.float32)[None, :]
+def test_exp_of_float32_is_0_where_a_quotient_of_it_would_be_subnormal(backend):
+    x = np.linspace(-104.0, -60.0, 2001, dtype=np.float32)[None, :]
     expected = XP.exp(x)
-    tiny = np.finfo(np.float32).tiny
-    assert np.all((expected >= tiny) | (expected == 0))
+    assert np.all((expected >= 2.0**-100) | (expected == 0))
     assert expected[0, 0] == 0
     assert expected[0, -1] > 0
     backend = get_backend(backend.name, dtype="float32")

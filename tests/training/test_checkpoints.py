@@ -1,5 +1,6 @@
 """A run that goes on from a checkpoint is the run that was never interrupted."""
 
+import importlib
 import signal
 import threading
 import time
@@ -116,6 +117,22 @@ def test_a_chain_of_backends_in_reproducible_arithmetic(two, backends_under_test
     for steps, name in enumerate(names, start=2):
         interrupted(parts, steps, **options, backend=name)
     assert run(parts, **options, backend="numpy") == expected
+
+
+def test_other_reproducible_arithmetic_only_if_it_is_accepted(tmp_path, monkeypatch):
+    """Of a run that began before the bits of the arithmetic changed."""
+    options = {**RUNS["adam"], "arithmetic": "reproducible", "backend": "numpy"}
+    with monkeypatch.context() as patch:
+        module = importlib.import_module("portadnn.backends.environment")
+        patch.setattr(module, "MARK", "reproducible-1")
+        interrupted(tmp_path, 4, **options)
+    with pytest.raises(
+        InputError, match="in reproducible-1 arithmetic, and this is .*-2,"
+    ):
+        run(tmp_path, **options)
+    given = Checkpoints(tmp_path, anyway=True)
+    train(examples(), **options, checkpoint=given, resume=tmp_path)
+    assert given.resumed[0]["changed"] == {"bits": ["reproducible-1", "reproducible-2"]}
 
 
 def test_another_backend_in_fast_arithmetic_only_if_it_is_accepted(tmp_path, caplog):

@@ -13,10 +13,12 @@ from portadnn.backends import get_backend
 from portadnn.data.digest import digest
 from portadnn.errors import InputError
 from portadnn.network.initializers import initialize_parameters_deep
+from portadnn.network.optimizers import Adam
 from portadnn.network.spec import Network
 from portadnn.training.fit import fit
 from portadnn.training.lbfgs import LBFGS
 from portadnn.training.recipe import Plan, Recipe
+from portadnn.training.step import Shared, make_step
 from portadnn.training.streams import Batches
 from portadnn.training.train import L_layer_model, train
 
@@ -146,3 +148,47 @@ def test_processes_with_other_kernels_threads_and_libraries_agree(backends_under
     for name, backend, settings in fingerprints.configurations():
         if name in chosen:
             assert fingerprints.run(backend, 3, settings) == expected, name
+
+
+def deep(backend, steps=3):
+    """The SHA-256 of weights and slots of 16 sigmoid layers, whose gradients vanish."""
+    network = Network((6, *[5] * 16, 2), ("sigmoid",) * 16, "softmax")
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((6, M)).astype("float32")
+    Y = np.eye(2, dtype="float32")[:, rng.integers(0, 2, M)]
+    parameters = initialize_parameters_deep(network.layer_dims, rng=1)
+    parameters = {name: p.astype("float32") for name, p in parameters.items()}
+    parameters["W3"] *= np.float32(1e-20)  # the layers before it have gradients near 1e-38
+    recipe = Recipe("adam:epsilon=1e-30")
+    plan = Plan(1e-3, steps, Batches(M), recipe)
+    step = make_step(network, backend.xp, recipe=recipe)
+    with backend.scope():
+        held = {name: backend.asarray(p) for name, p in parameters.items()}
+        state = held, recipe.optimizer.init(held, xp=backend.xp)
+        shared = Shared(backend.asarray(X), backend.asarray(Y))
+        state, _ = backend.repeat(step, state, plan.inputs(0, steps, network, backend), shared)
+        arrays = {n: np.asarray(backend.to_numpy(x)) for part in state for n, x in part.items()}
+    tiny = np.finfo(np.float32).tiny
+    assert not any(np.any((x != 0) & (abs(x) < tiny)) for x in arrays.values())
+    assert all(np.isfinite(x).all() for x in arrays.values())
+    return digest(arrays)
+
+
+def test_vanishing_gradients_of_many_layers_have_the_same_bits(backend_name):
+    numpy, backend = (
+        get_backend(name, dtype="float32", arithmetic="reproducible")
+        for name in ("numpy", backend_name)
+    )
+    assert deep(backend) == deep(numpy)
+
+
+def test_a_gradient_whose_square_is_subnormal_counts_as_0(backend_name):
+    """Of 3e-20 and epsilon 1e-30 the step was 1 or 3e7 times the rate, as the device had it."""
+    backend = get_backend(backend_name, dtype="float32", arithmetic="reproducible")
+    rule = Adam(epsilon=1e-30)
+    with backend.scope():
+        given = {"b1": backend.asarray([[1.0]])}
+        grads = {"db1": backend.asarray([[3e-20]])}
+        found, _ = rule.update(given, grads, rule.init(given, xp=backend.xp),
+                               rule.scalars(1e-3, 1), xp=backend.xp)  # fmt: skip
+        assert backend.to_numpy(found["b1"]).item() == 1.0

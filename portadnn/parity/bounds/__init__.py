@@ -21,10 +21,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from portadnn.arithmetic.products import FEW
 from portadnn.arithmetic.splitting import BLOCK, SMALLEST, widths
 from portadnn.choice import known_name
 from portadnn.errors import InputError
+from portadnn.parity.bounds.balanced import units_error
 
 U_SHADOW = 2.0**-53
 EPSILON = 1e-6  # chance that any of the entries of a run exceeds its statistical bound
@@ -48,8 +48,10 @@ class Format(NamedTuple):
     u_sum : float
         Unit roundoff of a matrix product's sums. Tensor cores do not round to nearest (Fasi,
         Higham, Mikaitis and Pranesh 2021), so theirs is 2^-23 and has no statistical bound.
-    slices : int
-        Into how many slices reproducible arithmetic cuts the operands of a sum; 0 in fast.
+    slices : bool
+        Whether sums are made in reproducible arithmetic of float64, of slices.
+    units : bool
+        Whether products are made in reproducible arithmetic of float32, see ``balanced.py``.
     """
 
     u: float
@@ -57,7 +59,8 @@ class Format(NamedTuple):
     largest: float
     u_in: float
     u_sum: float
-    slices: int = 0
+    slices: bool = False
+    units: bool = False
 
     @property
     def rounds_to_nearest(self) -> bool:
@@ -128,6 +131,7 @@ def product(
     form: Format,
     divisor: int = 1,
     entries: int | None = None,
+    finer: bool = False,
 ) -> Bound:
     """``S = (P R + b) / divisor`` by any blocking, order, FMA or none.
 
@@ -140,6 +144,8 @@ def product(
         1, or the number of examples.
     entries : int, optional
         Entries that the whole run checks, for the statistical bound; default those of S.
+    finer : bool
+        Whether it is dW, whose units are finer in reproducible arithmetic.
 
     Notes
     -----
@@ -187,8 +193,11 @@ def product(
     # the square roots first: u^2 V may underflow if V does not
     sigma = np.hypot(math.hypot(u, U_SHADOW) * np.sqrt(V), math.sqrt(2) * u_in * np.sqrt(Q))
     sigma = sigma + underflow
+    if form.units:
+        error, deviation = units_error(P, R, finer)
+        det, sigma = det + error, sigma + deviation
     count = S.size if entries is None else entries
-    dropped = _dropped(P, R, form.slices)
+    dropped = _dropped(P, R) if form.slices else 0.0
     det = det + dropped
     # if the squares overflow, only the deterministic bound is left
     stat = np.fmin(det, confidence(count) * sigma + dropped) if form.rounds_to_nearest else det
@@ -201,23 +210,21 @@ def product(
     return Bound(S / divisor, det / divisor, stat / divisor, largest)
 
 
-def _dropped(P: np.ndarray, R: np.ndarray, slices: int) -> np.ndarray | float:
+def _dropped(P: np.ndarray, R: np.ndarray) -> np.ndarray:
     """What slices do not hold of entries far below the largest one of their row or column.
 
-    ``arithmetic.products`` derives it: that of three slices in float64, of two in float32. Its
-    terms in ``abs(P) abs(R)`` are those of an ordinary product, and left out.
+    ``arithmetic.products`` derives it for three slices. Its terms in ``abs(P) abs(R)`` are those of
+    an ordinary product, and left out.
     """
     n = P.shape[1]
-    if not slices or n <= FEW:
-        return 0.0
     A, B = np.abs(P), np.abs(R)
     mu, nu = np.max(A, axis=1, keepdims=True), np.max(B, axis=0, keepdims=True)
     mu, nu = np.fmax(mu, SMALLEST), np.fmax(nu, SMALLEST)
     a, b = np.sum(A, axis=1, keepdims=True), np.sum(B, axis=0, keepdims=True)
     w_a, w_b = widths(n)
-    rounded = (3 + -(-n // BLOCK)) * U_SHADOW
-    of_a = 2.0 ** -(slices * w_a + (slices == 3)) + rounded * 2.0 ** (2 - w_a)
-    of_b = 2.0 ** -(slices * w_b + (slices == 3)) + rounded * 2.0 ** (2 - w_b)
+    rounded = (4 + (n > BLOCK)) * U_SHADOW
+    of_a = 2.0 ** -(3 * w_a + 1) + rounded * 2.0 ** (2 - w_a)
+    of_b = 2.0 ** -(3 * w_b + 1) + rounded * 2.0 ** (2 - w_b)
     both = n * rounded * 2.0 ** (4 - w_a - w_b)
     # a sum over two axes is made of two
     return 2 * (1 + 2.0**-20) * (of_a * mu * b + of_b * nu * a + both * mu * nu)

@@ -35,7 +35,9 @@ def summed(terms: np.ndarray, form: Format, entries: int, divisor: int = 1) -> B
     backward and in eight lanes, and the statistical bound is no less than 4 times what the worst of
     them errs by. This is the rule by which ``certify.check_orders`` judges products.
     """
-    form = form._replace(u_in=0.0, u_sum=form.u)  # sums alone are not made by tensor cores
+    form = form._replace(
+        u_in=0.0, u_sum=form.u, units=False
+    )  # sums alone are not made by tensor cores
     bound = product(
         terms, np.ones((terms.shape[1], 1)), form=form, divisor=divisor, entries=entries
     )

@@ -23,6 +23,7 @@ from portadnn.network.names import (
     of,
     slot_and_parameter,
 )
+from portadnn.network.optimizers import LEAST, LEAST_GRADIENT, LEAST_SQUARE
 from portadnn.parity.bounds import U_SHADOW, Bound, Format, Operands, product, updates
 from portadnn.parity.bounds.elementwise import ACTIVATION_BOUNDS
 from portadnn.parity.bounds.heads import HEAD_BOUNDS, cost
@@ -155,8 +156,9 @@ def compute(
     o = factors(run, tensor, t)
     if o is not None:
         if kind == "db":  # sums alone are not made by tensor cores
-            form = form._replace(u_in=0.0, u_sum=form.u)
-        return product(o.P, o.R, o.b, form=form, divisor=divisor or o.divisor, entries=entries)
+            form = form._replace(u_in=0.0, u_sum=form.u, units=False)
+        divisor, finer = divisor or o.divisor, kind == "dW"
+        return product(o.P, o.R, o.b, form=form, divisor=divisor, entries=entries, finer=finer)
     S = t["S"] if run.weights is not None else None
     match kind:
         case "A" if l == network.L:
@@ -217,6 +219,8 @@ def updated(
     slot, name = slot_and_parameter(tensor)
     gradient = final_gradient(run, name)
     g = t[gradient]
+    if form.units and not recipe.optimizer.linear:
+        g = np.where(np.abs(g) < LEAST_GRADIENT, 0.0, g)
     unsure = 3 * np.abs(t[of("d", name)])
     if recipe.penalized and is_weight(name):
         unsure = unsure + 3 * (recipe.l2 * np.abs(t[name]) + recipe.l1)
@@ -232,7 +236,12 @@ def updated(
         {scalar: t[scalar] for scalar in recipe.scalar_names},
         form,
     )
-    return made[after(slot)]
+    bound = made[after(slot)]
+    if not form.units:
+        return bound
+    least = LEAST_SQUARE if slot == "s" else LEAST  # what is smaller is 0 there
+    lost = np.where(np.abs(bound.exact) <= bound.det + least, least, 0.0)
+    return bound._replace(det=bound.det + lost, stat=bound.stat + lost)
 
 
 def _bounds_of(table: Mapping[str, Any], name: str) -> Any:

@@ -1,0 +1,181 @@
+"""Products and sums of float32 matrices, carried out as exact products of float64.
+
+**Units.** Row i of A gets a unit U_i, column j of B a unit V_j, powers of two, and entries are
+rounded to whole multiples p_ik of U_i and q_kj of V_j. If the 2-norms of all rows p_i and columns
+q_j multiply to at most 2^53, then by Cauchy and Schwarz
+
+    sum_k abs(p_ik q_kj) <= norm(p_i) norm(q_j) <= 2^53,
+
+so every partial sum, in whatever order, is a whole number that float64 holds: the sum over **all**
+k is exact, by any BLAS, and however the terms are divided. A norm is
+bounded in the same way: entries are rounded to c bits, the sum S of their squares is exact, and the
+norm is at most sqrt(S) + sqrt(n) / 2 in units of 2^-c of the power of two above the largest entry.
+With that, and the next power of two, a unit is kappa times what the norm asks for, and kappa is at
+most 3.1 (2.3 up to 256 terms, 2.1 beyond 1,024). Or it is the least unit, see below.
+
+**Balance.** Column k of A is multiplied by 1 / d_k and row k of B by d_k, with d_k a power of two,
+which is exact: so entries that belong to a small feature keep their digits.
+
+``product`` (Z = W A and dA = W^T dZ) takes d_k from the largest entry of column k of A alone: a
+column of the result does not depend on the other columns of B. An example does not see the others.
+Both operands get norms of 2^26.5. With a = A_i / d, b = d B_j, and u = 2^-24::
+
+    abs(error) <= (u + 2^-51) abs(c) + kappa 2^-27.5 (norm(a) sum(abs(b)) + norm(b) sum(abs(a)))
+                  + n kappa^2 2^-55 norm(a) norm(b) + 2^-96.
+
+Beyond 2,048 terms B gets two slices, as below. The error is small beside the norms, as that of an
+ordinary float32 product is, but not beside every single entry of C: if large entries of a row meet
+only zeros, the other entries have the absolute error of the large ones.
+
+``finer_product`` (dW = dZ A^T, whose entries Adam divides by their size) takes d_k near the root
+of ``max(abs(B_k)) / max(abs(A_k))``, from both operands. A gets a norm of 2^31.5, and B two slices:
+a norm of 2^21.5, and what that leaves, in f = 22.5 - log2(n) / 2 more bits (rounded down)::
+
+    abs(error) <= (u + 2^-51) abs(c) + kappa 2^-32.5 norm(a) sum(abs(b))
+                  + kappa 2^(-22.5 - f) norm(b) (sum(abs(a)) + n kappa 2^-32.5 norm(a)) + 2^-96.
+
+**Range.** Numbers below 2^-126 are subnormal: some devices take them for 0, and some make 0 of
+them. All units are so large that an operand below 2^-126 counts as 0, and results are multiples of
+2^-95, so none is subnormal, nor is it after a division by up to 2^31 examples. A row whose largest
+entry is below 2^-97 has the absolute accuracy of one with 2^-97 there.
+
+**Not finite.** A row with a NaN gives NaN. A row with an infinity gives that infinity, or NaN if
+the other operand's entry is 0 or counts as 0, or if there are two products. Other rows and columns
+have the accuracy that is proved above, with d_k = 1 for the column of A that has it.
+
+References
+----------
+Ozaki, Ogita, Oishi and Rump (2012), see ``splitting.py``, for the idea; Rump, Zimmermann, Boldo and
+Melquiond (2009), there too, for powers of two by additions.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from portadnn.arithmetic.splitting import SUCCESSOR
+
+SHIFT = 1.5 * 2.0**52  # x + SHIFT U - SHIFT U is x rounded to a multiple of U, abs(x) < 2^51 U
+GRID = 2.0**-95  # of results
+LEAST_UNIT = 2.0**-124  # subnormal numbers are below half of it
+LEAST, MOST = 2.0**-97, 2.0**127  # of largest entries, so that zeros and infinities have a unit
+LEAST_SCALE, MOST_SCALE = 2.0**-50, 2.0**60  # of what balances
+LONG = 2048  # terms beyond which B gets two slices
+NARROW = 1024  # terms whose norm is summed in float32
+
+
+def product(A: Any, B: Any, *, xp: Any) -> Any:
+    """``A @ B`` in float64, balanced by A alone.
+
+    Parameters
+    ----------
+    A, B : arrays, shapes (m, n) and (n, p), float32
+    xp : namespace
+        Guarded.
+
+    Returns
+    -------
+    array, shape (m, p), float64
+        The bound is in the text above.
+    """
+    d = _power(_scale(xp.abs(A), 0, xp), xp)  # (1, n)
+    top = xp.max(d, axis=1, keepdims=True)
+    inverse = xp.divide(top, d)  # at least 1, so nothing below overflows or becomes subnormal
+    A = A * xp.astype(inverse, xp.float32)
+    B = B * xp.astype(xp.divide(d, top).T, xp.float32)
+    if A.shape[1] > LONG:
+        return _two_products(A, B, _least(inverse, xp), LEAST_UNIT, xp)
+    U = _shift(A, 1, 26.5, _least(inverse, xp), xp)
+    C = xp.matmul(_rounded(A, U), _rounded(B, _shift(B, 0, 26.5, LEAST_UNIT, xp)))
+    return _on_grid(C, U)
+
+
+def finer_product(A: Any, B: Any, *, xp: Any) -> Any:
+    """``A @ B`` in float64 by two products, balanced by both; as for ``product``."""
+    a, b = _scale(xp.abs(A), 0, xp), _scale(xp.abs(B), 1, xp)  # (1, n), (n, 1)
+    root = xp.sqrt(xp.divide(_power(b, xp), _power(a.T, xp)))
+    d = _power(xp.multiply(root, 1 + 2.0**-30), xp)  # (n, 1)
+    # what is larger than MOST_SCALE is multiplied by 1 at most: nothing overflows
+    inverse = xp.divide(1.0, d)
+    A, B = A * xp.astype(d.T, xp.float32), B * xp.astype(inverse, xp.float32)
+    return _two_products(A, B, _least(d, xp), _least(inverse, xp), xp)
+
+
+def _two_products(A, B, least_A, least_B, xp):
+    n = A.shape[1]
+    U, V = _shift(A, 1, 31.5, least_A, xp), _shift(B, 0, 21.5, least_B, xp)
+    A, first = _rounded(A, U), _rounded(B, V)
+    W = xp.maximum(V * 2.0 ** -((45 - (n - 1).bit_length()) // 2), least_B * SHIFT)
+    second = _rounded(B - first, W)
+    C = xp.matmul(A, first)
+    C += xp.matmul(A, second)
+    return _on_grid(C, U)
+
+
+def total(x: Any, axis: int, *, xp: Any) -> Any:
+    """The sum of float32 over one axis, which stays with length 1, in float64.
+
+    The unit is that at which the largest entry has 52 - log2(n) bits (rounded down), so the sum is
+    exact in any order, and ``abs(error) <= n max(abs(x)) 2^-(52 - log2(n)) + 2^-96``.
+    """
+    n = x.shape[axis]
+    unit = _largest(x, axis, xp) * 2.0 ** ((n - 1).bit_length() - 51)
+    s = xp.maximum(unit, LEAST_UNIT) * SHIFT
+    return _on_grid(xp.sum(_rounded(x, s), axis=axis, keepdims=True), s)
+
+
+def _power(v, xp):
+    """The power of two that is v or below it, for v far from the ends of float64's range."""
+    return ((v + xp.multiply(v, SUCCESSOR)) - v) * 2.0**52
+
+
+def _largest(x, axis, xp):
+    """The power of two at or below the largest size along the axis; NaN if there is a NaN."""
+    mu = xp.astype(xp.max(xp.abs(x), axis=axis, keepdims=True), xp.float64)
+    return _power(xp.minimum(xp.maximum(mu, LEAST), MOST), xp)
+
+
+def _scale(size, axis, xp):
+    """The largest size along the axis, within bounds; 1 where it is not finite."""
+    mu = xp.astype(xp.max(size, axis=axis, keepdims=True), xp.float64)
+    mu = xp.where(mu < math.inf, mu, 1.0)
+    return xp.minimum(xp.maximum(mu, LEAST_SCALE), MOST_SCALE)
+
+
+def _least(d, xp):
+    """The least unit of what was multiplied by d."""
+    return xp.maximum(xp.max(d, axis=(0, 1), keepdims=True), 1.0) * LEAST_UNIT
+
+
+def _shift(x, axis, bits, least, xp):
+    """``SHIFT U`` for every row or column, where the norm of ``x / U``, rounded, is <= 2^bits."""
+    n = x.shape[axis]
+    P = _largest(x, axis, xp) * 2.0  # abs(x) < P
+    # entries in c bits, the sum of whose squares is exact
+    c = min(((24 if n <= NARROW else 53) - (n - 1).bit_length()) // 2, 20)
+    q = xp.round(x * xp.astype(xp.divide(2.0**c, P), xp.float32))
+    q = q if n <= NARROW else xp.astype(q, xp.float64)
+    S = xp.astype(xp.sum(q * q, axis=axis, keepdims=True), xp.float64)
+    # norm(x 2^c / P) <= sqrt(S) + sqrt(n) / 2, squared: at most (1 + e) S + (1 + 1/e) n / 4
+    e = 2.0**-3 if n <= NARROW else 2.0**-6
+    room = (2.0**bits - 0.5 * math.sqrt(n)) ** 2 * (1 - 2.0**-30)
+    T = xp.multiply(xp.minimum(S, n * 4.0**c), (1 + e) / room) + 0.25 * n * (1 + 1 / e) / room
+    # h, a power of two, with h^2 > T >= (h / 2)^2
+    h = _power(xp.multiply(xp.sqrt(_power(T, xp)), 1 + 2.0**-30), xp) * 2.0
+    return xp.maximum(xp.multiply(h, P) * 2.0**-c, least) * SHIFT
+
+
+def _rounded(x, s):
+    """A multiple of the unit of ``s``, in float64."""
+    q = x + s
+    q -= s
+    return q
+
+
+def _on_grid(C, s):
+    """C, a multiple of ``GRID``; a zero is +0."""
+    s = s * 0.0 + SHIFT * GRID  # not a literal: a compiler would not add one and take it off again
+    C += s
+    C -= s
+    return C
