@@ -2,7 +2,7 @@
 
 from portadnn.arithmetic.namespace import Reproducible, for_one_step, reproducible
 
-# What its bits are called. Whoever changes a bit of any operation gives it another name.
+# The name of its bits. Whoever changes a bit of any operation gives them another name.
 MARK = "reproducible-2"
 
 __all__ = ["MARK", "Reproducible", "for_one_step", "reproducible"]

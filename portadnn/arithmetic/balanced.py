@@ -57,10 +57,10 @@ from typing import Any
 from portadnn.arithmetic.splitting import SUCCESSOR
 
 SHIFT = 1.5 * 2.0**52  # x + SHIFT U - SHIFT U is x rounded to a multiple of U, abs(x) < 2^51 U
-GRID = 2.0**-95  # of results
+GRID = 2.0**-95  # results are multiples of it
 LEAST_UNIT = 2.0**-124  # subnormal numbers are below half of it
-LEAST, MOST = 2.0**-97, 2.0**127  # of largest entries, so that zeros and infinities have a unit
-LEAST_SCALE, MOST_SCALE = 2.0**-50, 2.0**60  # of what balances
+LEAST, MOST = 2.0**-97, 2.0**127  # largest entries are kept within, so that zeros and infinities have a unit
+LEAST_SCALE, MOST_SCALE = 2.0**-50, 2.0**60  # powers that balance are kept within
 LONG = 2048  # terms beyond which B gets two slices
 NARROW = 1024  # terms whose norm is summed in float32
 
@@ -96,7 +96,7 @@ def finer_product(A: Any, B: Any, *, xp: Any) -> Any:
     a, b = _scale(xp.abs(A), 0, xp), _scale(xp.abs(B), 1, xp)  # (1, n), (n, 1)
     root = xp.sqrt(xp.divide(_power(b, xp), _power(a.T, xp)))
     d = _power(xp.multiply(root, 1 + 2.0**-30), xp)  # (n, 1)
-    # what is larger than MOST_SCALE is multiplied by 1 at most: nothing overflows
+    # entries above MOST_SCALE are multiplied by 1 at most: nothing overflows
     inverse = xp.divide(1.0, d)
     A, B = A * xp.astype(d.T, xp.float32), B * xp.astype(inverse, xp.float32)
     return _two_products(A, B, _least(d, xp), _least(inverse, xp), xp)

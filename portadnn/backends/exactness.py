@@ -101,7 +101,7 @@ def _operations(state, inputs, shared, *, xp):
     """A step that makes every operation once; its outputs have the operations' names."""
     x, y, row = shared["x"], shared["y"], shared["row"]
     small = xp.multiply(y, 0.125)
-    low = xp.multiply(x, 2.0**-126)  # of both kinds, normal and subnormal, in float32
+    low = xp.multiply(x, 2.0**-126)  # normal and subnormal ones, in float32
     return state, {
         "an exact product of integers": xp.raw.matmul(shared["A"], shared["B"]),
         "a product of matrices": xp.matmul(x, y.T),

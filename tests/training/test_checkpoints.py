@@ -126,9 +126,7 @@ def test_other_reproducible_arithmetic_only_if_it_is_accepted(tmp_path, monkeypa
         module = importlib.import_module("portadnn.backends.environment")
         patch.setattr(module, "MARK", "reproducible-1")
         interrupted(tmp_path, 4, **options)
-    with pytest.raises(
-        InputError, match="in reproducible-1 arithmetic, and this is .*-2,"
-    ):
+    with pytest.raises(InputError, match="in reproducible-1 arithmetic, and this is .*-2,"):
         run(tmp_path, **options)
     given = Checkpoints(tmp_path, anyway=True)
     train(examples(), **options, checkpoint=given, resume=tmp_path)

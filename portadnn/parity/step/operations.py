@@ -239,7 +239,7 @@ def updated(
     bound = made[after(slot)]
     if not form.units:
         return bound
-    least = LEAST_SQUARE if slot == "s" else LEAST  # what is smaller is 0 there
+    least = LEAST_SQUARE if slot == "s" else LEAST  # smaller numbers are 0 there
     lost = np.where(np.abs(bound.exact) <= bound.det + least, least, 0.0)
     return bound._replace(det=bound.det + lost, stat=bound.stat + lost)
 
