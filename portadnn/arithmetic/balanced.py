@@ -59,7 +59,7 @@ from portadnn.arithmetic.splitting import SUCCESSOR
 SHIFT = 1.5 * 2.0**52  # x + SHIFT U - SHIFT U is x rounded to a multiple of U, abs(x) < 2^51 U
 GRID = 2.0**-95  # results are multiples of it
 LEAST_UNIT = 2.0**-124  # subnormal numbers are below half of it
-LEAST, MOST = 2.0**-97, 2.0**127  # largest entries are kept within, so that zeros and infinities have a unit
+LEAST, MOST = 2.0**-97, 2.0**127  # so that zeros and infinities have a unit
 LEAST_SCALE, MOST_SCALE = 2.0**-50, 2.0**60  # powers that balance are kept within
 LONG = 2048  # terms beyond which B gets two slices
 NARROW = 1024  # terms whose norm is summed in float32
