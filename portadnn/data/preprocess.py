@@ -219,8 +219,9 @@ class Preprocess:
     def _check_names(self, found: tuple[str, ...], source: str) -> None:
         """Raise InputError unless the columns are those that were fitted, in their order."""
         names = [c.name for c in self.columns]
-        missing = [name for name in names if name not in found]
-        more = [name for name in found if name not in names]
+        there, wanted = set(found), set(names)
+        missing = [name for name in names if name not in there]
+        more = [name for name in found if name not in wanted]
         if missing or more:
             what = f"lacks the column {missing[0]!r}" if missing else f"has a column {more[0]!r}"
             raise InputError(f"{source} {what}: expected the columns {_listed(names)}")

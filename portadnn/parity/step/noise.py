@@ -58,10 +58,12 @@ def distance(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -
     return largest
 
 
-def split_step(state, inputs, shared, *, recipe, sample=False, xp, **options):
+def split_step(state, inputs, shared, *, network, recipe, sample=False, xp):
     """A training step whose gradients are added up from two halves of the batch."""
     parameters, _ = state
-    whole = shared.batch(inputs["batch"], xp) if "batch" in inputs else shared
+    whole = shared
+    if "batch" in inputs:
+        whole = shared.batch(inputs, xp, recipe.smoothing(network))._replace(classes=None)
     m = whole.X.shape[1]
     found: dict = {}
     parts: list = []
@@ -69,7 +71,7 @@ def split_step(state, inputs, shared, *, recipe, sample=False, xp, **options):
     for part in (slice(0, m // 2), slice(m // 2, m)):
         half = whole.mapped(lambda x, part=part: x[:, part])
         masks = {name: D[:, part] for name, D in inputs.items() if is_mask(name)}
-        of_half, tensors = gradients(parameters, masks, half, recipe=recipe, xp=xp, **options)
+        of_half, tensors = gradients(parameters, masks, half, network=network, recipe=recipe, xp=xp)
         share = half.X.shape[1] / m
         cost = cost + share * tensors["cost"]
         parts.append(tensors["dZ1"])
