@@ -72,8 +72,6 @@ class Certifier:
         self.first_step = done = start.step - loop.plan.first_step
         self.start = self.host(start.parameters) | self.host(start.slots)
         self.start_digest = digest(self.start)
-        rows = {} if loop.space is None else {"W0": loop.space.W0}  # K does not show them
-        self.initial = digest(self.start | rows)
         self.environment, self.moved = environment(self.backend), 0.0  # a step
         self.earlier: list[dict[str, Any]] = []
         self.lbfgs = hasattr(loop, "solver")
@@ -88,6 +86,8 @@ class Certifier:
         if start.watched is not None:
             with reading("what was watched of the run before"):
                 self._go_on(start, **start.watched)
+        rows = {} if loop.space is None else {"W0": loop.space.W0}  # K does not show them
+        self.initial = digest(self.start | rows)
         again = None
         if self.problem is not None:
             _, again = weights_again(self.problem)

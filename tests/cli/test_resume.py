@@ -163,6 +163,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, capsys):
     assert (proof["outcome"], proof["not_covered"]) == ("PARITY", [])
     assert {"0", "1", str(made - 1)} <= checked.keys()
     assert proof["weights"] == history(killed)["fingerprint"]
+    assert run(capsys, "verify", killed / "model.h5", "--replay", "numpy")[0] == 0
     assert [*map(len, map(paths_in, (straight, killed)))] == [1, 1]
     before = files(killed)
     assert run(capsys, "train", "--resume", killed)[0] == 0  # nothing is left to do

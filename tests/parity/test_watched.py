@@ -61,7 +61,8 @@ def test_one_certificate_covers_all_parts(path, tmp_path, backend_name):
     if backend_name.startswith(("dask", "strict:device1")):
         pytest.skip("enough of them")
     settings = {"epochs": 250, **PATHS[path], "backend": backend_name}
-    straight = run(None, **settings)
+    whole = Certifier()
+    straight = run(whole, **settings)
     for stop in (60, 110, 160):
         if path == "early stopping" and stop > straight.history[-1].epoch * 5:
             continue
@@ -72,6 +73,8 @@ def test_one_certificate_covers_all_parts(path, tmp_path, backend_name):
     assert certificate.outcome == "PARITY", certificate.content["failures"]
     assert certificate.content["not_covered"] == []
     assert "earlier_environments" not in certificate.content
+    for name in ("initial", "held", "data", "declaration", "weights"):
+        assert certificate.content[name] == whole.certificate.content[name]
     steps = certificate.content["steps"]
     checked = sorted(map(int, certificate.checked))
     assert checked[:2] == [0, 1]
