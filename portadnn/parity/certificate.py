@@ -90,10 +90,19 @@ class Certificate:
         return Declaration(**values | {"data_sha256": None})
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it, whole or not at all, and the states to a file of HDF5 with the same stem."""
+        """Write it, whole or not at all, and the states to a file of HDF5 with the same stem.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be written, or the one of HDF5 is there and holds no states.
+        """
         if self.states:
             parts = {"steps": [watched.part() for watched in self.states]}
-            write_part(packed_part(parts), Path(path).with_suffix(STATES))
+            beside = Path(path).with_suffix(STATES)
+            if beside.exists():
+                read_part(beside)  # a model of the same stem is not replaced
+            write_part(packed_part(parts), beside)
         with whole_file(path) as file:
             file.write(_sealed(_finite(self.content)))
 

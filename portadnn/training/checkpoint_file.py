@@ -123,6 +123,12 @@ def part_path(checkpoint: str | os.PathLike[str], name: str) -> Path:
     return Path(checkpoint).parent / PARTS / f"{name}.h5"
 
 
+def parts_in(directory: Path) -> list[Path]:
+    """The parts beside the checkpoints in a directory, and what a killed process left of them."""
+    found = [*(directory / PARTS).glob("*.h5"), *(directory / PARTS).glob(".portadnn-*.tmp")]
+    return [path for path in found if path.suffix == ".tmp" or _PART_NAME.fullmatch(path.stem)]
+
+
 def write_part(arrays: dict[str, np.ndarray], path: Path) -> None:
     """Write a part, whole or not at all; InputError if it cannot be written."""
     with contextlib.suppress(OSError):  # writing says why

@@ -29,6 +29,7 @@ from portadnn.training.checkpoint_file import (
     packed,
     packed_part,
     part_path,
+    parts_in,
     read_checkpoint,
     write_packed,
 )
@@ -202,7 +203,7 @@ class Checkpoints:
         _remove(paths_in(directory), but=kept)
         names = set().union(*(self._parts.get(path, set()) for path in kept))
         needed = [part_path(directory / "checkpoint", name) for name in names]
-        _remove((directory / PARTS).glob("*"), but=needed)
+        _remove(parts_in(directory), but=needed)
         with contextlib.suppress(OSError):  # there are some, or never were
             (directory / PARTS).rmdir()
 

@@ -12,6 +12,7 @@ import portadnn.training.loop
 import portadnn.training.problem
 import portadnn.training.train
 from portadnn.backends import tape
+from portadnn.errors import InputError
 from portadnn.network.initializers import Initializer
 from portadnn.network.optimizers import Adam
 from portadnn.parity.certifier import Certifier
@@ -301,3 +302,15 @@ def test_a_certificate_that_was_never_a_file_fits_its_model():
     assert certifier.certificate is None
     model = made(certifier)
     assert certifier.certificate.check_model(model) == []
+
+
+def test_the_states_of_a_certificate_replace_no_model(tmp_path):
+    certifier = Certifier()
+    model = made(certifier)
+    for _ in range(2):
+        certifier.certificate.save(tmp_path / "mine.json")
+    model.save(tmp_path / "model.h5")
+    before = (tmp_path / "model.h5").read_bytes()
+    with pytest.raises(InputError, match="model.h5 is not a portadnn part"):
+        certifier.certificate.save(tmp_path / "model.json")
+    assert (tmp_path / "model.h5").read_bytes() == before

@@ -228,6 +228,16 @@ def test_a_part_that_is_damaged_or_missing_or_named_otherwise(tmp_path, caplog):
             part_path(tmp_path / "checkpoint-1.h5", name)
 
 
+def test_files_of_others_in_the_folder_stay(tmp_path):
+    (tmp_path / "watched").mkdir()
+    for name in ("mine.txt", "start-1.h5", "birds.h5"):
+        (tmp_path / "watched" / name).write_text("mine")
+    part(tmp_path, backend="numpy")
+    part(tmp_path, backend="numpy", certify=False)
+    found = {path.name for path in (tmp_path / "watched").iterdir()}
+    assert {"mine.txt", "start-1.h5", "birds.h5"} <= found
+
+
 def test_another_environment_is_bounded_and_named(tmp_path):
     settings = {"batch_size": 7, "epochs": 60, "validation": 0.3}
     part(tmp_path, 90, backend="numpy", **settings)
