@@ -800,3 +800,24 @@ def test_a_file_with_several_labels(tmp_path, capsys):
     code, _, err = run(capsys, "evaluate", model, data)
     assert code == 2
     assert "holds no labels beside data" in err
+
+
+def test_streamed_data_give_what_data_in_memory_give(tmp_path, capsys):
+    x, y, said = tmp_path / "x.npy", tmp_path / "y.npy", []
+    rng = np.random.default_rng(0)
+    np.save(x, rng.integers(0, 256, (90, 4, 5)).astype(np.uint8))
+    np.save(y, np.arange(90) % 3)
+    for i, option in enumerate(([], ["--stream"])):
+        out, model = tmp_path / str(i), tmp_path / str(i) / "model.h5"
+        options = ["--layers", "4", "--epochs", "3", "--batch-size", "20", "--validation", "0.2"]
+        code, _, _ = run(capsys, "train", x, y, *options, *option, "--out", out)
+        assert code == 0
+        commands = (["fingerprint", model], ["evaluate", model, x, y], ["predict", model, x])
+        reads = ([], option, option)
+        said.append([run(capsys, *c, *o) for c, o in zip(commands, reads, strict=True)])
+        assert (out / "mistakes.png").exists()
+    assert said[0] == said[1]
+    options = ["--batch-size", "all", "--out", tmp_path / "2"]
+    code, _, error = run(capsys, "train", x, y, "--stream", *options)
+    assert code == 2
+    assert "give a batch size, such as 128" in error

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portadnn.cli import output
+from portadnn.data import stored
 from portadnn.data.hdf5 import load_digits
 from portadnn.training.models import save_model
 from portadnn.training.train import train
@@ -112,3 +113,15 @@ def test_the_columns_of_a_stranger_do_not_steer_the_terminal():
     text = table_text(preprocess_table(Preprocess((Column("a\x1b[2J", categories=("\x1b[2J",)),))))
     assert "\x1b" not in text
     assert text.count("\\x1b[2J") == 2
+
+
+def test_passes_over_files_have_a_bar_if_somebody_is_looking(monkeypatch):
+    with output.passes_shown():
+        assert stored.passes == []
+    monkeypatch.setattr(output.sys.stderr, "isatty", lambda: True)
+    with output.passes_shown(False):
+        assert stored.passes == []
+    with output.passes_shown():
+        (bar,) = stored.passes
+        assert list(bar(iter("abc"), "reading x", 3)) == ["a", "b", "c"]
+    assert stored.passes == []
