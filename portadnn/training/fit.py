@@ -201,8 +201,10 @@ def make_loop(
                 options["feed"] = Feed(X, rest, plan.batches, backend.dtype_name)
                 shared = Shared(None, None)._replace(classes=shared.classes)
     if held_back is not None:
-        X, Y, S, classes = _on(backend, (held_back.X, held_back.Y, held_back.S, held_back.classes))
-        options["validation"] = Validation(X, Y, S, scored_as, classes)
+        X, S = _on(backend, (held_back.X, held_back.S))
+        # numbers of classes stay on the host, where each block of them becomes 0 and 1
+        Y = held_back.Y if held_back.classes is not None else backend.asarray(held_back.Y)
+        options["validation"] = Validation(X, Y, S, scored_as, held_back.classes)
     data = Shared(*_on(backend, shared))
     if backend.arithmetic == "reproducible" and plan.batches.batch_size is None:
         operands = {"X": data.X} if data.gram is None else {"X": data.X, "gram": data.gram}

@@ -39,7 +39,7 @@ class Validation:
     scored_as : str, optional
         The head whose score is taken, if it is not the network's.
     classes : array, shape (1, C), optional
-        As in ``Shared``: Y then has the number of each example's class, (1, m).
+        As in ``Shared``: Y then has the number of each example's class, (1, m), on the host.
     """
 
     X: Any
@@ -74,7 +74,7 @@ class Validation:
             else:
                 X = self.X if whole else self.X[:, rows]
             if self.classes is not None:
-                Y = one_hot(Y.T, self.classes, backend.xp).T
+                Y = backend.asarray(one_hot(Y.T, self.classes, np).T)
             yield X, Y, S
 
 
