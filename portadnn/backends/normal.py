@@ -148,18 +148,12 @@ class Normal(Tape):
             made = self._new(dtype, tuple(shape))
             self._write(function, (Slot(n), a, True), made)
             n = made
-        if self.recording.likes[out].size == 1:
-            self.renamed[out] = n
+        like = self.recording.likes[out]
+        if like.size == 1 or like.ndim == 2:
+            self.renamed[out] = n  # and the step may write into it
         else:
-            kept = self.recording.likes[out].ndim == 2
-            key = (
-                (slice(None),) * 2
-                if kept
-                else tuple(0 if a in wanted else slice(None) for a in (0, 1))
-            )
+            key = tuple(0 if a in wanted else slice(None) for a in (0, 1))
             self.recording.views[out] = n, functools.partial(_part, key)
-            if kept:
-                self.renamed[out] = n
 
 
 def _part(key: Any, x: Any) -> Any:
