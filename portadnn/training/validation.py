@@ -66,6 +66,7 @@ class Validation:
         """X, Y and S of so many examples that the memory for one block is enough."""
         m, stored = self.Y.shape[1], isinstance(self.X, Dataset)
         size = block_of(self.X.n_x if stored else self.X.shape[0])
+        size = -(-m // -(-m // size))  # nearly equal ones: JAX compiles for each size
         for start in range(0, m, size):
             rows, whole = slice(start, min(start + size, m)), m <= size
             Y, S = (x if x is None or whole else x[:, rows] for x in (self.Y, self.S))

@@ -225,7 +225,7 @@ def test_validation_arrays_that_do_not_fit(validation, message):
         )  # fmt: skip
 
 
-def test_a_first_training_on_jax_compiles_a_loop_and_a_score(require, caplog):
+def test_a_first_training_on_jax_compiles_few_programs(require, caplog):
     require("jax")
     import jax
 
@@ -237,4 +237,4 @@ def test_a_first_training_on_jax_compiles_a_loop_and_a_score(require, caplog):
             backend="jax", rng=1,
         )  # fmt: skip
     compiled = [r.getMessage() for r in caplog.records if "Finished XLA" in r.getMessage()]
-    assert len(compiled) == 2, compiled
+    assert len(compiled) == 3, compiled  # the loop, the targets and the score
