@@ -150,7 +150,7 @@ def jax_scan(columns):
             )
             return -picked.mean()
 
-        def step(state, batch):
+        def step(state, batch, X, y):
             parameters, v, s, t = state
             value, g = jax.value_and_grad(cost)(parameters, X[batch], y[batch])
             t = t + 1
@@ -162,11 +162,15 @@ def jax_scan(columns):
             )
             return (parameters, v, s, t), value
 
-        scan = jax.jit(lambda state, order: jax.lax.scan(step, state, order), donate_argnums=0)
+        # the data are arguments: constants of a program would be compiled with it, for seconds
+        @functools.partial(jax.jit, donate_argnums=0)
+        def scan(state, order, X, y):
+            return jax.lax.scan(lambda state, batch: step(state, batch, X, y), state, order)
+
         rest = jax.jit(step, donate_argnums=0)
 
         @jax.jit
-        def score(parameters):
+        def score(parameters, X_val, y_val):
             Z = logits(parameters, X_val)
             return cost(parameters, X_val, y_val), jnp.mean(Z.argmax(1) == y_val)
 
@@ -177,10 +181,10 @@ def jax_scan(columns):
             whole = len(y) // BATCH * BATCH
             for _ in range(n):
                 order = rng.permutation(len(y))
-                state[0], costs = scan(state[0], order[:whole].reshape(-1, BATCH))
+                state[0], costs = scan(state[0], order[:whole].reshape(-1, BATCH), X, y)
                 if whole < len(y):
-                    state[0], _ = rest(state[0], order[whole:])
-                float(costs.mean()), [float(x) for x in score(state[0][0])]
+                    state[0], _ = rest(state[0], order[whole:], X, y)
+                float(costs.mean()), [float(x) for x in score(state[0][0], X_val, y_val)]
             return state[0][0]
 
         return epochs
