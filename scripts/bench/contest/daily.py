@@ -396,7 +396,7 @@ def taken(what):
         train = functools.partial(dnn.train, layers=[8], epochs=1, batch_size=4096, rng=1)
         model = train(X[:8192], y[:8192], backend=what if what == "jax" else "numpy")
         before = memory("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the last peak
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # forget the last peak
         if what == "load":
             dnn.Dataset(X, y, tuple("0123456789"))
         elif what == "predict":
