@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from array_api_compat import is_jax_namespace
 
@@ -51,14 +51,15 @@ class Reproducible:
     -----
     Some devices and compilers flush subnormal numbers to 0, in float32 those below 1.2e-38. So in
     float32 products, sums and exp make 0 of what is so small, with room to spare, and an optimizer
-    does so with gradients, slots and parameters, see ``settled``. In float64, which flushes below
-    2.2e-308, every number on the way must be a normal number or 0.
+    does so with gradients, slots and parameters if a namespace ``settles``. In float64, which
+    flushes below 2.2e-308, every number on the way must be a normal number or 0.
 
     An operator between arrays is the library's: ``+`` and ``-`` round as IEEE 754 says, and so does
     ``*`` where it is not compiled. Two literals must not be added to one array: see ``guards.py``.
     """
 
     raw: Any
+    settles: ClassVar[bool] = True
     guards: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -97,13 +98,6 @@ class Reproducible:
             matmul=functools.partial(self._matmul, over_examples=True),
             sum=functools.partial(self._sum, over_examples=True),
         )
-
-    def settled(self, x: Any, least: float, /) -> Any:
-        """x, in float32 with 0 for what is smaller than ``least``; of float64 itself."""
-        if x.dtype != self.raw.float32:
-            return x
-        # NaN stays; NumPy's tape is fast with a selection between an array and 0.0
-        return self.raw.where(self.raw.logical_not(self.raw.abs(x) < least), x, 0.0)
 
     def _matmul(self, x1, x2, **how):
         self._needs_float64()

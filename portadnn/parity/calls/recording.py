@@ -67,7 +67,9 @@ class RecordingNamespace:
 
     def _recorded(self, name: str, value: Any) -> Any:
         if isinstance(value, ModuleType):  # xp.linalg, xp.fft
-            return _Extension(self, name, value)
+            return _Extension(self, f"{name}.", value)
+        if name == "examples":  # the same functions, over the axis of the examples
+            return _Extension(self, "", value)
         if name.startswith("_") or not callable(value) or isinstance(value, type):
             return value
         if any(value is dtype for dtype in self._dtypes):
@@ -122,12 +124,12 @@ class RecordingNamespace:
 class _Extension:
     """``xp.linalg`` or ``xp.fft``: its calls are recorded as ``linalg.matmul`` and so on."""
 
-    def __init__(self, recording: RecordingNamespace, name: str, module: ModuleType) -> None:
-        self._recording, self._name, self._module = recording, name, module
+    def __init__(self, recording: RecordingNamespace, prefix: str, module: Any) -> None:
+        self._recording, self._prefix, self._module = recording, prefix, module
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._module, name)
-        return self._recording._recorded(f"{self._name}.{name}", value)
+        return self._recording._recorded(f"{self._prefix}{name}", value)
 
 
 def _like(x: Any, values: list) -> Any:

@@ -5,6 +5,9 @@ import operator
 import numpy as np
 import pytest
 
+from portadnn.backends import get_backend
+from portadnn.network.layers import linear_backward
+from portadnn.network.optimizers import Adam
 from portadnn.parity.bounds import declared_format
 from portadnn.parity.calls.functions import KNOWN, bounds_of_call
 from portadnn.parity.calls.recording import RecordingNamespace
@@ -44,3 +47,21 @@ def test_iteration_ends_and_goes_over_the_first_axis(backend):
     assert (float(a), float(b)) == (1, 2)
     with pytest.raises(TypeError, match="an array without axes has no length"):
         list(a)
+
+
+def test_a_layer_and_its_update_in_reproducible_arithmetic_are_seen_call_by_call():
+    """What a sum over examples, and a small number that counts as 0, are made of has a bound."""
+    backend = get_backend("numpy", arithmetic="reproducible")
+    recording, rng = RecordingNamespace(backend), np.random.default_rng(0)
+    dZ, A, W, b = (
+        recording.input(backend.asarray(rng.standard_normal(shape)))
+        for shape in ((3, 20), (5, 20), (3, 5), (3, 1))
+    )
+    _, dW, db = linear_backward(dZ, (A, W, b), xp=recording)
+    rule, parameters = Adam(), {"W1": W, "b1": b}
+    state = rule.init(parameters, xp=recording)
+    grads = {"dW1": dW, "db1": db}
+    rule.update(parameters, grads, state, rule.scalars(0.1, 1), xp=recording)
+    made = [call.function for call in recording.calls]
+    assert made.count("matmul") == 2
+    assert {"sum", "logical_not"} <= set(made) <= KNOWN | {"full_like", "zeros_like"}
