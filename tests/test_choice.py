@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portadnn.backends import DTYPES, get_backend
+from portadnn.backends import DTYPES, MATMULS, get_backend
 from portadnn.backends.registry import CLASSES
 from portadnn.choice import _WORDS, check_number, check_whole
 from portadnn.data.dataset import Dataset
@@ -254,7 +254,7 @@ def test_every_word_means_one_of_our_names_or_says_what_to_write():
     tables = {
         "optimizer": {**OPTIMIZERS, "lbfgs": LBFGS}, "initialiser": _VARIANCES,
         "activation": ACTIVATIONS, "head": HEADS, "schedule": SCHEDULES, "monitor": MONITORS,
-        "backend": CLASSES, "dtype": DTYPES,
+        "backend": CLASSES, "matmul": MATMULS, "dtype": DTYPES,
     }  # fmt: skip
     assert tables.keys() == _WORDS.keys()
     for kind, words in _WORDS.items():

@@ -71,7 +71,7 @@ def bound(n: int) -> float:
     """The proven bound of the error of a float64 product, in u abs(A) abs(B), span 2^20.
 
     >>> round(bound(209), 1), round(bound(12288), 1)
-    (84.0, 236.0)
+    (84.0, 148.0)
     """
     if n <= FEW:
         return n

@@ -100,8 +100,7 @@ class Stored:
             rows = np.arange(*rows.indices(len(self)))
         if self._rows is not None:
             rows = self._rows[rows]
-        if self._state() != self._found:
-            raise InputError(f"{self.source} was changed while it was read: start again")
+        self._check_state()
         return self._read(rows).astype(self.dtype, copy=False)
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
@@ -127,11 +126,16 @@ class Stored:
                     self._file.seek(at)
                     count = self._file.readinto(view)
             if not count:
+                self._check_state()
                 raise InputError(
                     f"{self.source} ends in row {row + 1}, although it has {len(self):,}: it was "
                     f"cut short"
                 )
             view, at = view[count:], at + count
+
+    def _check_state(self) -> None:
+        if self._state() != self._found:
+            raise InputError(f"{self.source} was changed while it was read: start again")
 
     def _state(self) -> tuple[int, int]:
         found = os.fstat(self._open.number)

@@ -331,31 +331,43 @@ def watch(
     wanted = sorted(set(steps))
     if wanted and not 0 <= wanted[0] <= wanted[-1] < run.steps:
         raise InputError(f"steps {wanted[0]} to {wanted[-1]} are asked for, of {run.steps}")
-    with backend.scope():
-        shared, start = on_backend(run, backend)
-        compiled = jit and xp is None
-        options = {"network": run.network, "recipe": run.recipe, "sample": run.sample}
-        if compiled:
-            step = make_step(run.network, backend.xp, observed_step, run.recipe, run.sample)
-        else:
-            step = functools.partial(observed_step, **options, xp=xp or backend.xp)
-        repeat = backend.repeat if compiled else functools.partial(Backend.repeat, backend)
-        state: Any = (start, {})
-        size, done = None, 0
-        for target in wanted:
-            for part in run.plan.batches.alike(done, target + 1):
-                if run.plan.batches.size(part.start) != size:  # the tensors have other shapes
-                    size = run.plan.batches.size(part.start)
-                    state = state[0], _blank_tensors(run, backend, start, shared, part.start)
-                inputs = run.inputs(part.start, part.stop, backend)
-                state, _ = repeat(step, state, inputs, shared)
-            done = target + 1
-            record = _recorded(target, backend, state, shared)
-            data = {}
-            if target == wanted[-1] and run.batch_size is not None:
-                given = zip(Shared._fields[:3], shared, strict=False)
-                data = {name: backend.to_numpy(x).T for name, x in given if x is not None}
-            yield replace(record, data=data)
+    records = _watched(run, backend, wanted, jit=jit, xp=xp)
+    while True:
+        with backend.scope():  # left before a record goes out: scopes of two backends do not cross
+            record = next(records, None)
+        if record is None:
+            return
+        yield record
+
+
+def _watched(
+    run: Run, backend: Backend, wanted: list[int], *, jit: bool, xp: Any
+) -> Iterator[StepRecord]:
+    """``watch``, inside of the backend's scope."""
+    shared, start = on_backend(run, backend)
+    compiled = jit and xp is None
+    options = {"network": run.network, "recipe": run.recipe, "sample": run.sample}
+    if compiled:
+        step = make_step(run.network, backend.xp, observed_step, run.recipe, run.sample)
+    else:
+        step = functools.partial(observed_step, **options, xp=xp or backend.xp)
+    repeat = backend.repeat if compiled else functools.partial(Backend.repeat, backend)
+    state: Any = (start, {})
+    size, done = None, 0
+    for target in wanted:
+        for part in run.plan.batches.alike(done, target + 1):
+            if run.plan.batches.size(part.start) != size:  # the tensors have other shapes
+                size = run.plan.batches.size(part.start)
+                state = state[0], _blank_tensors(run, backend, start, shared, part.start)
+            inputs = run.inputs(part.start, part.stop, backend)
+            state, _ = repeat(step, state, inputs, shared)
+        done = target + 1
+        record = _recorded(target, backend, state, shared)
+        data = {}
+        if target == wanted[-1] and run.batch_size is not None:
+            given = zip(Shared._fields[:3], shared, strict=False)
+            data = {name: backend.to_numpy(x).T for name, x in given if x is not None}
+        yield replace(record, data=data)
 
 
 def observe(

@@ -8,6 +8,7 @@ import portadnn.training.step
 from portadnn.backends import get_backend
 from portadnn.parity.certify import Verdict
 from portadnn.parity.compare import Outcome, compare
+from portadnn.parity.run import watch
 
 
 @pytest.fixture
@@ -51,3 +52,15 @@ def test_data_outside_of_every_batch_are_checked_after_the_last_step(monkeypatch
     found = compare(run, [get_backend("numpy", dtype="float64")], jit=False)
     check = found.first_divergence[1]
     assert (check.tensor, check.index) == ("X", (0, other))
+
+
+def test_the_modes_of_a_library_are_its_own_between_two_records(require):
+    # two runs in turn cross their scopes; PyTorch's gradients stayed off after them
+    require("torch")
+    import torch
+
+    run, backend = make_run(steps=3), get_backend("torch")
+    for _ in zip(*(watch(run, backend, range(run.steps)) for _ in range(2)), strict=True):
+        assert torch.is_grad_enabled()
+    next(watch(run, backend, range(run.steps)))  # a run that nobody ends
+    assert torch.is_grad_enabled()
