@@ -53,9 +53,10 @@ def spread(
 def through(function: Callable[..., Any], Z: np.ndarray, A: np.ndarray, d: Any) -> np.ndarray:
     """By how much ``A = function(Z)``, of an activation or a head, moves if Z does by d."""
     if function is ACTIVATIONS["softmax"].forward:
-        # the derivative is A (dZ - sum(A dZ)), and A grows by exp(2 dZ) at most
+        # the derivative is A (dZ - sum(A dZ)), and A grows by exp(2 dZ) at most; no share moves by
+        # more than 1, also if exp(2 dZ) overflows
         A = A * np.exp(2 * np.max(d, axis=0, keepdims=True))
-        return A * (d + np.sum(A * d, axis=0, keepdims=True))
+        return np.fmin(A * (d + np.sum(A * d, axis=0, keepdims=True)), 1.0)
     ends = (function(Z + sign * d, xp=np) for sign in (-1, 1))
     return np.maximum(*(np.abs(end - A) for end in ends))  # monotone
 
