@@ -436,3 +436,38 @@ def test_a_gradient_that_was_flushed_may_be_there_in_the_fused_update():
         check[g] = next(c.verdict for c in checks if c.tensor == "b1+")
     assert check[8.7e-39] is Verdict.WITHIN_BOUND
     assert check[8.7e-38] is Verdict.DIVERGED
+
+
+@pytest.mark.parametrize("arithmetic", ["fast", "reproducible"])
+def test_nan_for_an_infinity_is_lawful_in_reproducible_products_alone(arithmetic):
+    run = make_run(Network((12, 7, 5, 1)), m=31, steps=1)
+    backend = get_backend("numpy", arithmetic=arithmetic)
+    (record,) = watch(run, backend, [0])
+    dZ, dW = record.tensors["dZ2"].copy(), record.tensors["dW2"].copy()
+    dZ[0, 0], A = np.inf, record.tensors["A1"]
+    with np.errstate(invalid="ignore"):
+        dW[0] = (dZ @ A.T)[0] / 31
+    assert np.isposinf(dW[0]).any()
+    dW[0] = np.nan
+    checks = certify_step(run, replace(record, tensors={**record.tensors, "dZ2": dZ, "dW2": dW}))
+    found = next(c for c in checks if c.tensor == "dW2")
+    assert found.verdict.passed == (arithmetic == "reproducible")
+
+
+@pytest.mark.parametrize("g", [0.9, 1.1])
+def test_a_velocity_below_the_least_counts_as_0_in_reproducible_float32(g):
+    # the step is 6.35 times the velocity, which is just below or above 2^-80
+    declaration = Declaration(learning_rate=6.35, optimizer="momentum")
+    run = replace(make_run(Network((3, 1)), m=4, steps=1), declaration=declaration)
+    (record,) = watch(run, get_backend("numpy", arithmetic="reproducible"), [0])
+    v = np.full((1, 1), g * 2.0**-80, np.float32)
+    tensors = {**record.tensors, "b1": 0 * v, "vb1": 0 * v, "db1": v, "gb1": v}
+    kept = v if g > 1 else 0 * v
+    verdicts = {}
+    for wrong in (0.0, 1e-24):
+        tensors |= {"vb1+": kept, "b1+": (-np.float32(6.35) * kept - wrong).astype(np.float32)}
+        checks = certify_step(run, replace(record, tensors=tensors))
+        verdicts[wrong] = {c.tensor: c.verdict.passed for c in checks}
+    assert verdicts[0.0]["b1+"]
+    assert verdicts[0.0]["vb1+"]
+    assert not verdicts[1e-24]["b1+"]

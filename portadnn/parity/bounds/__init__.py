@@ -207,6 +207,8 @@ def product(
         # other side, the sum is NaN
         finite = (np.where(np.isfinite(x), np.abs(x), 0.0) for x in (P, R))
         largest = np.where(np.isfinite(S), largest, np.matmul(*finite))
+        if form.units or form.slices:  # an infinity times what counts as 0, or in two products
+            largest = np.where(np.isinf(S), 2 * form.largest, largest)
     return Bound(S / divisor, det / divisor, stat / divisor, largest)
 
 

@@ -77,6 +77,15 @@ class Rounded:
             error = np.fmin(self.error / value, np.sqrt(self.error))
         return self._made(value, error, self, K_SQRT)
 
+    def settled(self, least: float) -> Rounded:
+        """0 if it is smaller than ``least``, in reproducible float32; either if it may be so."""
+        if not self.form.units:
+            return self
+        small = np.abs(self.value) < least
+        near = np.abs(np.abs(self.value) - least) <= self.error
+        error = np.where(near, self.error + least, np.where(small, 0.0, self.error))
+        return Rounded(np.where(small, 0.0, self.value), error, self.magnitude, self.form)
+
     def bound(self) -> Bound:
         """As the bound of a tensor."""
         return within(self.value, self.error * np.ones_like(self.value), self.magnitude)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from portadnn.network.optimizers import Optimizer
+from portadnn.network.optimizers import LEAST, LEAST_SQUARE, Optimizer
 from portadnn.parity.bounds import K_DIV, U_SHADOW, Bound, Format, product, within
 from portadnn.parity.bounds.elementwise import SECOND_ORDER
 from portadnn.parity.bounds.rounded import Rounded
@@ -156,7 +156,7 @@ def update(
     before = Rounded.observed(p, form)
     if optimizer.weight_decay and is_weight:
         before = before * known["shrinkage"]
-    after = before - step
+    after = (before - step).settled(LEAST)
     return {name: x.bound() for name, x in {"+": after, **made}.items()}
 
 
@@ -166,7 +166,7 @@ def _gradient_descent(o: Any, g: Rounded, x: Made, form: Format) -> tuple[Rounde
 
 
 def _velocity(o: Any, g: Rounded, x: Made, form: Format) -> Rounded:
-    return Rounded.constant(o.mu, form) * x["v"] + g
+    return (Rounded.constant(o.mu, form) * x["v"] + g).settled(LEAST)
 
 
 def _momentum(o: Any, g: Rounded, x: Made, form: Format) -> tuple[Rounded, Made]:
@@ -188,15 +188,15 @@ def _mean(beta: float, old: Rounded, new: Rounded, form: Format) -> Rounded:
 
 def _rmsprop(o: Any, g: Rounded, x: Made, form: Format) -> tuple[Rounded, Made]:
     """``rate g / (sqrt(s) + eps)``: Hinton, lecture 6e (2012)."""
-    s = _mean(o.rho, x["s"], g * g, form)
+    s = _mean(o.rho, x["s"], g * g, form).settled(LEAST_SQUARE)
     root = s.sqrt() + Rounded.constant(o.epsilon, form)
     return x["learning_rate"] * g / root, {"s+": s}
 
 
 def _adam(o: Any, g: Rounded, x: Made, form: Format) -> tuple[Rounded, Made]:
     """``rate v^ / (sqrt(s^) + eps)``: Kingma and Ba (2015), algorithm 1."""
-    v = _mean(o.beta1, x["v"], g, form)
-    s = _mean(o.beta2, x["s"], g * g, form)
+    v = _mean(o.beta1, x["v"], g, form).settled(LEAST)
+    s = _mean(o.beta2, x["s"], g * g, form).settled(LEAST_SQUARE)
     v_hat = v * x["correction1"]
     root = s.sqrt() * x["correction2"] + Rounded.constant(o.epsilon, form)
     step = x["learning_rate"] * v_hat / root

@@ -23,7 +23,7 @@ from portadnn.network.names import (
     of,
     slot_and_parameter,
 )
-from portadnn.network.optimizers import LEAST, LEAST_GRADIENT, LEAST_SQUARE
+from portadnn.network.optimizers import LEAST_GRADIENT
 from portadnn.parity.bounds import U_SHADOW, Bound, Format, Operands, product, updates
 from portadnn.parity.bounds.elementwise import ACTIVATION_BOUNDS
 from portadnn.parity.bounds.heads import HEAD_BOUNDS, cost
@@ -236,12 +236,7 @@ def updated(
         {scalar: t[scalar] for scalar in recipe.scalar_names},
         form,
     )
-    bound = made[after(slot)]
-    if not form.units:
-        return bound
-    least = LEAST_SQUARE if slot == "s" else LEAST  # smaller numbers are 0 there
-    lost = np.where(np.abs(bound.exact) <= bound.det + least, least, 0.0)
-    return bound._replace(det=bound.det + lost, stat=bound.stat + lost)
+    return made[after(slot)]
 
 
 def _bounds_of(table: Mapping[str, Any], name: str) -> Any:
