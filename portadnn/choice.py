@@ -175,6 +175,6 @@ def _value(field: dataclasses.Field, text: str, what: str) -> Any:
 def _grammar(name: str, fields: Mapping[str, Any]) -> str:
     if not fields:
         return f"{name} alone, which has no options"
-    first = sorted(fields, key=lambda name: fields[name].kw_only)  # those without a name first
+    first = sorted(fields, key=lambda name: fields[name].kw_only)  # keyword-only fields last
     words = {f: "WORD" if isinstance(fields[f].default, str) else "NUMBER" for f in first}
     return f"{name}:{','.join(f'{field}={word}' for field, word in words.items())}"

@@ -42,14 +42,14 @@ class Size(NamedTuple):
 
 def step_seconds(backend: Backend, size: Size) -> float:
     """The estimated time of a step on NumPy or CuPy."""
-    call, (in_layer, besides, for_slot), moves, activation_moves, exact = COSTS[backend.library]
+    call, (in_layer, outside, for_slot), moves, activation_moves, exact = COSTS[backend.library]
     multiplications = [
         size.examples * a * b
         for i, (a, b) in enumerate(itertools.pairwise(size.dims))
         for _ in range(3 if i else 2)  # the first layer has no dA
     ]
     parameters = sum((a + 1) * b for a, b in itertools.pairwise(size.dims))
-    calls = besides + (in_layer + for_slot * size.slots) * (len(size.dims) - 1)
+    calls = outside + (in_layer + for_slot * size.slots) * (len(size.dims) - 1)
     if backend.library == "cupy":
         calls += sum(n > SMALL for n in multiplications)
     moved = parameters * (moves[0] + moves[1] * size.slots)

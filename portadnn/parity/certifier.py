@@ -263,7 +263,7 @@ class Certifier:
     def _last_step(self) -> list[Watched]:
         """The step that the run ended with; if it lies in a chunk, from the chunk's start.
 
-        None if that chunk was made in another environment, whose bits cannot be had.
+        Empty if that chunk was made in another environment, whose bits cannot be had.
         """
         if self.lbfgs:
             return [self._last]

@@ -160,9 +160,8 @@ def make_problem(
         examples["train"] = learnt
         split = whole, learnt.labels, examples["validation"].labels
     chosen = declared.given("preprocess") or ("standardise" if learnt.table else "none")
-    preprocess = (
-        chosen if isinstance(chosen, Preprocess) else None
-    )  # a model's own, which is trained on
+    # a model that is trained on brings its own
+    preprocess = chosen if isinstance(chosen, Preprocess) else None
     if preprocess is None:
         chosen = as_preprocess(chosen)
         known["preprocess"] = preprocess_text(chosen)

@@ -111,7 +111,7 @@ def names_for(workload, chosen):
     names = [name for name in names if name not in REPRODUCIBLE]  # those are asked for by name
     # the first is what the table's ratios are against
     names.sort(key=lambda name: name not in ("textbook", "torch-eager"))
-    if workload in "acef":  # whose products are small
+    if workload in "acef":  # their products are small
         small = [
             n for n in names if n.startswith(("torch-eager", "torch-fused", "jax-scan", "sklearn"))
         ]

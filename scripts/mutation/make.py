@@ -41,7 +41,7 @@ class Mutant:
     node: int
     choice: int
     function: str
-    line: int  # where the statement begins
+    line: int  # line of the first character of the statement
     kind: str
     before: str
     after: str

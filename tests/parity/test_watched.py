@@ -210,7 +210,7 @@ def test_a_past_that_holds_something_else_is_refused(change, tmp_path):
 
 def test_a_part_that_is_damaged_or_missing_or_named_otherwise(tmp_path, caplog):
     settings = {"backend": "numpy", "epochs": 100}
-    part(tmp_path, 6, every=0.0, **settings)  # where every step is drawn
+    part(tmp_path, 6, every=0.0, **settings)  # every step is drawn
     newer = set(newest(tmp_path).state.watched["parts"])
     (name, *_) = sorted(newer - set(read_checkpoint(paths_in(tmp_path)[1]).state.watched["parts"]))
     path = tmp_path / "watched" / f"{name}.h5"

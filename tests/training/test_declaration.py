@@ -395,8 +395,8 @@ def test_a_damaged_text_is_a_declaration_or_an_input_error(settings, data):
 
 # Making a run from a declaration
 
-# config.toml of a run of version 0.1.0, at commit 18f94fb, in float64, whose reproducible bits are
-# those of cec497c, before the mark reproducible-2: that is the fingerprint
+# config.toml of a run of version 0.1.0, at commit 18f94fb. In float64 reproducible-2 kept the bits,
+# so the fingerprint is the one that commit cec497c gave before that mark.
 EARLIER = """
 data = "digits"
 test = "digits"
