@@ -39,6 +39,10 @@ them. All units are so large that an operand below 2^-126 counts as 0, and resul
 2^-95, so none is subnormal, nor is it after a division by up to 2^31 examples. A row whose largest
 entry is below 2^-97 has the absolute accuracy of one with 2^-97 there.
 
+**Several processes.** Units follow from the largest entries and from exact sums of squares, of the
+terms of all processes, and the products of units are whole numbers. So ``shared.py`` adds them
+exactly, and the result does not depend on who has which terms.
+
 **Not finite.** A row with a NaN gives NaN. A row with an infinity gives that infinity, or NaN if
 the other operand's entry is 0 or counts as 0, or if there are two products. Other rows and columns
 have the accuracy that is proved above, with d_k = 1 for the column of A that has it.
@@ -54,7 +58,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from portadnn.arithmetic.splitting import SUCCESSOR
+from portadnn.arithmetic.shared import ALONE, Terms
+from portadnn.arithmetic.splitting import SUCCESSOR, largest
 
 SHIFT = 1.5 * 2.0**52  # x + SHIFT U - SHIFT U is x rounded to a multiple of U, abs(x) < 2^51 U
 GRID = 2.0**-95  # results are multiples of it
@@ -82,47 +87,57 @@ def product(A: Any, B: Any, *, xp: Any) -> Any:
     d = _power(_scale(xp.abs(A), 0, xp), xp)  # (1, n)
     top = xp.max(d, axis=1, keepdims=True)
     inverse = xp.divide(top, d)  # at least 1, so nothing below overflows or becomes subnormal
-    A = A * xp.astype(inverse, xp.float32)
-    B = B * xp.astype(xp.divide(d, top).T, xp.float32)
-    if A.shape[1] > LONG:
-        return _two_products(A, B, _least(inverse, xp), LEAST_UNIT, xp)
-    U = _shift(A, 1, 26.5, _least(inverse, xp), xp)
+    d = xp.divide(d, top).T
+    A, B = A * xp.astype(inverse, xp.float32), B * xp.astype(d, xp.float32)
+    n = A.shape[1]
+    if n > LONG:
+        return _two_products(A, B, inverse, d, xp, ALONE)
+    U = _shift(A, 1, 26.5, _least(xp.max(inverse, axis=1, keepdims=True), xp), xp)
     C = xp.matmul(_rounded(A, U), _rounded(B, _shift(B, 0, 26.5, LEAST_UNIT, xp)))
-    return _on_grid(C, U)
+    return _on_grid(C, s=U)
 
 
-def finer_product(A: Any, B: Any, *, xp: Any) -> Any:
-    """``A @ B`` in float64 by two products, balanced by both; as for ``product``."""
+def finer_product(A: Any, B: Any, *, xp: Any, terms: Terms = ALONE) -> Any:
+    """``A @ B`` in float64 by two products, balanced by both; as for ``product``.
+
+    ``terms`` says which of the n terms the operands have; the result is float32 of several
+    processes.
+    """
     a, b = _scale(xp.abs(A), 0, xp), _scale(xp.abs(B), 1, xp)  # (1, n), (n, 1)
     root = xp.sqrt(xp.divide(_power(b, xp), _power(a.T, xp)))
     d = _power(xp.multiply(root, 1 + 2.0**-30), xp)  # (n, 1)
     # entries above MOST_SCALE are multiplied by 1 at most: nothing overflows
     inverse = xp.divide(1.0, d)
     A, B = A * xp.astype(d.T, xp.float32), B * xp.astype(inverse, xp.float32)
-    return _two_products(A, B, _least(d, xp), _least(inverse, xp), xp)
+    return _two_products(A, B, d, inverse, xp, terms)
 
 
-def _two_products(A, B, least_A, least_B, xp):
-    n = A.shape[1]
-    U, V = _shift(A, 1, 31.5, least_A, xp), _shift(B, 0, 21.5, least_B, xp)
+def _two_products(A, B, d, e, xp, terms):
+    """``A @ B``, where A was multiplied by d and B by e."""
+    n = terms.number(A, 1)
+    d, e, P, Q = terms.largest(largest(d, (0, 1), xp), largest(e, (0, 1), xp), largest(A, 1, xp), largest(B, 0, xp))
+    P, Q, least = _above(P, xp), _above(Q, xp), _least(e, xp)
+    S, T = terms.summed(_squares(A, 1, P, n, xp), _squares(B, 0, Q, n, xp))
+    U, V = _unit(S, P, n, 31.5, _least(d, xp), xp), _unit(T, Q, n, 21.5, least, xp)
     A, first = _rounded(A, U), _rounded(B, V)
-    W = xp.maximum(V * 2.0 ** -((45 - (n - 1).bit_length()) // 2), least_B * SHIFT)
+    W = xp.maximum(V * 2.0 ** -((45 - (n - 1).bit_length()) // 2), least * SHIFT)
     second = _rounded(B - first, W)
-    C = xp.matmul(A, first)
-    C += xp.matmul(A, second)
-    return _on_grid(C, U)
+    return terms.finished((xp.matmul(A, first), xp.matmul(A, second)), _on_grid, U)
 
 
-def total(x: Any, axis: int, *, xp: Any) -> Any:
+def total(x: Any, axis: int, *, xp: Any, terms: Terms = ALONE) -> Any:
     """The sum of float32 over one axis, which stays with length 1, in float64.
 
     The unit is that at which the largest entry has 52 - log2(n) bits (rounded down), so the sum is
-    exact in any order, and ``abs(error) <= n max(abs(x)) 2^-(52 - log2(n)) + 2^-96``.
+    exact in any order, and ``abs(error) <= n max(abs(x)) 2^-(52 - log2(n)) + 2^-96``. It is float32
+    of several processes.
     """
-    n = x.shape[axis]
-    unit = _largest(x, axis, xp) * 2.0 ** ((n - 1).bit_length() - 51)
+    n = terms.number(x, axis)
+    (mu,) = terms.largest(largest(x, axis, xp))
+    unit = _above(mu, xp) * 2.0 ** ((n - 1).bit_length() - 52)
     s = xp.maximum(unit, LEAST_UNIT) * SHIFT
-    return _on_grid(xp.sum(_rounded(x, s), axis=axis, keepdims=True), s)
+    sums = xp.sum(_rounded(x, s), axis=axis, keepdims=True)
+    return terms.finished((sums,), _on_grid, s)
 
 
 def _power(v, xp):
@@ -130,10 +145,10 @@ def _power(v, xp):
     return ((v + xp.multiply(v, SUCCESSOR)) - v) * 2.0**52
 
 
-def _largest(x, axis, xp):
-    """The power of two at or below the largest size along the axis; NaN if there is a NaN."""
-    mu = xp.astype(xp.max(xp.abs(x), axis=axis, keepdims=True), xp.float64)
-    return _power(xp.minimum(xp.maximum(mu, LEAST), MOST), xp)
+def _above(mu, xp):
+    """The power of two above the largest size."""
+    mu = xp.astype(mu, xp.float64)
+    return _power(xp.minimum(xp.maximum(mu, LEAST), MOST), xp) * 2.0
 
 
 def _scale(size, axis, xp):
@@ -144,19 +159,31 @@ def _scale(size, axis, xp):
 
 
 def _least(d, xp):
-    """The least unit of what was multiplied by d."""
-    return xp.maximum(xp.max(d, axis=(0, 1), keepdims=True), 1.0) * LEAST_UNIT
+    """The least unit of what was multiplied by d at most."""
+    return xp.maximum(d, 1.0) * LEAST_UNIT
 
 
 def _shift(x, axis, bits, least, xp):
     """``SHIFT U`` for every row or column, where the norm of ``x / U``, rounded, is <= 2^bits."""
-    n = x.shape[axis]
-    P = _largest(x, axis, xp) * 2.0  # abs(x) < P
-    # entries in c bits, the sum of whose squares is exact
-    c = min(((24 if n <= NARROW else 53) - (n - 1).bit_length()) // 2, 20)
-    q = xp.round(x * xp.astype(xp.divide(2.0**c, P), xp.float32))
+    n, P = x.shape[axis], _above(largest(x, axis, xp), xp)
+    return _unit(_squares(x, axis, P, n, xp), P, n, bits, least, xp)
+
+
+def _squares(x, axis, P, n, xp):
+    """The exact sum of the squares of ``x 2^c / P``, rounded; of n terms in all, abs(x) < P."""
+    q = xp.round(x * xp.astype(xp.divide(2.0 ** _bits(n), P), xp.float32))
     q = q if n <= NARROW else xp.astype(q, xp.float64)
-    S = xp.astype(xp.sum(q * q, axis=axis, keepdims=True), xp.float64)
+    return xp.sum(q * q, axis=axis, keepdims=True)
+
+
+def _bits(n):
+    """The bits c of an entry in the sum of squares."""
+    return min(((24 if n <= NARROW else 53) - (n - 1).bit_length()) // 2, 20)
+
+
+def _unit(S, P, n, bits, least, xp):
+    """``SHIFT U`` from the sum of squares."""
+    c, S = _bits(n), xp.astype(S, xp.float64)
     # norm(x 2^c / P) <= sqrt(S) + sqrt(n) / 2, squared: at most (1 + e) S + (1 + 1/e) n / 4
     e = 2.0**-3 if n <= NARROW else 2.0**-6
     room = (2.0**bits - 0.5 * math.sqrt(n)) ** 2 * (1 - 2.0**-30)
@@ -173,8 +200,11 @@ def _rounded(x, s):
     return q
 
 
-def _on_grid(C, s):
-    """C, a multiple of ``GRID``; a zero is +0."""
+def _on_grid(*parts, s):
+    """The sum of the parts, a multiple of ``GRID``; a zero is +0."""
+    C = parts[0]
+    for part in parts[1:]:
+        C += part
     s = s * 0.0 + SHIFT * GRID  # not a literal: a compiler would not add one and take it off again
     C += s
     C -= s

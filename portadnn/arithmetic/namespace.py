@@ -20,6 +20,7 @@ from array_api_compat import is_jax_namespace
 
 from portadnn.arithmetic import elementary, products, roots
 from portadnn.arithmetic.guards import guarded
+from portadnn.arithmetic.shared import ALONE, Terms
 from portadnn.arithmetic.splitting import Slices, check, cut, without_zeros
 from portadnn.errors import InputError
 
@@ -46,6 +47,8 @@ class Reproducible:
     ----------
     raw : namespace
         Of the library.
+    terms : Terms
+        Which of the examples are here, if several processes share them.
 
     Notes
     -----
@@ -59,6 +62,7 @@ class Reproducible:
     """
 
     raw: Any
+    terms: Terms = ALONE
     settles: ClassVar[bool] = True
     guards: Any = field(init=False, repr=False, compare=False)
 
@@ -66,7 +70,7 @@ class Reproducible:
         object.__setattr__(self, "guards", guarded(self.raw))
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("raw", "guards"):  # while it is being copied
+        if name in ("raw", "terms", "guards"):  # while it is being copied
             raise AttributeError(name)
         if name in REFUSED:
             raise AttributeError(
@@ -95,22 +99,25 @@ class Reproducible:
     def examples(self) -> Any:
         """``matmul`` and ``sum`` over the axis of the examples: exact, however they are divided."""
         return SimpleNamespace(
-            matmul=functools.partial(self._matmul, over_examples=True),
-            sum=functools.partial(self._sum, over_examples=True),
+            matmul=functools.partial(self._matmul, terms=self.terms),
+            sum=functools.partial(self._sum, terms=self.terms),
+            gathered=getattr(self.terms, "gathered", None),
+            number=self.terms.count,
         )
 
-    def _matmul(self, x1, x2, **how):
+    def _matmul(self, x1, x2, terms=None):
         self._needs_float64()
-        return products.matmul(x1, x2, xp=self.guards, cut=self._cut, **how)
+        return products.matmul(x1, x2, xp=self.guards, cut=self._cut, terms=terms)
 
-    def _sum(self, x, *, axis=None, keepdims=False, **how):
+    def _sum(self, x, *, axis=None, keepdims=False, terms=None):
         if self.raw.isdtype(x.dtype, ("bool", "integral")):
             return self.raw.sum(x, axis=axis, keepdims=keepdims)
         self._needs_float64()
         axes = _axes(axis, x)
         S = x if x.ndim == 2 else x[None, :]
         for a in sorted((a + 2 - x.ndim for a in axes), reverse=True):
-            S = products.total(S, a, xp=self.guards, cut=self._cut, **how)
+            here = terms if a == 1 or terms is None else ALONE  # examples are columns
+            S = products.total(S, a, xp=self.guards, cut=self._cut, terms=here)
         if x.ndim == 1:
             return S[0, :] if keepdims or not axes else S[0, 0]
         if keepdims or not axes:
@@ -206,14 +213,14 @@ class Reproducible:
         known : sequence of (x, axis, slices)
             The operands whose slices are there already, each the very object that the step uses.
         """
-        remembering = Remembering(self.raw)
+        remembering = Remembering(self.raw, self.terms)
         for x, axis, slices in known:
             if slices:
-                remembering.memory[id(x), axis] = x, slices
+                remembering.memory[id(x), axis, True] = x, slices
         return remembering
 
-    def _cut(self, x, axis) -> Slices:
-        return cut(x, axis, xp=self.guards)
+    def _cut(self, x: Any, axis: int, terms: Terms = ALONE) -> Slices:
+        return cut(x, axis, xp=self.guards, terms=terms)
 
     def _elementary(self, function, x, *, vanishes=False):
         self._needs_float64()
@@ -242,15 +249,16 @@ class Remembering(Reproducible):
     Operands are known by identity, so none may be changed in place once it has been used.
     """
 
-    memory: dict[tuple[int, int], tuple[Any, Slices]] = field(default_factory=dict, repr=False)
+    memory: dict[tuple[int, int, bool], tuple[Any, Slices]] = field(default_factory=dict, repr=False)
 
     __eq__ = object.__eq__  # each instance caches the slices of one step
     __hash__ = object.__hash__
 
-    def _cut(self, x, axis):
-        found = self.memory.get((id(x), axis))
+    def _cut(self, x, axis, terms=ALONE):
+        key = id(x), axis, terms is ALONE
+        found = self.memory.get(key)
         if found is None:  # x is kept with its slices, so that no other gets its identity
-            found = self.memory[id(x), axis] = x, super()._cut(x, axis)
+            found = self.memory[key] = x, super()._cut(x, axis, terms)
         return found[1]
 
 

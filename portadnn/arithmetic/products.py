@@ -52,19 +52,21 @@ Accuracy and Stability of Numerical Algorithms (2002), section 3.5.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from array_api_compat import device
 
 from portadnn.arithmetic import balanced
-from portadnn.arithmetic.splitting import LONGEST, Slices, block_length, check, widths
+from portadnn.arithmetic.shared import ALONE, Terms
+from portadnn.arithmetic.splitting import LONGEST, SLICES, Slices, block_length, check, widths
 from portadnn.errors import InputError
 
 FEW = 8  # terms that are added one by one
 STACKED = 2**18  # entries of a result that may be made nine times at once
 
-Cut = Callable[[Any, int], Slices]
+Cut = Callable[..., Slices]
 
 
 def bound(n: int) -> float:
@@ -81,7 +83,7 @@ def bound(n: int) -> float:
     return (1 + 2.0**-20) * (rounding + 2.0 ** (72 - 3 * a) + 2.0 ** (72 - 3 * b))
 
 
-def matmul(x: Any, y: Any, *, xp: Any, cut: Cut, over_examples: bool = False) -> Any:
+def matmul(x: Any, y: Any, *, xp: Any, cut: Cut, terms: Terms | None = None) -> Any:
     """``x @ y``.
 
     Parameters
@@ -92,10 +94,10 @@ def matmul(x: Any, y: Any, *, xp: Any, cut: Cut, over_examples: bool = False) ->
     xp : namespace
         Guarded.
     cut : callable
-        ``cut(operand, axis)``, the slices of a 2-D operand of float64.
-    over_examples : bool
-        Whether the terms belong to examples: then also a few of them are summed exactly, and of
-        float32 single entries are right, see ``balanced.py``.
+        ``cut(operand, axis, terms)``, the slices of a 2-D operand of float64.
+    terms : Terms, optional
+        If the terms belong to examples, which may lie in several processes: then also a few of
+        them are summed exactly, and of float32 single entries are right, see ``balanced.py``.
 
     Returns
     -------
@@ -110,15 +112,17 @@ def matmul(x: Any, y: Any, *, xp: Any, cut: Cut, over_examples: bool = False) ->
     _check_product(x, y)
     check(x.dtype, xp)
     A, B = (x[None, :] if x.ndim == 1 else x), (y[:, None] if y.ndim == 1 else y)
-    if 0 in (*A.shape, B.shape[1]):
+    if 0 in (A.shape[0], B.shape[1]) or (A.shape[1] == 0 and terms in (None, ALONE)):
         C = xp.zeros((A.shape[0], B.shape[1]), dtype=x.dtype, device=device(A))
-    elif A.shape[1] <= FEW and not over_examples:
+    elif A.shape[1] <= FEW and terms is None:
         C = _few(A, B, xp)
         C = C if x.dtype == xp.float64 else _normal(C, balanced.GRID, xp)
     elif x.dtype == xp.float64:
-        C = _sliced(A, B, xp, cut)
+        C = _sliced(A, B, xp, cut, terms or ALONE)
+    elif terms is None:
+        C = balanced.product(A, B, xp=xp)
     else:
-        C = (balanced.finer_product if over_examples else balanced.product)(A, B, xp=xp)
+        C = balanced.finer_product(A, B, xp=xp, terms=terms)
     if C.dtype != x.dtype:
         C = xp.astype(C, x.dtype)
     if x.ndim == y.ndim == 2:
@@ -126,14 +130,14 @@ def matmul(x: Any, y: Any, *, xp: Any, cut: Cut, over_examples: bool = False) ->
     return C[0 if x.ndim == 1 else slice(None), 0 if y.ndim == 1 else slice(None)]
 
 
-def total(x: Any, axis: int, *, xp: Any, cut: Cut, over_examples: bool = False) -> Any:
+def total(x: Any, axis: int, *, xp: Any, cut: Cut, terms: Terms | None = None) -> Any:
     """The sum over one axis, which stays with length 1.
 
     Parameters
     ----------
     x : array, shape (m, n), float32 or float64
     axis : {0, 1}
-    xp, cut, over_examples
+    xp, cut, terms
         As for ``matmul``.
 
     Returns
@@ -146,26 +150,29 @@ def total(x: Any, axis: int, *, xp: Any, cut: Cut, over_examples: bool = False) 
     InputError
         If there are more than 2^31 terms, or the dtype is another.
     """
-    n = x.shape[axis]
+    exact, terms = terms is not None, terms or ALONE
+    n = terms.number(x, axis)
     if n > LONGEST:
         raise InputError(f"a sum of {n} terms was asked for: expected {LONGEST} at most")
     check(x.dtype, xp)
-    if 0 in x.shape:
+    if x.shape[1 - axis] == 0 or n == 0:
         shape = (1, x.shape[1]) if axis == 0 else (x.shape[0], 1)
         return xp.zeros(shape, dtype=x.dtype, device=device(x))
     if x.dtype == xp.float32:
-        return xp.astype(balanced.total(x, axis, xp=xp), xp.float32)
-    if n <= FEW and not over_examples:
-        terms = _apart(x, 1, axis)
-        S = terms[0] * 1.0  # not a view
-        for term in terms[1:]:
-            S += term
+        return xp.astype(balanced.total(x, axis, xp=xp, terms=terms), xp.float32)
+    if n <= FEW and not exact:
+        addends = _apart(x, 1, axis)
+        S = addends[0] * 1.0  # not a view
+        for addend in addends[1:]:
+            S += addend
         return S
-    stack, L = cut(x, axis)
+    stack, L = cut(x, axis, terms)
     sums = xp.sum(stack, axis=axis, keepdims=True)  # exact
     w = widths(n)[0 if axis == 1 else 1]
     parts = _apart(sums, x.shape[1 - axis], 1 - axis)
-    return _placed(_horner(parts, w), parts[0], L, L, xp)
+    if terms is ALONE:
+        return _placed(_finite(_horner(parts, w), parts[0], xp), L, L)
+    return _placed(terms.finished(tuple(parts), functools.partial(_nested, (w,)), L), L, L)
 
 
 def _few(A, B, xp):
@@ -178,10 +185,15 @@ def _few(A, B, xp):
     return C
 
 
-def _sliced(A, B, xp, cut):
-    m, n, p = A.shape[0], A.shape[1], B.shape[1]
-    (left, L_A), (right, L_B) = cut(A, 1), cut(B, 0)  # (S m, n), (n, S p)
+def _sliced(A, B, xp, cut, terms):
+    m, n, p = A.shape[0], terms.number(A, 1), B.shape[1]
+    (left, L_A), (right, L_B) = cut(A, 1, terms), cut(B, 0, terms)  # (S m, n), (n, S p)
     w_A, w_B = widths(n)
+    if terms is not ALONE:
+        columns = [_apart(P, m, 0) for P in _apart(_whole(left, right, n, xp), p, 1)]  # [q][p]
+        P = tuple(P for row in zip(*columns, strict=True) for P in row)
+        C = terms.finished(P, functools.partial(_nested, (w_A, w_B)), L_A)
+        return _placed(C, L_A, L_A * L_B)
     # for large results a slice at a time: the same operations, in less memory
     tall = [left] if m * p <= STACKED else _apart(left, m, 0)
     parts, first = [], None
@@ -189,7 +201,19 @@ def _sliced(A, B, xp, cut):
         P = _apart(_exact(piece, right, n, xp), p, 1)  # P_pq, p in the rows
         first = P[0][:m, :] if first is None else first
         parts += _apart(_horner(P, w_B), m, 0)
-    return _placed(_horner(parts, w_A), first, L_A, L_A * L_B, xp)
+    return _placed(_finite(_horner(parts, w_A), first, xp), L_A, L_A * L_B)
+
+
+def _whole(left, right, n, xp):
+    """The products of all slices of the terms here, of n in all: whole numbers, of any size."""
+    step, here = block_length(n), left.shape[1]
+    if n <= step:
+        return xp.matmul(left, right)
+    P = xp.zeros((left.shape[0], right.shape[1]), dtype=xp.int64, device=device(left))
+    for k in range(0, here, step):
+        end = min(k + step, here)
+        P = P + xp.astype(xp.matmul(left[:, k:end], right[k:end, :]), xp.int64)
+    return P
 
 
 def _exact(left, right, n, xp):
@@ -226,9 +250,21 @@ def _horner(parts, w):
     return C
 
 
-def _placed(C, first, L, root, xp):
-    """``C root^2``, where the first product of slices is finite; else what that product is."""
-    C = xp.where(xp.isfinite(first), C, first)
+def _nested(widths, *parts, s):
+    """The parts, arrays of NumPy, by Horner's rule: over the last index first."""
+    C = [1.0 * part for part in parts]  # rounded, if they are of several blocks
+    for w in widths[::-1]:
+        C = [_horner(C[i : i + SLICES], w) for i in range(0, len(C), SLICES)]
+    return C[0] + s
+
+
+def _finite(C, first, xp):
+    """C, where the first product of slices is finite; else what that product is."""
+    return xp.where(xp.isfinite(first), C, first)
+
+
+def _placed(C, L, root):
+    """``C root^2``."""
     C += L - L  # +0: a zero has the sign that the library's order of summation gave it
     C *= root  # twice: the unit itself may lie outside the exponent range
     C *= root

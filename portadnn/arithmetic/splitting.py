@@ -30,12 +30,17 @@ successor in rounding to nearest, BIT 49 (2009), section 3, for the unit.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from array_api_compat import device
+
+from portadnn.arithmetic.shared import ALONE, Terms
 from portadnn.errors import InputError
 
 PRECISION = 53  # bits of float64
 BLOCK = 512  # the longest sum of products; longer ones are cut into blocks
+SLICES = 3  # of an operand
 LONGEST = 2**31  # the longest sum
 
 # mu is kept inside, so that zeros, and infinities, have a unit: below, accuracy is absolute
@@ -67,6 +72,14 @@ def check(dtype: Any, xp: Any) -> None:
         raise InputError(f"an array of {dtype} was given: expected float32 or float64")
 
 
+def largest(x: Any, axis: int | tuple[int, int], xp: Any) -> Any:
+    """The largest size along the axis, which stays; 0 if there is none, NaN if there is a NaN."""
+    if 0 in x.shape:
+        shape = [1 if i == axis or axis == (0, 1) else size for i, size in enumerate(x.shape)]
+        return xp.zeros(tuple(shape), dtype=x.dtype, device=device(x))
+    return xp.max(xp.abs(x), axis=axis, keepdims=True)
+
+
 def without_zeros(slices: Slices, size: int, axis: int, *, xp: Any) -> Slices:
     """The slices without the last ones where these are all zero: the sums are the same.
 
@@ -90,7 +103,7 @@ def without_zeros(slices: Slices, size: int, axis: int, *, xp: Any) -> Slices:
     return (stack[:end, :] if axis == 1 else stack[:, :end]), L
 
 
-def cut(x: Any, axis: int, *, xp: Any) -> Slices:
+def cut(x: Any, axis: int, *, xp: Any, terms: Terms = ALONE) -> Slices:
     """The slices of every row (axis 1) or column (axis 0), the axis over which is to be summed.
 
     Parameters
@@ -99,6 +112,8 @@ def cut(x: Any, axis: int, *, xp: Any) -> Slices:
     axis : {0, 1}
     xp : namespace
         Guarded, see ``guards.py``.
+    terms : Terms
+        Of several processes a row with an infinity is one with a NaN.
 
     Returns
     -------
@@ -108,8 +123,10 @@ def cut(x: Any, axis: int, *, xp: Any) -> Slices:
     L : array, float64, shape (m, 1) for axis 1, (1, p) for axis 0
         The root of the unit; NaN for a row with a NaN.
     """
-    w = widths(x.shape[axis])[0 if axis == 1 else 1]
-    mu = xp.max(xp.abs(x), axis=axis, keepdims=True)
+    w = widths(terms.number(x, axis))[0 if axis == 1 else 1]
+    (mu,) = terms.largest(largest(x, axis, xp))
+    if terms is not ALONE:
+        mu = xp.where(mu < math.inf, mu, math.nan)
     mu = xp.minimum(xp.maximum(mu, SMALLEST), LARGEST)
     mu = xp.multiply(mu, 2.0 ** (-18 - w))
     # 26 bits of mu, and a little more: then the root is on a known side of every power of two,
@@ -121,7 +138,7 @@ def cut(x: Any, axis: int, *, xp: Any) -> Slices:
     inverse = xp.divide(1.0, L)
     rest = xp.multiply(x, xp.multiply(inverse, inverse))
     parts = [xp.round(rest)]
-    for _ in range(2):
+    for _ in range(SLICES - 1):
         # operators, not xp.multiply: a product with a power of two needs no guard
         rest = (rest - parts[-1]) * 2.0 ** (w + 1)
         parts.append(xp.round(rest))

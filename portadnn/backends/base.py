@@ -207,6 +207,16 @@ class Backend:
         """``x`` on the host; it may share memory with ``x`` and may be read-only."""
         return self._to_host(x)
 
+    def on_host(
+        self, function: Callable[..., np.ndarray], shape: tuple[int, ...], dtype: str, *arrays: Any
+    ) -> Any:
+        """What a function of NumPy arrays makes, an array of that shape and dtype.
+
+        It may stand in a step that is recorded or compiled. Then it is called in every step, in the
+        order of the program.
+        """
+        return self._from_host(function(*[np.asarray(self.to_numpy(x)) for x in arrays]))
+
     def synchronize(self, *arrays: Any) -> None:
         """Wait until ``arrays``, or all work of the device, is done."""
 

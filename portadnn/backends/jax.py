@@ -131,6 +131,15 @@ class JaxBackend(Backend):
         host = np.asarray(x)
         return self._from_host(np.concatenate([host, np.zeros((rows, *x.shape[1:]), x.dtype)]))
 
+    def on_host(
+        self, function: Callable[..., np.ndarray], shape: tuple[int, ...], dtype: str, *arrays: Any
+    ) -> Any:
+        import jax
+
+        if not any(isinstance(x, jax.core.Tracer) for x in arrays):
+            return super().on_host(function, shape, dtype, *arrays)
+        return _called_back(function, shape, dtype, arrays)
+
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         import jax
 
@@ -172,6 +181,32 @@ class WithTF32(Wrapped):
         import jax
 
         return self.raw.matmul(x, y, precision=jax.lax.DotAlgorithmPreset.TF32_TF32_F32)
+
+
+def _called_back(
+    function: Callable[..., np.ndarray], shape: tuple[int, ...], dtype: str, arrays: Any
+) -> Any:
+    """A function of NumPy arrays in a compiled program; int32 carries the bits of all of them.
+
+    The function is called outside of ``enable_x64``, where JAX would make float32 of float64.
+    """
+    import jax
+    from jax.experimental import io_callback
+
+    dtypes = [np.dtype(x.dtype) for x in arrays]
+    wide = (2,) if np.dtype(dtype).itemsize == 8 else ()
+
+    def call(*bits: Any) -> np.ndarray:
+        given = [
+            np.ascontiguousarray(x).view(own).reshape(x.shape[: x.ndim - own.itemsize // 8])
+            for x, own in zip(map(np.asarray, bits), dtypes, strict=True)
+        ]
+        made = np.ascontiguousarray(function(*given), dtype)
+        return made.reshape(-1).view(np.int32).reshape(*shape, *wide)
+
+    bits = [jax.lax.bitcast_convert_type(x, np.int32) for x in arrays]
+    like = jax.ShapeDtypeStruct((*shape, *wide), np.int32)
+    return jax.lax.bitcast_convert_type(io_callback(call, like, *bits, ordered=True), dtype)
 
 
 def _in_rows(host: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from array_api_compat import is_numpy_array
 
 from portadnn.backends import tape
 from portadnn.backends.base import Backend, LibraryReport, Step, check_device, quiet_numpy
+from portadnn.backends.recording import Stand, noted
 
 
 class NumpyBackend(Backend):
@@ -35,6 +37,13 @@ class NumpyBackend(Backend):
         if type(x) is np.ndarray and x.dtype == (dtype or self.dtype_name):
             return x  # in no time: a prediction of one row asks for every parameter
         return super().asarray(x, dtype=dtype)
+
+    def on_host(
+        self, function: Callable[..., np.ndarray], shape: tuple[int, ...], dtype: str, *arrays: Any
+    ) -> Any:
+        if any(isinstance(x, Stand) for x in arrays):
+            return noted(function, shape, dtype, arrays)
+        return function(*arrays)
 
     def single_thread(self) -> contextlib.AbstractContextManager[Any] | None:
         from threadpoolctl import threadpool_limits

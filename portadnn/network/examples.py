@@ -1,7 +1,8 @@
 """The seam for sums over the examples: whatever shares them among processes replaces it.
 
 A namespace with an attribute ``examples`` has its own ``matmul`` and ``sum`` over their axis, and
-their ``number`` if they are shared among processes. Any other namespace is used itself.
+their ``number`` and ``gathered`` if they are shared among processes. Any other namespace is used
+itself.
 """
 
 from __future__ import annotations
@@ -18,5 +19,11 @@ def over_examples(xp: Any) -> Any:
 
 def number_of(A: Array, xp: Any) -> int:
     """How many examples there are, one for each column of ``A``, on all processes together."""
-    seam = over_examples(xp)
-    return A.shape[1] if seam is xp else getattr(seam, "number", A.shape[1])
+    number = None if (seam := over_examples(xp)) is xp else getattr(seam, "number", None)
+    return A.shape[1] if number is None else number
+
+
+def all_examples(A: Array, xp: Any) -> Array:
+    """The columns of all processes, in the order of the examples."""
+    gathered = getattr(over_examples(xp), "gathered", None)
+    return A if gathered is None else gathered(A)

@@ -23,6 +23,7 @@ from portadnn.backends import Backend, environment
 from portadnn.choice import check_number
 from portadnn.data.directories import claimed
 from portadnn.errors import InputError
+from portadnn.parallel import Ranks
 from portadnn.training.checkpoint_file import (
     PARTS,
     Checkpoint,
@@ -98,6 +99,8 @@ class Checkpoints:
         if isinstance(run.solver, LBFGS):
             raise InputError(f"{LBFGS_REASON}: leave checkpoints out, or take another optimizer")
         found, backend, here = self.found, loop.backend, environment(loop.backend)
+        if loop.ranks is not None:
+            here["ranks"] = loop.ranks.text
         since = self._next()
         if found is not None:
             check_same_run(found, run)
@@ -140,6 +143,13 @@ class Checkpoints:
         if not changed or (backend.arithmetic == "reproducible" and mark == MARK):
             return
         device = found.environment.get("device")
+        before, now = changed.get("ranks", (None, None))
+        if "ranks" in changed and not self.anyway:
+            raise InputError(
+                f"the run was computed by {before or 'no'} ranks, and in fast arithmetic "
+                f"{now or 'no'} ranks would give other bits: take as many, or accept other bits "
+                f"(--resume-anyway, or anyway=True of Checkpoints), which history.json then tells"
+            )
         if (found.backend != backend.name or "device" in changed) and not self.anyway:
             raise InputError(
                 f"the run was computed by {found.backend} on {device}, and in fast arithmetic "
@@ -243,6 +253,15 @@ def checkpointed(
         yield made
         if directory is not None:
             made.tidy(directory)
+
+
+def of_first(checkpoints: Checkpoints | None, ranks: Ranks) -> Checkpoints | None:
+    """What the first rank goes on from, for all ranks, of which only that one writes."""
+    known = checkpoints and (checkpoints.found, checkpoints.anyway)
+    known = ranks.told(known)
+    if ranks.first or known is None:
+        return checkpoints
+    return Checkpoints(None, found=known[0], anyway=known[1])
 
 
 def paths_in(directory: Path) -> list[Path]:

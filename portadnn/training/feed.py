@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -27,12 +27,15 @@ class Feed:
     batches : Batches
     dtype : str
         Of the run.
+    own : callable
+        Which of the examples of a batch of a size are read.
     """
 
     data: Dataset
     rest: dict[str, np.ndarray]
     batches: Batches
     dtype: str
+    own: Callable[[int], slice] = lambda size: slice(None)
     _ahead: tuple[range, Future[dict[str, np.ndarray]]] | None = field(default=None, init=False)
     _reader: ThreadPoolExecutor = field(init=False)
 
@@ -65,6 +68,7 @@ class Feed:
 
     def _read(self, steps: Sequence[int]) -> dict[str, np.ndarray]:
         indices = np.stack([np.asarray(self.batches.indices(step)) for step in steps])
+        indices = indices[:, self.own(indices.shape[1])]
         X = self.data.columns(self.dtype, indices.reshape(-1)).T
         found = {"X": X.reshape(*indices.shape, X.shape[1])}
         return found | {name: x[indices] for name, x in self.rest.items()}

@@ -13,6 +13,7 @@ from portadnn.data.dataset import Dataset
 from portadnn.errors import InputError
 from portadnn.network.losses import get_head
 from portadnn.network.spec import Network
+from portadnn.parallel import Ranks
 from portadnn.training.checks import advise_scale, check_data
 from portadnn.training.feed import Feed
 from portadnn.training.lbfgs import LBFGS, LBFGSLoop
@@ -69,7 +70,7 @@ def certified(loop: Loop, start: RunState) -> RunState:
     """What the loop makes of a state; its watcher, if there is one, certifies it."""
     if loop.watcher is None:
         return loop.run(start)
-    loop.watcher.begin(loop, start)
+    loop.watcher.begin(loop.whole or loop, start)
     try:
         state = loop.run(start)
     except TrainingInterrupted as error:
@@ -105,6 +106,7 @@ def make_loop(
     first_layer: str = "auto",
     on_costs: Callable[[int, np.ndarray], None] | None = None,
     certify: Any = None,
+    ranks: Ranks | None = None,
 ) -> tuple[Loop, RunState]:
     """What ``fit`` runs: everything checked, the first layer's form chosen, the data in place.
 
@@ -138,6 +140,8 @@ def make_loop(
         Called with the number of a chunk's first step and the costs of its steps.
     certify : Certifier, optional
         Watches the run, see ``portadnn.parity.certifier``.
+    ranks : Ranks, optional
+        The processes that make the run together. Each is given all data, and takes its share.
 
     Returns
     -------
@@ -199,17 +203,22 @@ def make_loop(
                 named = {"Y": shared.Y} | ({} if shared.S is None else {"S": shared.S})
                 rest = {name: x.astype(backend.dtype_name) for name, x in named.items()}
                 options["feed"] = Feed(X, rest, plan.batches, backend.dtype_name)
+                if ranks is not None:
+                    options["feed"].own = ranks.own
                 shared = Shared(None, None)._replace(classes=shared.classes)
     if held_back is not None:
         X, S = _on(backend, (held_back.X, held_back.S))
         # numbers of classes stay on the host, where each block of them becomes 0 and 1
         Y = held_back.Y if held_back.classes is not None else backend.asarray(held_back.Y)
         options["validation"] = Validation(X, Y, S, scored_as, held_back.classes)
-    data = Shared(*_on(backend, shared))
-    if backend.arithmetic == "reproducible" and plan.batches.batch_size is None:
-        operands = {"X": data.X} if data.gram is None else {"X": data.X, "gram": data.gram}
-        slices = {name: backend.xp.slices_of(x, axis=0) for name, x in operands.items()}
-        data = data._replace(slices=slices)  # cut once, not in every step
+    if ranks is not None:
+        options |= {"ranks": ranks, "certified": certify is not None}
+        certify = certify if ranks.first else None
+    whole = None if ranks is None or certify is None else _in_place(shared, backend, plan)
+    if ranks is not None and plan.batches.batch_size is None:
+        own = ranks.own(plan.batches.m)
+        shared = shared.mapped(lambda x: x[:, own])
+    data = _in_place(shared, backend, plan)
     if solver is not None:
         options["solver"] = solver
     loop = (Loop if solver is None else LBFGSLoop)(network, backend, plan, data, **options)
@@ -217,7 +226,19 @@ def make_loop(
         loop.watcher = certify
         names = zip(("X", "Y", "S"), given, strict=True)
         certify.given = {name: np.asarray(to_host(x)) for name, x in names if x is not None}
+        if whole is not None:
+            loop.whole = replace(loop, shared=whole, ranks=None)
     return loop, loop.start(start)
+
+
+def _in_place(shared: Shared, backend: Backend, plan: Plan) -> Shared:
+    """The data on the backend, with slices of what is cut once and not in every step."""
+    data = Shared(*_on(backend, shared))
+    if backend.arithmetic == "reproducible" and plan.batches.batch_size is None:
+        operands = {"X": data.X} if data.gram is None else {"X": data.X, "gram": data.gram}
+        slices = {name: backend.xp.slices_of(x, axis=0) for name, x in operands.items()}
+        data = data._replace(slices=slices)
+    return data
 
 
 def _check_can_be_fed(

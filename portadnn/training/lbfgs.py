@@ -16,7 +16,7 @@ from portadnn.network.optimizers import OPTIMIZERS, Optimizer
 from portadnn.training.loop import After, Loop, Parameters
 from portadnn.training.schedules import Constant
 from portadnn.training.state import RunState, TrainingState
-from portadnn.training.step import final_gradients, gradients, make_step
+from portadnn.training.step import final_gradients, gradients
 from portadnn.training.stops import DivergenceError
 
 EVALUATIONS_SPENT = "lbfgs made all evaluations that it may make"  # why a run stopped
@@ -115,7 +115,7 @@ class LBFGSLoop(Loop):
         remaining = self.plan.steps - begun
         if not remaining:
             return
-        step = make_step(self.network, self.backend.xp, gradient_step, self.plan.recipe)
+        step = self.step(kind=gradient_step)
         inputs = {"learning_rate": self.backend.asarray(np.ones((1, 1, 1)))}
         blank = {of("d", name): p for name, p in now.parameters.items()}  # only its shapes matter
 

@@ -12,9 +12,11 @@ import numpy as np
 
 from portadnn.backends import Backend
 from portadnn.choice import check_whole
+from portadnn.data.digest import digest
 from portadnn.errors import InputError
 from portadnn.network.names import of
 from portadnn.network.spec import Network
+from portadnn.parallel import Ranks, shared_namespace
 from portadnn.training.feed import Feed
 from portadnn.training.recipe import Plan
 from portadnn.training.sample_space import SampleSpace
@@ -26,7 +28,7 @@ from portadnn.training.state import (
     notify,
     with_past,
 )
-from portadnn.training.step import Shared, make_step
+from portadnn.training.step import Shared, make_step, train_step
 from portadnn.training.stops import (
     DivergenceError,
     TrainingInterrupted,
@@ -40,7 +42,12 @@ LARGEST_CHUNK = 128
 CHUNK_BYTES = 2**25  # dropout masks of a chunk
 
 Parameters: TypeAlias = dict[str, Any]
+
 After: TypeAlias = Callable[..., bool]
+
+
+class Agreed(KeyboardInterrupt):
+    """A signal on one of the ranks, of which all know."""
 
 
 @dataclass(eq=False)
@@ -67,10 +74,16 @@ class Loop:
     space : SampleSpace, optional
         Set if ``shared`` and the validation data are in sample space. Then states are, too, but
         callbacks see the ordinary W1, and ``parameters`` returns it.
+    certified : bool
+        Whether the first of several ranks has a watcher. It is given ``whole``, the same run in one
+        process, to make steps again.
     watcher : Certifier, optional
         Told of every chunk and report; it may ask for shorter chunks, which changes no bit.
     feed : Feed, optional
         Gives the rows of the batches, if they are not ``shared``.
+    ranks : Ranks, optional
+        The processes that make the run together. ``shared`` has this one's examples of a whole
+        batch. The first of them has callbacks, checkpoints and the watcher.
     """
 
     network: Network
@@ -84,7 +97,10 @@ class Loop:
     checkpoint: Callable[[Callable[[], RunState], bool], None] | None = None
     space: SampleSpace | None = None
     watcher: Any = None
+    certified: bool = False
+    whole: Loop | None = None
     feed: Feed | None = None
+    ranks: Ranks | None = None
 
     def __post_init__(self) -> None:
         check_whole("report_every", self.report_every, 1)
@@ -99,7 +115,7 @@ class Loop:
         DivergenceError, TrainingInterrupted
             With the parameters to keep.
         """
-        callbacks = check_callbacks(self.callbacks)
+        callbacks = check_callbacks(self.callbacks) if self._first else ()
         progress = TrainingState(
             self.network,
             self.plan.epochs,
@@ -125,7 +141,7 @@ class Loop:
 
         def after(costs: np.ndarray, *, last: bool = False) -> bool:
             """What follows a chunk of steps; whether the run shall stop. The last has a report."""
-            if self.on_costs:
+            if self.on_costs and self._first:
                 self.on_costs(progress.steps_done - len(costs), costs)
             now.costs += costs.tolist()
             notify(callbacks, "on_progress", progress)
@@ -141,12 +157,16 @@ class Loop:
                 now.costs.clear()
             if reports:
                 notify(callbacks, "on_epoch_end", progress)
-            ends, stops = interrupted(), progress.stopped is not None
+            ends = interrupted()
+            if self.ranks is not None:
+                said = self.ranks.all((ends, progress.stopped))
+                ends, progress.stopped = max(number for number, _ in said), said[0][1]
+            stops = progress.stopped is not None
             if self.checkpoint is not None:
                 done = progress.steps_done == self.plan.steps
                 self.checkpoint(state_now, bool(ends) or stops or done)
             if ends:
-                raise KeyboardInterrupt(ends)
+                raise Agreed(ends)
             return stops
 
         begun = False
@@ -157,6 +177,8 @@ class Loop:
                     if name in state.callbacks:
                         callback.load_state_dict(state.callbacks[name])
                 begun = True
+                if self.ranks is not None:
+                    progress.stopped = self.ranks.told(progress.stopped)
                 with deferred_interrupt() as interrupted:
                     if self.checkpoint is not None:
                         self.checkpoint(state_now, False)
@@ -174,13 +196,28 @@ class Loop:
                 if begun:  # a callback that has not begun may have no past to tell
                     now.callbacks = pasts()
         except DivergenceError as error:
+            self._share(now)
             if now.kept is not None:
                 error.parameters = self.parameters(now)
             raise
         except KeyboardInterrupt as error:
+            if isinstance(error, Agreed):
+                self._share(now)
+            elif self.ranks is not None:
+                raise
             found = self.parameters(now)
             raise TrainingInterrupted(progress.steps_done, found, now, signal_of(error)) from None
+        self._share(now)
         return now
+
+    @property
+    def _first(self) -> bool:
+        return self.ranks is None or self.ranks.first
+
+    def _share(self, now: RunState) -> None:
+        """Tell all ranks what the callbacks of the first one chose."""
+        if self.ranks is not None:
+            now.kept = self.ranks.told(now.kept)
 
     def start(self, parameters: Parameters) -> RunState:
         """The state before the first step, from parameters of the network itself."""
@@ -204,11 +241,16 @@ class Loop:
         """The state in the terms of the network itself, with what the run has found."""
         return replace(state, parameters=self.parameters(state), slots=self._leave(state.slots))
 
-    def step(self) -> Callable[..., Any]:
-        """The step that is repeated."""
-        return make_step(
-            self.inner, self.backend.xp, recipe=self.plan.recipe, sample=self.space is not None
-        )
+    def step(self, done: int = 0, kind: Callable[..., Any] = train_step) -> Callable[..., Any]:
+        """The step that is repeated, after so many."""
+        sample = self.space is not None
+        return make_step(self.inner, self.namespace(done), kind, self.plan.recipe, sample)
+
+    def namespace(self, done: int) -> Any:
+        """That of the step after so many."""
+        if self.ranks is None:
+            return self.backend.xp
+        return shared_namespace(self.backend, self.ranks, self.plan.batches.size(done))
 
     @property
     def inner(self) -> Network:
@@ -236,29 +278,32 @@ class Loop:
 
     def _descend(self, now: RunState, progress: TrainingState, after: After) -> None:
         """Make the steps, a chunk at a time, and keep the state and ``progress`` up."""
-        backend, step, chunk = self.backend, self.step(), 1
+        backend, chunk = self.backend, 1
         started = time.perf_counter()
         while progress.steps_done < self.plan.steps:
             chunk_started = time.perf_counter()
             n = self._chunk_length(progress.steps_done, chunk)
             if self.watcher is not None:
                 n = self.watcher.length(progress.steps_done, n)
+            if self.certified:
+                n = self.ranks.told(n)  # type: ignore[union-attr]
             if self.feed is not None:
                 n = self.feed.length(progress.steps_done, n)
             inputs = self.inputs(progress.steps_done, n, now.tracker.factor)
             if self.feed is not None and (ahead := progress.steps_done + n) < self.plan.steps:
                 self.feed.prepare(ahead, self._chunk_length(ahead, chunk))
-            before = now.parameters, now.slots
+            before, step = (now.parameters, now.slots), self.step(progress.steps_done)
             (parameters, slots), chunk_costs = backend.repeat(
                 step,
                 before,
                 inputs,
                 self.shared,
-                every_output=self.plan.batches.steps_per_epoch > 1,  # for the mean of the epoch
+                # for the mean of the epoch; ranks make all calls in all steps
+                every_output=self.plan.batches.steps_per_epoch > 1 or self.ranks is not None,
             )
             costs = backend.to_numpy(chunk_costs)
             if not (np.isfinite(costs[[0, -1]]).all() and backend.all_finite(parameters.values())):
-                raise self._locate(step, now, progress.steps_done, n)
+                raise self._locate(now, progress.steps_done, n)
             ended = time.perf_counter()
             now.parameters, now.slots, now.step = parameters, slots, now.step + n
             progress.steps_done, progress.cost = progress.steps_done + n, float(costs[-1])
@@ -269,9 +314,12 @@ class Loop:
                 self.watcher.saw(done, n, now.tracker.factor, before, (parameters, slots), costs)
             if after(costs):
                 break
-            if ended - chunk_started < CHUNK_SECONDS / 2:
+            spent = ended - chunk_started
+            if self.ranks is not None:
+                spent = self.ranks.largest(np.asarray([spent])).item()
+            if spent < CHUNK_SECONDS / 2:
                 chunk = min(2 * chunk, LARGEST_CHUNK)
-            elif ended - chunk_started > CHUNK_SECONDS:
+            elif spent > CHUNK_SECONDS:
                 chunk = max(chunk // 2, 1)
 
     def _leave(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -290,6 +338,8 @@ class Loop:
         """What changes from step to step, of n steps; the factor on the rate is the tracker's."""
         sample = self.space is not None
         form: dict[str, Any] = {"sample": sample, "feed": self.feed}
+        if self.ranks is not None:
+            form["own"] = self.ranks.own(self.plan.batches.size(start))
         return self.plan.inputs(start, start + n, self.network, self.backend, factor, **form)
 
     def _chunk_length(self, done: int, chunk: int) -> int:
@@ -319,8 +369,11 @@ class Loop:
         costs = now.costs[-batches.steps_per_epoch :]
         sizes = [batches.size(last - i) for i in range(len(costs))][::-1]
         mean = math.fsum(c * n for c, n in zip(costs, sizes, strict=True)) / sum(sizes)
+        if self.ranks is not None:
+            held = {name: self.backend.to_numpy(p) for name, p in now.parameters.items()}
+            self.ranks.check_same({f"the SHA-256 after step {now.step}": digest(held)})
         scores = (None, None) if self.validation is None else self.validation.score(
-            now.parameters, self.inner, self.backend
+            now.parameters, self.inner, self.backend, self.ranks
         )  # fmt: skip
         rate = self.plan.rate(last, now.tracker.factor)
         record = EpochRecord(progress.epoch, mean, rate, *scores)
@@ -328,11 +381,10 @@ class Loop:
             self.watcher.reported(record, now.parameters)
         return record
 
-    def _locate(
-        self, step: Callable[..., Any], now: RunState, done: int, n: int
-    ) -> DivergenceError:
+    def _locate(self, now: RunState, done: int, n: int) -> DivergenceError:
         """Replay a chunk step by step, from the state it started from, to name the step."""
         iteration, factor = done, now.tracker.factor
+        step = self.step(done)
         state: Any = (now.parameters, now.slots)
         while True:
             inputs = self.inputs(iteration, 1, factor)

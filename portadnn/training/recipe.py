@@ -117,6 +117,7 @@ class Recipe:
         return low, 1 - share + low
 
 
+WHOLE = slice(None)  # of a batch
 PLAIN = Recipe()  # gradient descent alone, the step of the course
 
 
@@ -224,11 +225,13 @@ class Plan:
         *,
         sample: bool = False,
         feed: Feed | None = None,
+        own: slice = WHOLE,
     ) -> dict[str, Any]:
         """What changes in steps ``start`` to ``stop``, exclusive, for ``backend.repeat``.
 
         Their batches must be of one size; ``sample`` is for steps in sample space. A ``feed`` gives
-        the rows of the batches in the place of their indices.
+        the rows of the batches in the place of their indices. ``own`` are the examples of a batch
+        that this process has.
         """
         steps = range(start, stop)
         scalars = [self.scalars(step, factor) for step in steps]
@@ -240,13 +243,14 @@ class Plan:
             inputs |= {name: backend.asarray(x) for name, x in feed.rows(steps).items()}
         elif self.batches.batch_size is not None:
             indices: list[Any] = [self.batches.indices(step) for step in steps]
-            inputs["batch"] = backend.asarray(np.stack(indices), dtype="int32")
+            inputs["batch"] = backend.asarray(np.stack(indices)[:, own], dtype="int32")
             if sample:
                 places = [place_of(i, self.batches.m) for i in indices]
                 inputs["place"] = backend.asarray(np.stack(places), dtype="int32")
         masks = [self.masks(step, network) for step in steps]
         for name in masks[0]:
-            inputs[name] = backend.asarray(np.stack([m[name] for m in masks]), dtype="bool")
+            kept = np.stack([m[name] for m in masks])[:, :, own]
+            inputs[name] = backend.asarray(kept, dtype="bool")
         return inputs
 
 

@@ -26,6 +26,7 @@ import numpy as np
 from portadnn.backends import get_backend
 from portadnn.choice import known_name
 from portadnn.errors import InputError
+from portadnn.network.examples import all_examples
 from portadnn.network.spec import Network
 from portadnn.training.recipe import Plan
 
@@ -114,6 +115,7 @@ def sample_gradient(dZ, K, inputs, *, xp):
     Parameters
     ----------
     dZ : array, shape (n_1, B)
+        If several processes share the examples, the columns of this one.
     K : array, shape (n_1, n_1 + m)
     inputs : dict
         Has ``place`` (m,) if there are batches: where each example stands in the batch, and B
@@ -123,6 +125,7 @@ def sample_gradient(dZ, K, inputs, *, xp):
     -------
     dK : array, shape (n_1, n_1 + m)
     """
+    dZ = all_examples(dZ, xp)
     n_1, size = dZ.shape
     if "place" in inputs:
         absent = xp.zeros_like(dZ[:, :1])

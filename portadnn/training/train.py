@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -21,10 +22,12 @@ from portadnn.network.course import Trained
 from portadnn.network.initializers import Initializer, Rng
 from portadnn.network.optimizers import Optimizer
 from portadnn.network.spec import Network
+from portadnn.parallel import EXACT_EXAMPLES, MPI, Ranks, RanksError, as_ranks
 from portadnn.training import texts
 from portadnn.training.callbacks import EarlyStopping, History
-from portadnn.training.checkpoints import Checkpoints, checkpointed
-from portadnn.training.declaration import Declaration
+from portadnn.training.checkpoints import Checkpoints, checkpointed, of_first
+from portadnn.training.declaration import AUTO, Declaration
+from portadnn.training.digests import digest_of
 from portadnn.training.fit import REPORT_EVERY, fit
 from portadnn.training.inference import check_fits
 from portadnn.training.lbfgs import LBFGS
@@ -40,7 +43,7 @@ from portadnn.training.stops import DivergenceError, TrainingInterrupted
 logger = logging.getLogger("portadnn")
 
 # y goes into the data; the others move no bit
-NOT_DECLARED = ("callbacks", "certify", "checkpoint", "resume", "stream", "y")
+NOT_DECLARED = ("callbacks", "certify", "checkpoint", "resume", "stream", "ranks", "y")
 COURSE = "randomstate:3"  # draws the initial weights if nothing else is said
 
 
@@ -207,6 +210,7 @@ def train(
     checkpoint: str | os.PathLike[str] | Checkpoints | None = None,
     resume: str | os.PathLike[str] | None = None,
     stream: bool | None = None,
+    ranks: str | MPI | Ranks | None = None,
 ) -> Model:
     """Train a network that predicts the labels of ``data``, with the head that they have.
 
@@ -296,6 +300,10 @@ def train(
     stream : bool, optional
         Whether the examples of a path stay in the file, as for ``load_dataset``, which makes a
         Dataset of that kind as well. No bit changes.
+    ranks : {"mpi"}, MPI or Ranks, optional
+        The processes that train together, each of which makes this call with the same data; also
+        with options, as in "mpi:timeout=60". The first has callbacks and writes; all return the
+        model. docs/ranks.md says what is promised.
 
     Returns
     -------
@@ -350,16 +358,36 @@ def train(
         settings["validation"] = texts.number(validation, "validation")
     settings |= _settings_of(chosen) | {"rng": COURSE if rng is None else rng, "test": None}
     settings["activation"] = settings.pop("activations")
-    with checkpointed(checkpoint, resume) as checkpoints:
-        problem = make_problem(Declaration(**settings), stream=stream)
-        if isinstance(init, Model):
-            check_fits(init, problem.examples["train"], labelled=True)
-            kept = {"columns": init.columns, "values": init.values}
-        if backend == "auto":
-            found = checkpoints.found if checkpoints is not None else None
-            problem, chosen, reason = settled(problem, chosen, found.backend if found else None)
-            logger.info("backend auto: %s (%s)", chosen.name, reason)
-        return train_problem(problem, chosen, callbacks, certify, checkpoints, **kept)
+    ranks = as_ranks(ranks)
+    with ends_all(ranks), contextlib.ExitStack() as stack:
+        with together(ranks):
+            checkpoints = None
+            if ranks is None or ranks.first:
+                checkpoints = stack.enter_context(checkpointed(checkpoint, resume))
+        if ranks is not None:
+            checkpoints = of_first(checkpoints, ranks)
+        with together(ranks):
+            problem = make_problem(Declaration(**settings), stream=stream)
+            if isinstance(init, Model):
+                check_fits(init, problem.examples["train"], labelled=True)
+                kept = {"columns": init.columns, "values": init.values}
+            if backend == "auto":
+                found = checkpoints.found if checkpoints is not None else None
+                problem, chosen, reason = settled(problem, chosen, found.backend if found else None)
+                logger.info("backend auto: %s (%s)", chosen.name, reason)
+        return train_problem(problem, chosen, callbacks, certify, checkpoints, ranks, **kept)
+
+
+def together(ranks: Ranks | None) -> contextlib.AbstractContextManager[None]:
+    """A scope whose errors are those of all ranks, if there are any."""
+    return contextlib.nullcontext() if ranks is None else ranks.together()
+
+
+def ends_all(ranks: Ranks | None) -> contextlib.AbstractContextManager[None]:
+    """A scope out of which other errors than those of the run itself end all ranks."""
+    if ranks is None:
+        return contextlib.nullcontext()
+    return ranks.ending_all(DivergenceError, TrainingInterrupted)
 
 
 def settled(
@@ -385,6 +413,7 @@ def train_problem(
     callbacks: Iterable[Any] = (),
     certify: Any = None,
     checkpoints: Checkpoints | None = None,
+    ranks: Ranks | None = None,
     **kept: tuple[Any, ...],
 ) -> Model:
     """Make a declared run on a backend: what ``train`` and the program do.
@@ -414,6 +443,8 @@ def train_problem(
 
     if certify is not None:
         certify.problem = problem
+    if ranks is not None:
+        check_alike(problem, backend, ranks)
     with backend.scope():  # which tells how much memory was wanted
         settings = fit_settings(problem)
     begin = None
@@ -428,6 +459,7 @@ def train_problem(
             callbacks=(*callbacks, history),
             certify=certify,
             begin=begin,
+            ranks=ranks,
         )
     except (DivergenceError, TrainingInterrupted) as error:
         error.model = as_model(error.parameters)
@@ -436,6 +468,32 @@ def train_problem(
         if checkpoints is not None:  # the directory is about to be given back
             checkpoints.settle()
     return as_model(parameters)
+
+
+def check_alike(problem: Problem, backend: Backend, ranks: Ranks) -> None:
+    """Raise RanksError unless all ranks are about to make the same run, and can.
+
+    In reproducible arithmetic their libraries and devices may be others.
+    """
+    from portadnn import __version__
+
+    declared = problem.declaration.values()
+    if declared["data_sha256"] != AUTO:  # the paths may be others, the examples may not
+        declared = {name: x for name, x in declared.items() if name not in ("data", "labels")}
+    fast = backend.arithmetic == "fast"
+    of_rank = () if fast else ("backend",)
+    facts = {name: str(x) for name, x in declared.items() if name not in of_rank}
+    facts |= {"portadnn": __version__, "the bits": MARK, "the shares": ranks.text}
+    facts["the initial weights"] = digest_of(problem.parameters)[:12]
+    if fast:
+        facts["the library"] = f"{backend.library} {backend.report().version}"
+    ranks.check_same(facts)
+    size = problem.plan.batches.size(0)
+    if size > EXACT_EXAMPLES and not fast and backend.dtype_name == "float64":
+        raise RanksError(
+            f"a batch has {size} examples: ranks add up to {EXACT_EXAMPLES} in reproducible "
+            f"arithmetic of float64. Give a batch size, or take float32"
+        )
 
 
 def fit_settings(problem: Problem) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from portadnn.data.stored import Stored
 from portadnn.errors import InputError
 from portadnn.network.model import L_model_forward, compute_cost_with_logits
 from portadnn.network.spec import Network
+from portadnn.parallel import Ranks
 from portadnn.training.step import one_hot
 from portadnn.training.streams import SPLIT, stream
 
@@ -49,25 +51,35 @@ class Validation:
     classes: Any = None
 
     def score(
-        self, parameters: dict[str, Any], network: Network, backend: Backend
+        self,
+        parameters: dict[str, Any],
+        network: Network,
+        backend: Backend,
+        ranks: Ranks | None = None,
     ) -> tuple[float, float]:
         """The cost without the penalty, and the score of the predictions, from blocks of them."""
-        meaning, costs, compared = meaning_of(self.scored_as or network.head), [], []
+        meaning, found = meaning_of(self.scored_as or network.head), []
         outputs = forward(network, backend)
-        for X, Y, S in self.blocks(backend):
+        for X, Y, S in self.blocks(backend, ranks):
             AL, _, _, cost = outputs(X, parameters, Y, S)
-            costs.append((float(backend.to_numpy(cost)), Y.shape[1]))
-            compared.append(meaning.compared(backend.to_numpy(AL), backend.to_numpy(Y)))
+            compared = meaning.compared(backend.to_numpy(AL), backend.to_numpy(Y))
+            found.append(((float(backend.to_numpy(cost)), Y.shape[1]), compared))
+        costs, compared = zip(*in_order(found, ranks), strict=True)
         weights = None if self.S is None else backend.to_numpy(self.S)
         measures = meaning.measured(np.concatenate(compared, axis=-1), weights)
         return mean_cost(costs), measures[meaning.score]
 
-    def blocks(self, backend: Backend) -> Iterator[tuple[Any, Any, Any]]:
-        """X, Y and S of so many examples that the memory for one block is enough."""
+    def blocks(
+        self, backend: Backend, ranks: Ranks | None = None
+    ) -> Iterator[tuple[Any, Any, Any]]:
+        """X, Y and S of so many examples that the memory for one block is enough.
+
+        Of several ranks each has every so many-th block.
+        """
         m, stored = self.Y.shape[1], isinstance(self.X, Dataset)
         size = block_of(self.X.n_x if stored else self.X.shape[0])
         size = -(-m // -(-m // size))  # nearly equal ones: JAX compiles for each size
-        for start in range(0, m, size):
+        for start in own_blocks(range(0, m, size), ranks):
             rows, whole = slice(start, min(start + size, m)), m <= size
             Y, S = (x if x is None or whole else x[:, rows] for x in (self.Y, self.S))
             if stored:
@@ -77,6 +89,19 @@ class Validation:
             if self.classes is not None:
                 Y = backend.asarray(one_hot(Y.T, self.classes, np).T)
             yield X, Y, S
+
+
+def own_blocks(blocks: Sequence[Any], ranks: Ranks | None) -> Sequence[Any]:
+    """The blocks that this rank computes; all of them if there are no ranks."""
+    return blocks if ranks is None else blocks[ranks.rank :: ranks.size]
+
+
+def in_order(found: list[Any], ranks: Ranks | None) -> list[Any]:
+    """What all ranks made of their blocks, in the order of the blocks."""
+    if ranks is None:
+        return found
+    each = [iter(own) for own in ranks.all(found)]
+    return [x for row in itertools.zip_longest(*each) for x in row if x is not None]
 
 
 def block_of(n_x: int) -> int:
