@@ -18,6 +18,10 @@ from collections.abc import Mapping, MutableMapping
 VARIABLE = "OPENBLAS_CORETYPE"
 AVX512_KERNEL = "SkylakeX"
 
+THREADS = "OMP_NUM_THREADS"
+# how many processes mpiexec started on this machine, in the words of Open MPI, MPICH and MVAPICH
+LOCAL_RANKS = "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_LOCAL_SIZE"
+
 # Flags that a compiler uses under -march=skylake-avx512, with which OpenBLAS builds that
 # kernel, in Linux's names. One that is missing means SIGILL, so AVX-512 alone is not enough.
 NEEDED_FLAGS = frozenset(
@@ -106,3 +110,35 @@ def set_kernel(
     if kernel is not None:
         environment[VARIABLE] = kernel
     return kernel
+
+
+def share_cores(
+    environment: MutableMapping[str, str] | None = None, *, cores: int | None = None
+) -> int | None:
+    """Set ``OMP_NUM_THREADS`` so that the ranks on this machine share its cores; as ``set_kernel``.
+
+    Without it every rank would start a thread for each core. A rank that is bound to some cores
+    has these for itself.
+
+    Parameters
+    ----------
+    environment : mapping, optional
+        ``os.environ``.
+    cores : int, optional
+        Those that this process may run on.
+
+    Returns
+    -------
+    int or None
+        The number of threads, or None if nothing was set.
+    """
+    environment = os.environ if environment is None else environment
+    ranks = max((int(environment.get(name, "0") or 0) for name in LOCAL_RANKS), default=0)
+    if ranks < 2 or THREADS in environment or "OPENBLAS_NUM_THREADS" in environment:
+        return None
+    every = os.cpu_count() or 1
+    if cores is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else every
+    threads = max(cores // ranks if cores == every else cores, 1)
+    environment[THREADS] = str(threads)
+    return threads

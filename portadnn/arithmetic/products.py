@@ -56,8 +56,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from array_api_compat import device
-
 from portadnn.arithmetic import balanced
 from portadnn.arithmetic.shared import ALONE, Terms
 from portadnn.arithmetic.splitting import LONGEST, SLICES, Slices, block_length, check, widths
@@ -113,7 +111,7 @@ def matmul(x: Any, y: Any, *, xp: Any, cut: Cut, terms: Terms | None = None) -> 
     check(x.dtype, xp)
     A, B = (x[None, :] if x.ndim == 1 else x), (y[:, None] if y.ndim == 1 else y)
     if 0 in (A.shape[0], B.shape[1]) or (A.shape[1] == 0 and terms in (None, ALONE)):
-        C = xp.zeros((A.shape[0], B.shape[1]), dtype=x.dtype, device=device(A))
+        C = xp.matmul(A, B)  # no entries, or zeros
     elif A.shape[1] <= FEW and terms is None:
         C = _few(A, B, xp)
         C = C if x.dtype == xp.float64 else _normal(C, balanced.GRID, xp)
@@ -156,8 +154,7 @@ def total(x: Any, axis: int, *, xp: Any, cut: Cut, terms: Terms | None = None) -
         raise InputError(f"a sum of {n} terms was asked for: expected {LONGEST} at most")
     check(x.dtype, xp)
     if x.shape[1 - axis] == 0 or n == 0:
-        shape = (1, x.shape[1]) if axis == 0 else (x.shape[0], 1)
-        return xp.zeros(shape, dtype=x.dtype, device=device(x))
+        return xp.sum(x, axis=axis, keepdims=True)
     if x.dtype == xp.float32:
         return xp.astype(balanced.total(x, axis, xp=xp, terms=terms), xp.float32)
     if n <= FEW and not exact:
@@ -206,13 +203,13 @@ def _sliced(A, B, xp, cut, terms):
 
 def _whole(left, right, n, xp):
     """The products of all slices of the terms here, of n in all: whole numbers, of any size."""
-    step, here = block_length(n), left.shape[1]
+    step = block_length(n)
     if n <= step:
         return xp.matmul(left, right)
-    P = xp.zeros((left.shape[0], right.shape[1]), dtype=xp.int64, device=device(left))
-    for k in range(0, here, step):
-        end = min(k + step, here)
-        P = P + xp.astype(xp.matmul(left[:, k:end], right[k:end, :]), xp.int64)
+    P: Any = 0
+    for k in range(0, max(left.shape[1], 1), step):  # a product of no terms is 0
+        block = xp.matmul(left[:, k : k + step], right[k : k + step, :])
+        P = xp.astype(block, xp.int64) + P
     return P
 
 

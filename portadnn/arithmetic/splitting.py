@@ -33,8 +33,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from array_api_compat import device
-
 from portadnn.arithmetic.shared import ALONE, Terms
 from portadnn.errors import InputError
 
@@ -74,10 +72,8 @@ def check(dtype: Any, xp: Any) -> None:
 
 def largest(x: Any, axis: int | tuple[int, int], xp: Any) -> Any:
     """The largest size along the axis, which stays; 0 if there is none, NaN if there is a NaN."""
-    if 0 in x.shape:
-        shape = [1 if i == axis or axis == (0, 1) else size for i, size in enumerate(x.shape)]
-        return xp.zeros(tuple(shape), dtype=x.dtype, device=device(x))
-    return xp.max(xp.abs(x), axis=axis, keepdims=True)
+    extreme = xp.sum if 0 in x.shape else xp.max  # the largest of nothing is an error
+    return extreme(xp.abs(x), axis=axis, keepdims=True)
 
 
 def without_zeros(slices: Slices, size: int, axis: int, *, xp: Any) -> Slices:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 import portadnn
-from portadnn.blas import set_kernel
+from portadnn.blas import set_kernel, share_cores
 from portadnn.cli.backends import backends
 from portadnn.cli.evaluate import evaluate
 from portadnn.cli.export import export
@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     128 and the number of a signal: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
     """
     set_kernel()  # the commands import NumPy
+    share_cores()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return app(arguments or ["--help"], exit_on_error=False) or 0
@@ -75,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _fail(error: Exception) -> int:
     text = safe_text(str(error)) or type(error).__name__
+    if getattr(error, "elsewhere", False):  # the first rank prints it
+        return EXIT_BAD_INPUT
     if isinstance(error, MemoryError) and not isinstance(error, InputError):
         text = f"there is not enough memory ({text}): take fewer examples or float32"
     complain(f"portadnn: error: {text}")

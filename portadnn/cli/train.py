@@ -47,6 +47,7 @@ from portadnn.training.stops import interruptible
 
 if TYPE_CHECKING:
     from portadnn.backends import Backend
+    from portadnn.parallel import Ranks
     from portadnn.parity.certifier import Certifier
     from portadnn.training.callbacks import History
     from portadnn.training.checkpoints import Checkpoints
@@ -71,6 +72,7 @@ def train(
     tensorboard: Path | None = None,
     isolated: Isolated = False,
     stream: Stream = None,
+    distributed: str | None = None,
     certify: bool | None = None,
     as_json: JsonOption = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
@@ -103,6 +105,9 @@ def train(
         A CSV file that gets a row at every report.
     tensorboard
         A directory that gets event files for TensorBoard.
+    distributed
+        mpi, if mpiexec or srun started this command: its processes train together. Options follow
+        as in mpi:timeout=60,shares=1/2.
     certify
         Watch the run and check its steps: certificate.json, which `portadnn verify` reads. No bit
         of the run changes. Exit code 1 if a check fails. A run that goes on is watched if it was
@@ -122,45 +127,54 @@ def train(
     )
     from portadnn.data.directories import replaced_together
     from portadnn.errors import InputError
+    from portadnn.parallel import as_ranks
     from portadnn.training.callbacks import History
     from portadnn.training.checkpoints import Checkpoints, newest
     from portadnn.training.inference import evaluate, predict
     from portadnn.training.models import fingerprint
     from portadnn.training.problem import make_problem
     from portadnn.training.sample_space import choose_form
-    from portadnn.training.train import settled
+    from portadnn.training.train import ends_all, settled, together
 
     every = parse_every(checkpoint_every)
     given = {"data": data, "labels": labels, **vars(options)}
-    say: Callable[[str], None] = (lambda text: None) if as_json or quiet else print_line
     with contextlib.ExitStack() as stack:
         stack.enter_context(interruptible())
-        found = None
-        if resume is None:
-            if resume_anyway:
-                raise InputError("--resume-anyway is for --resume DIRECTORY: add it")
-            run = declared_run(given, config)
-        else:
-            directory = stack.enter_context(run_directory(resume, True))
-            found = newest(directory)
-            certify = found.state.watched is not None if certify is None else certify
-            alone = {"out": out, "overwrite": overwrite, "config": config}
-            given |= {name: value or None for name, value in alone.items()}
-            run = resumed_run(found.declaration, given)
-        check_apart([out, log, tensorboard], files_read(run, config))
-        backend, backend_text = chosen_backend(run)
-        how: dict[str, Any] = {"isolated": isolated, "stream": stream}
-        with passes_shown(not quiet):
-            problem = make_problem(run, **how, backend=backend.name)
-        if run.backend == "auto":
-            problem, backend, reason = settled(problem, backend)
-            backend_text = f"{backend.name} (auto: {reason})" if reason else backend_text
-        run, examples, network = problem.declaration, problem.examples, problem.network
-        if found and found.first_layer != choose_form(run.first_layer, network, problem.plan):
-            # for this number of epochs it would choose another, but the run has this one
-            run = dataclasses.replace(run, first_layer=found.first_layer)
-        if resume is None:
-            directory = stack.enter_context(run_directory(out, overwrite))
+        ranks = as_ranks(distributed)
+        first = ranks is None or ranks.first
+        silent = as_json or quiet or not first
+        say: Callable[[str], None] = (lambda text: None) if silent else print_line
+        stack.enter_context(ends_all(ranks))
+        found = directory = None
+        with together(ranks):
+            if resume is not None and first:
+                directory = stack.enter_context(run_directory(resume, True))
+                found = newest(directory)
+        found = found if ranks is None else ranks.told(found)
+        with together(ranks):
+            if found is None:
+                if resume_anyway:
+                    raise InputError("--resume-anyway is for --resume DIRECTORY: add it")
+                run = declared_run(given, config)
+            else:
+                certify = found.state.watched is not None if certify is None else certify
+                alone = {"out": out, "overwrite": overwrite, "config": config}
+                given |= {name: value or None for name, value in alone.items()}
+                run = resumed_run(found.declaration, given)
+            check_apart([out, log, tensorboard], files_read(run, config))
+            backend, backend_text = chosen_backend(run)
+            how: dict[str, Any] = {"isolated": isolated, "stream": stream}
+            with passes_shown(not quiet and first):
+                problem = make_problem(run, **how, backend=backend.name)
+            if run.backend == "auto":
+                problem, backend, reason = settled(problem, backend)
+                backend_text = f"{backend.name} (auto: {reason})" if reason else backend_text
+            run, examples, network = problem.declaration, problem.examples, problem.network
+            if found and found.first_layer != choose_form(run.first_layer, network, problem.plan):
+                # for this number of epochs it would choose another, but the run has this one
+                run = dataclasses.replace(run, first_layer=found.first_layer)
+            if resume is None and first:
+                directory = stack.enter_context(run_directory(out, overwrite))
         if problem.solver is not None and checkpoint_every is None:
             every = None  # lbfgs has none
         checkpoints = Checkpoints(None if every is None else directory, every or 0.0, found)
@@ -171,21 +185,27 @@ def train(
                 say(f"data: {part.source}, {len(part)} examples of {part.input_shape}")
             on = f"{backend_text} on {backend.device_text}"
             products = f", {run.matmul} products" if run.matmul else ""
-            say(f"backend: {on}, {run.dtype}, {run.arithmetic} arithmetic{products}")
+            shared = "" if ranks is None else f", {ranks.text} ranks"
+            say(f"backend: {on}, {run.dtype}, {run.arithmetic} arithmetic{products}{shared}")
             say(f"descent: {_descent_text(run)}")
             if found is not None:
                 say(f"going on from {found.path}, after {found.state.step} steps")
             say(table_text(network_table(network)))
 
         watch, reports = _Watch(begin), History()
-        bar = not quiet and sys.stderr.isatty()
+        bar = not quiet and first and sys.stderr.isatty()
         callbacks = _callbacks(log, tensorboard, watch, reports, bar=bar)
         started = time.perf_counter()
         certifier = _certifier() if certify else None
-        model, status, steps, code = _train(problem, backend, callbacks, certifier, checkpoints)
+        model, status, steps, code = _train(
+            problem, backend, callbacks, certifier, checkpoints, ranks
+        )
+        if not first:
+            return code
         seconds = time.perf_counter() - started
         state = watch.state
         assert state is not None
+        assert directory is not None
         steps = state.steps_done if steps is None else steps
         epochs = steps // state.steps_per_epoch
         record: dict[str, Any] = {
@@ -195,7 +215,7 @@ def train(
             "steps_done": steps,
             "seconds": seconds,
             "sources": {name: part.source for name, part in examples.items()},
-            "environment": environment(backend),
+            "environment": environment(backend) | ({"ranks": ranks.text} if ranks else {}),
             "network": network_json(network),
             "config": run.values(),
             "resumed": checkpoints.resumed,
@@ -294,20 +314,22 @@ def _train(
     callbacks: list[Any],
     certifier: Certifier | None,
     checkpoints: Checkpoints,
+    ranks: Ranks | None,
 ) -> tuple[Model, str, int | None, int]:
     """The model to keep, how training ended, after how many steps if early, and the exit code."""
     from portadnn.training.stops import DivergenceError, TrainingInterrupted
     from portadnn.training.train import train_problem
 
     used = checkpoints.directory is not None or checkpoints.found is not None
+    said = complain if ranks is None or ranks.first else lambda text: None
     try:
         wanted = checkpoints if used else None
-        model = train_problem(problem, backend, callbacks, certifier, wanted)
+        model = train_problem(problem, backend, callbacks, certifier, wanted, ranks)
     except DivergenceError as error:
-        complain(f"portadnn: error: {error}")
+        said(f"portadnn: error: {error}")
         return error.model, "diverged", error.iteration, EXIT_DIVERGED
     except TrainingInterrupted as error:
-        complain(f"\nportadnn: {error}; saving what was learnt")
+        said(f"\nportadnn: {error}; saving what was learnt")
         return error.model, "interrupted", error.iteration, EXIT_SIGNAL + error.signal
     return model, "done", None, 0
 

@@ -170,7 +170,7 @@ class Dataset:
             raise InputError(f"{self.source} is a table: preprocess it first")
         examples = self.examples[rows]
         self._check_range(examples, dtype)
-        flat = examples.reshape(len(examples), -1)
+        flat = examples.reshape(len(examples), self.n_x)
         if flat.dtype == dtype:
             return flat.T
         with np.errstate(under="ignore"):  # a float64 may underflow, and np.seterr may raise
@@ -203,7 +203,8 @@ class Dataset:
         self._check_range(self.examples, dtype)
 
     def _check_range(self, examples: np.ndarray, dtype: str) -> None:
-        if examples.dtype.kind != "f" or examples.dtype.itemsize <= np.dtype(dtype).itemsize:
+        narrower = examples.dtype.itemsize <= np.dtype(dtype).itemsize
+        if examples.dtype.kind != "f" or narrower or not examples.size:
             return
         largest = max(abs(float(examples.max())), abs(float(examples.min())))
         if largest > float(np.finfo(dtype).max):

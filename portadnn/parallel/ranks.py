@@ -24,7 +24,15 @@ EXACT_EXAMPLES = 2**19  # of a batch, for which sums of float64 fit in 64 bits
 
 
 class RanksError(InputError):
-    """Something on one rank ends the work of all: all raise it, with the same message."""
+    """Something on one rank ends the work of all: all raise it, with the same message.
+
+    Attributes
+    ----------
+    elsewhere : bool
+        Whether it is for another rank to print it.
+    """
+
+    elsewhere = False
 
 
 class Late(Exception):
@@ -179,10 +187,10 @@ class Ranks:
         texts = self.all(None if error is None else (str(error) or type(error).__name__))
         failed = [rank for rank, text in enumerate(texts) if text is not None]
         if failed and len({texts[rank] for rank in failed}) == 1 and len(failed) == self.size:
-            raise RanksError(texts[0]) from error
+            raise self._error(texts[0]) from error
         if failed:
             which = f"rank {failed[0]} of {self.size}"
-            raise RanksError(f"{which}: {texts[failed[0]]}") from error
+            raise self._error(f"{which}: {texts[failed[0]]}") from error
 
     def check_same(self, facts: Mapping[str, Any]) -> None:
         """Raise RanksError unless all ranks have the same values of these names."""
@@ -190,10 +198,15 @@ class Ranks:
         for name, value in found[0].items():
             for rank, others in enumerate(found):
                 if others.get(name) != value:
-                    raise RanksError(
+                    raise self._error(
                         f"{name} is {value} on rank 0, but {others.get(name)} on rank {rank}: "
                         f"expected the same on all {self.size} ranks"
                     )
+
+    def _error(self, text: str) -> RanksError:
+        error = RanksError(text)
+        error.elsewhere = not self.first
+        return error
 
     @contextlib.contextmanager
     def ending_all(self, *agreed: type[BaseException]) -> Iterator[None]:

@@ -21,9 +21,10 @@ from portadnn.data.labels import task_of
 from portadnn.data.load import has_test, load_dataset
 from portadnn.data.preprocess import in_units, targets_of
 from portadnn.errors import InputError
+from portadnn.parallel import Ranks, as_ranks
 from portadnn.training.models import Model
 from portadnn.training.rows import as_dataset
-from portadnn.training.validation import block_of, forward, mean_cost
+from portadnn.training.validation import block_of, forward, in_order, mean_cost, own_blocks
 
 # for the models in use: their parameters on the backend that last computed with them
 _KEPT: WeakKeyDictionary[Model, tuple[Backend, list[Any], dict[str, Any]]] = WeakKeyDictionary()
@@ -75,7 +76,12 @@ class Evaluation:
 
 
 def predict(
-    model: Model, data: Any, parameters: None = None, *, backend: str | Backend | None = None
+    model: Model,
+    data: Any,
+    parameters: None = None,
+    *,
+    backend: str | Backend | None = None,
+    ranks: str | Ranks | None = None,
 ) -> Prediction:
     """What the head decides of every example, and probabilities if it has any.
 
@@ -88,6 +94,8 @@ def predict(
         The course's ``predict(X, y, parameters)`` is told what to write instead.
     backend : str or Backend, optional
         None is NumPy in the model's dtype.
+    ranks : Ranks, optional
+        Each computes some blocks of examples, and all have the answer; as for ``train``.
 
     Raises
     ------
@@ -99,12 +107,13 @@ def predict(
             "predict takes a model and data. For the course's predict(X, y, parameters) write: AL, "
             "_ = L_model_forward(X, parameters); p = AL > 0.5; print('Accuracy:', (p == y).mean())"
         )
-    chosen = _backend_for(model, backend)
+    chosen, ranks = _backend_for(model, backend), as_ranks(ranks)
     if not _is_ready(model, data):
         data = prepared(model, data)
         check_fits(model, data)
     with chosen.scope():
-        blocks = [chosen.to_numpy(outputs[0]) for outputs, _ in _forward(model, data, chosen)]
+        made = _forward(model, data, chosen, ranks)
+        blocks = in_order([chosen.to_numpy(outputs[0]) for outputs, _ in made], ranks)
     AL = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
     AL = in_units(AL, model.preprocess)
     meaning = meaning_of(model.network.head)
@@ -112,7 +121,12 @@ def predict(
 
 
 def evaluate(
-    model: Model, data: Any, y: Any = None, *, backend: str | Backend | None = None
+    model: Model,
+    data: Any,
+    y: Any = None,
+    *,
+    backend: str | Backend | None = None,
+    ranks: str | Ranks | None = None,
 ) -> Evaluation:
     """The head's measures and the cost of the model on labelled data.
 
@@ -122,6 +136,8 @@ def evaluate(
     data, y : Dataset alone, or X (m, ...) and its labels, as ``train`` takes them
     backend : str or Backend, optional
         None is NumPy in the model's dtype.
+    ranks : Ranks, optional
+        As for ``predict``.
 
     Raises
     ------
@@ -131,15 +147,15 @@ def evaluate(
     """
     data = prepared(model, data, y)
     check_fits(model, data, labelled=True)
-    chosen = _backend_for(model, backend)
+    chosen, ranks = _backend_for(model, backend), as_ranks(ranks)
     with chosen.scope():
-        meaning, blocks, costs = meaning_of(model.network.head), [], []
-        for (AL, _, _, cost), rows in _forward(model, data, chosen, labelled=True):
+        meaning, made = meaning_of(model.network.head), []
+        for (AL, _, _, cost), rows in _forward(model, data, chosen, ranks, labelled=True):
             AL = chosen.to_numpy(AL)
-            costs.append((float(chosen.to_numpy(cost)), AL.shape[1]))
             found = in_units(AL, model.preprocess)
-            targets = data.targets(found.dtype.name, rows)
-            blocks.append(meaning.compared(found, targets))
+            compared = meaning.compared(found, data.targets(found.dtype.name, rows))
+            made.append((compared, (float(chosen.to_numpy(cost)), AL.shape[1])))
+    blocks, costs = zip(*in_order(made, ranks), strict=True)
     measures = meaning.measured(np.concatenate(blocks, axis=-1))
     return Evaluation(len(data), measures, mean_cost(costs))
 
@@ -233,18 +249,28 @@ def _is_ready(model: Model, data: Any) -> bool:
 
 
 def _forward(
-    model: Model, data: Any, backend: Backend, *, labelled: bool = False
+    model: Model,
+    data: Any,
+    backend: Backend,
+    ranks: Ranks | None = None,
+    *,
+    labelled: bool = False,
 ) -> Iterator[tuple[tuple[Any, ...], slice]]:
-    """What ``forward`` makes of the data on the backend, a block of rows at a time."""
+    """What ``forward`` makes of the data on the backend, a block of rows at a time.
+
+    Of several ranks each makes some of the blocks.
+    """
     parameters = _parameters_on(model, backend)
     outputs = forward(model.network, backend)
     if isinstance(data, np.ndarray):
+        if ranks is not None and not ranks.first:
+            return
         X = data.reshape(len(data), -1).T
         # compiled programs take arrays of the host too, and sooner
         yield outputs(X if backend.fuses else backend.asarray(X), parameters), slice(None)
         return
     size = block_of(data.n_x)
-    for start in range(0, len(data), size):
+    for start in own_blocks(range(0, len(data), size), ranks):
         rows = slice(start, start + size)
         X = backend.asarray(data.columns(backend.dtype_name, rows))
         Y = None

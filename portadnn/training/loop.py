@@ -83,7 +83,7 @@ class Loop:
         Gives the rows of the batches, if they are not ``shared``.
     ranks : Ranks, optional
         The processes that make the run together. ``shared`` has this one's examples of a whole
-        batch. The first of them has callbacks, checkpoints and the watcher.
+        batch. The first of them has checkpoints, the watcher, and the callbacks that decide.
     """
 
     network: Network
@@ -115,7 +115,7 @@ class Loop:
         DivergenceError, TrainingInterrupted
             With the parameters to keep.
         """
-        callbacks = check_callbacks(self.callbacks) if self._first else ()
+        callbacks = check_callbacks(self.callbacks)
         progress = TrainingState(
             self.network,
             self.plan.epochs,
@@ -141,7 +141,7 @@ class Loop:
 
         def after(costs: np.ndarray, *, last: bool = False) -> bool:
             """What follows a chunk of steps; whether the run shall stop. The last has a report."""
-            if self.on_costs and self._first:
+            if self.on_costs:
                 self.on_costs(progress.steps_done - len(costs), costs)
             now.costs += costs.tolist()
             notify(callbacks, "on_progress", progress)
@@ -209,10 +209,6 @@ class Loop:
             raise TrainingInterrupted(progress.steps_done, found, now, signal_of(error)) from None
         self._share(now)
         return now
-
-    @property
-    def _first(self) -> bool:
-        return self.ranks is None or self.ranks.first
 
     def _share(self, now: RunState) -> None:
         """Tell all ranks what the callbacks of the first one chose."""

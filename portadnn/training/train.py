@@ -430,6 +430,8 @@ def train_problem(
     if early is not None:
         early = early if isinstance(early, EarlyStopping) else EarlyStopping(patience=early)
         callbacks = (early, *callbacks)
+    if ranks is not None and not ranks.first:
+        callbacks = ()
     history = History()
 
     def as_model(parameters: dict[str, Any]) -> Model:
