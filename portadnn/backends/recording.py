@@ -123,7 +123,7 @@ _EXTREMA: dict[Any, Callable[..., None]] = {np.maximum: _maximum, np.minimum: _m
 
 
 def _cast(x: Any, out: np.ndarray) -> None:
-    np.copyto(out, x)
+    np.copyto(out, x, casting="unsafe")  # as astype does
 
 
 def _take(x: Any, indices: Any, axis: int, out: np.ndarray) -> None:
