@@ -115,7 +115,9 @@ def finer_product(A: Any, B: Any, *, xp: Any, terms: Terms = ALONE) -> Any:
 def _two_products(A, B, d, e, xp, terms):
     """``A @ B``, where A was multiplied by d and B by e."""
     n = terms.number(A, 1)
-    d, e, P, Q = terms.largest(largest(d, (0, 1), xp), largest(e, (0, 1), xp), largest(A, 1, xp), largest(B, 0, xp))
+    d, e, P, Q = terms.largest(
+        largest(d, (0, 1), xp), largest(e, (0, 1), xp), largest(A, 1, xp), largest(B, 0, xp)
+    )
     P, Q, least = _above(P, xp), _above(Q, xp), _least(e, xp)
     S, T = terms.summed(_squares(A, 1, P, n, xp), _squares(B, 0, Q, n, xp))
     U, V = _unit(S, P, n, 31.5, _least(d, xp), xp), _unit(T, Q, n, 21.5, least, xp)

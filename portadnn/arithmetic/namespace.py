@@ -109,7 +109,7 @@ class Reproducible:
         self._needs_float64()
         return products.matmul(x1, x2, xp=self.guards, cut=self._cut, terms=terms)
 
-    def _sum(self, x, *, axis=None, keepdims=False, terms=None):
+    def _sum(self, x, *, axis=None, keepdims=False, terms: Any = None):
         if self.raw.isdtype(x.dtype, ("bool", "integral")):
             return self.raw.sum(x, axis=axis, keepdims=keepdims)
         self._needs_float64()
@@ -249,7 +249,9 @@ class Remembering(Reproducible):
     Operands are known by identity, so none may be changed in place once it has been used.
     """
 
-    memory: dict[tuple[int, int, bool], tuple[Any, Slices]] = field(default_factory=dict, repr=False)
+    memory: dict[tuple[int, int, bool], tuple[Any, Slices]] = field(
+        default_factory=dict, repr=False
+    )
 
     __eq__ = object.__eq__  # each instance caches the slices of one step
     __hash__ = object.__hash__

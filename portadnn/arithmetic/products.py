@@ -148,28 +148,28 @@ def total(x: Any, axis: int, *, xp: Any, cut: Cut, terms: Terms | None = None) -
     InputError
         If there are more than 2^31 terms, or the dtype is another.
     """
-    exact, terms = terms is not None, terms or ALONE
-    n = terms.number(x, axis)
+    shared = terms or ALONE
+    n = shared.number(x, axis)
     if n > LONGEST:
         raise InputError(f"a sum of {n} terms was asked for: expected {LONGEST} at most")
     check(x.dtype, xp)
     if x.shape[1 - axis] == 0 or n == 0:
         return xp.sum(x, axis=axis, keepdims=True)
     if x.dtype == xp.float32:
-        return xp.astype(balanced.total(x, axis, xp=xp, terms=terms), xp.float32)
-    if n <= FEW and not exact:
+        return xp.astype(balanced.total(x, axis, xp=xp, terms=shared), xp.float32)
+    if n <= FEW and terms is None:
         addends = _apart(x, 1, axis)
         S = addends[0] * 1.0  # not a view
         for addend in addends[1:]:
             S += addend
         return S
-    stack, L = cut(x, axis, terms)
+    stack, L = cut(x, axis, shared)
     sums = xp.sum(stack, axis=axis, keepdims=True)  # exact
     w = widths(n)[0 if axis == 1 else 1]
     parts = _apart(sums, x.shape[1 - axis], 1 - axis)
-    if terms is ALONE:
+    if shared is ALONE:
         return _placed(_finite(_horner(parts, w), parts[0], xp), L, L)
-    return _placed(terms.finished(tuple(parts), functools.partial(_nested, (w,)), L), L, L)
+    return _placed(shared.finished(tuple(parts), functools.partial(_nested, (w,)), L), L, L)
 
 
 def _few(A, B, xp):
@@ -207,8 +207,10 @@ def _whole(left, right, n, xp):
     if n <= step:
         return xp.matmul(left, right)
     P: Any = 0
-    for k in range(0, max(left.shape[1], 1), step):  # a product of no terms is 0
-        block = xp.matmul(left[:, k : k + step], right[k : k + step, :])
+    here = left.shape[1]
+    for k in range(0, max(here, 1), step):  # a product of no terms is 0
+        end = min(k + step, here)
+        block = xp.matmul(left[:, k:end], right[k:end, :])
         P = xp.astype(block, xp.int64) + P
     return P
 

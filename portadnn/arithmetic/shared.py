@@ -10,15 +10,12 @@ from typing import Any, Protocol
 
 
 class Terms(Protocol):
-    """The terms of a sum, of which the operands here have all or some.
+    """The terms of a sum, of which the operands here have all or some."""
 
-    Attributes
-    ----------
-    count : int or None
-        How many there are in all; None if the operands have them all.
-    """
-
-    count: int | None
+    @property
+    def count(self) -> int | None:
+        """How many there are in all; None if the operands have them all."""
+        ...
 
     def number(self, x: Any, axis: int) -> int:
         """How many terms there are in all; those of ``x`` lie along ``axis``."""
@@ -33,7 +30,7 @@ class Terms(Protocol):
         ...
 
     def finished(self, parts: tuple[Any, ...], finish: Callable[..., Any], s: Any) -> Any:
-        """``finish(*sums, s=s)`` of the sums of all processes; ``parts`` are those of the terms here.
+        """``finish(*sums, s=s)`` of the sums of all processes, of which ``parts`` are those here.
 
         ``s`` is an array that a compiler takes for no constant. What is not finite becomes NaN of
         several processes, which give ``finish`` arrays of NumPy and the number 0.
@@ -44,7 +41,7 @@ class Terms(Protocol):
 class Alone:
     """All terms are here."""
 
-    count = None
+    count: int | None = None
 
     def number(self, x: Any, axis: int) -> int:
         """The length of the axis."""

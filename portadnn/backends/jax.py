@@ -202,7 +202,7 @@ def _called_back(
             for x, own in zip(map(np.asarray, bits), dtypes, strict=True)
         ]
         made = np.ascontiguousarray(function(*given), dtype)
-        return made.reshape(-1).view(np.int32).reshape(*shape, *wide)
+        return made.reshape(-1).view(np.int32).reshape((*shape, *wide))
 
     bits = [jax.lax.bitcast_convert_type(x, np.int32) for x in arrays]
     like = jax.ShapeDtypeStruct((*shape, *wide), np.int32)

@@ -9,6 +9,7 @@ from portadnn.cli.options import (
     BackendOption,
     DataFile,
     DataOptions,
+    Distributed,
     JsonOption,
     LabelsFile,
     ModelFile,
@@ -24,6 +25,7 @@ def evaluate(
     options: DataOptions = FOR_MODEL,
     plots: Path | None = None,
     backend: BackendOption = "numpy",
+    distributed: Distributed = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print the score and the cost of a model on labelled data.
@@ -40,13 +42,17 @@ def evaluate(
         writable_directory,
         write_figures,
     )
+    from portadnn.parallel import working
     from portadnn.training.inference import evaluate as evaluate_model
     from portadnn.training.inference import predict as predict_model
     from portadnn.training.models import load_model
 
-    loaded = load_model(model)
-    examples = options.load(loaded, data, labels)
-    evaluation = evaluate_model(loaded, examples, backend=backend)
+    with working(distributed) as ranks:
+        loaded = load_model(model)
+        examples = options.load(loaded, data, labels)
+        evaluation = evaluate_model(loaded, examples, backend=backend, ranks=ranks)
+    if ranks is not None and not ranks.first:
+        return
     files = {}
     if plots is not None:
         with writable_directory(plots, "--plots", list(FIGURES.values())):

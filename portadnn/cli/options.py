@@ -55,6 +55,13 @@ BackendOption = Annotated[
         "(cupy:1, torch:cuda, jax:gpu); auto takes a working GPU through CuPy, else NumPy.",
     ),
 ]
+Distributed = Annotated[
+    str | None,
+    Parameter(
+        help="mpi, if mpiexec or srun started this command: its processes share the work. Options "
+        "follow, as in mpi:timeout=60,shares=1/2."
+    ),
+]
 Isolated = Annotated[
     bool,
     Parameter(negative="", help="Read the data in a process with limits, for files of strangers."),

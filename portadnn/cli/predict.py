@@ -8,7 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from portadnn.cli.options import BackendOption, Isolated, JsonOption, ModelFile, Split, Stream
+from portadnn.cli.options import (
+    BackendOption,
+    Distributed,
+    Isolated,
+    JsonOption,
+    ModelFile,
+    Split,
+    Stream,
+)
 
 
 def predict(
@@ -21,6 +29,7 @@ def predict(
     backend: BackendOption = "numpy",
     isolated: Isolated = False,
     stream: Stream = None,
+    distributed: Distributed = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print what the model predicts of every example, on stdout.
@@ -42,6 +51,7 @@ def predict(
     from portadnn.data.images import IMAGE_SUFFIXES, load_images
     from portadnn.data.readers.folder import files_of, has_test
     from portadnn.errors import InputError, safe_text
+    from portadnn.parallel import working
     from portadnn.training.inference import data_for
     from portadnn.training.inference import predict as predict_model
     from portadnn.training.models import load_model
@@ -66,7 +76,10 @@ def predict(
             f"{len(data)} files were given: expected one file of data, or only pictures "
             f"({', '.join(IMAGE_SUFFIXES)})"
         )
-    prediction = predict_model(loaded, examples, backend=backend)
+    with working(distributed) as ranks:
+        prediction = predict_model(loaded, examples, backend=backend, ranks=ranks)
+    if ranks is not None and not ranks.first:
+        return
     classes, labels, chances = list(loaded.classes), prediction.labels, prediction.probabilities
     columns: dict[str, list[Any]] = {"example": names}
     if chances is not None and labels.ndim == 1:

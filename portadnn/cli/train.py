@@ -19,6 +19,7 @@ from portadnn.cli.options import (
     EXIT_SIGNAL,
     EXIT_WRONG,
     AsTyped,
+    Distributed,
     Isolated,
     JsonOption,
     LabelsFile,
@@ -72,7 +73,7 @@ def train(
     tensorboard: Path | None = None,
     isolated: Isolated = False,
     stream: Stream = None,
-    distributed: str | None = None,
+    distributed: Distributed = None,
     certify: bool | None = None,
     as_json: JsonOption = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
@@ -105,9 +106,6 @@ def train(
         A CSV file that gets a row at every report.
     tensorboard
         A directory that gets event files for TensorBoard.
-    distributed
-        mpi, if mpiexec or srun started this command: its processes train together. Options follow
-        as in mpi:timeout=60,shares=1/2.
     certify
         Watch the run and check its steps: certificate.json, which `portadnn verify` reads. No bit
         of the run changes. Exit code 1 if a check fails. A run that goes on is watched if it was
@@ -127,24 +125,23 @@ def train(
     )
     from portadnn.data.directories import replaced_together
     from portadnn.errors import InputError
-    from portadnn.parallel import as_ranks
+    from portadnn.parallel import together, working
     from portadnn.training.callbacks import History
     from portadnn.training.checkpoints import Checkpoints, newest
     from portadnn.training.inference import evaluate, predict
     from portadnn.training.models import fingerprint
     from portadnn.training.problem import make_problem
     from portadnn.training.sample_space import choose_form
-    from portadnn.training.train import ends_all, settled, together
+    from portadnn.training.train import ENDINGS, settled
 
     every = parse_every(checkpoint_every)
     given = {"data": data, "labels": labels, **vars(options)}
     with contextlib.ExitStack() as stack:
         stack.enter_context(interruptible())
-        ranks = as_ranks(distributed)
+        ranks = stack.enter_context(working(distributed, *ENDINGS))
         first = ranks is None or ranks.first
         silent = as_json or quiet or not first
         say: Callable[[str], None] = (lambda text: None) if silent else print_line
-        stack.enter_context(ends_all(ranks))
         found = directory = None
         with together(ranks):
             if resume is not None and first:

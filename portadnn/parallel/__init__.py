@@ -5,7 +5,7 @@ step it computes with its share of the batch's examples, and sums over the examp
 all ranks. So all have the same gradients, and make the same update.
 """
 
-from portadnn.parallel.communicator import MPI, Communicator, as_ranks
+from portadnn.parallel.communicator import MPI, Communicator, as_ranks, together, working
 from portadnn.parallel.namespace import shared_namespace
 from portadnn.parallel.ranks import EXACT_EXAMPLES, Ranks, RanksError
 
@@ -17,4 +17,6 @@ __all__ = [
     "RanksError",
     "as_ranks",
     "shared_namespace",
+    "together",
+    "working",
 ]

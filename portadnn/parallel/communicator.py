@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -189,3 +190,16 @@ def as_ranks(given: Any) -> Ranks | None:
     if given is None or isinstance(given, Ranks):
         return given
     return choose("ranks", given, {"mpi": MPI}, MPI).connect()
+
+
+@contextlib.contextmanager
+def working(given: Any, *agreed: type[BaseException]) -> Iterator[Ranks | None]:
+    """The ranks that are given, as for ``as_ranks``, in a scope of ``Ranks.ending_all``."""
+    ranks = as_ranks(given)
+    with contextlib.nullcontext() if ranks is None else ranks.ending_all(*agreed):
+        yield ranks
+
+
+def together(ranks: Ranks | None) -> contextlib.AbstractContextManager[None]:
+    """A scope whose errors are those of all ranks, if there are any: ``Ranks.together``."""
+    return contextlib.nullcontext() if ranks is None else ranks.together()

@@ -213,9 +213,9 @@ class Ranks:
         """A scope out of which an error ends all ranks, unless it is one that all raise."""
         try:
             yield
-        except (RanksError, *agreed):
-            raise
         except BaseException as error:
+            if isinstance(error, (RanksError, *agreed)):
+                raise
             if isinstance(error, SystemExit):
                 text, code = f"it ended by itself (exit code {error.code})", error.code
             else:

@@ -72,7 +72,8 @@ class Certifier:
         self.first_step = done = start.step - loop.plan.first_step
         self.start = self.host(start.parameters) | self.host(start.slots)
         self.start_digest = digest(self.start)
-        self.environment, self.moved = environment(self.backend), 0  # a step
+        self.environment = environment(self.backend)
+        self.moved: float = 0  # a step
         self.earlier: list[dict[str, Any]] = []
         self.lbfgs = hasattr(loop, "solver")
         self._fixed: dict[int, Watched] = {}

@@ -22,7 +22,7 @@ from portadnn.network.course import Trained
 from portadnn.network.initializers import Initializer, Rng
 from portadnn.network.optimizers import Optimizer
 from portadnn.network.spec import Network
-from portadnn.parallel import EXACT_EXAMPLES, MPI, Ranks, RanksError, as_ranks
+from portadnn.parallel import EXACT_EXAMPLES, MPI, Ranks, RanksError, together, working
 from portadnn.training import texts
 from portadnn.training.callbacks import EarlyStopping, History
 from portadnn.training.checkpoints import Checkpoints, checkpointed, of_first
@@ -42,6 +42,7 @@ from portadnn.training.stops import DivergenceError, TrainingInterrupted
 
 logger = logging.getLogger("portadnn")
 
+ENDINGS = (DivergenceError, TrainingInterrupted)  # of a run: all its ranks raise them
 # y goes into the data; the others move no bit
 NOT_DECLARED = ("callbacks", "certify", "checkpoint", "resume", "stream", "ranks", "y")
 COURSE = "randomstate:3"  # draws the initial weights if nothing else is said
@@ -358,8 +359,8 @@ def train(
         settings["validation"] = texts.number(validation, "validation")
     settings |= _settings_of(chosen) | {"rng": COURSE if rng is None else rng, "test": None}
     settings["activation"] = settings.pop("activations")
-    ranks = as_ranks(ranks)
-    with ends_all(ranks), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        ranks = stack.enter_context(working(ranks, *ENDINGS))
         with together(ranks):
             checkpoints = None
             if ranks is None or ranks.first:
@@ -376,18 +377,6 @@ def train(
                 problem, chosen, reason = settled(problem, chosen, found.backend if found else None)
                 logger.info("backend auto: %s (%s)", chosen.name, reason)
         return train_problem(problem, chosen, callbacks, certify, checkpoints, ranks, **kept)
-
-
-def together(ranks: Ranks | None) -> contextlib.AbstractContextManager[None]:
-    """A scope whose errors are those of all ranks, if there are any."""
-    return contextlib.nullcontext() if ranks is None else ranks.together()
-
-
-def ends_all(ranks: Ranks | None) -> contextlib.AbstractContextManager[None]:
-    """A scope out of which other errors than those of the run itself end all ranks."""
-    if ranks is None:
-        return contextlib.nullcontext()
-    return ranks.ending_all(DivergenceError, TrainingInterrupted)
 
 
 def settled(
@@ -463,7 +452,7 @@ def train_problem(
             begin=begin,
             ranks=ranks,
         )
-    except (DivergenceError, TrainingInterrupted) as error:
+    except ENDINGS as error:
         error.model = as_model(error.parameters)
         raise
     finally:

@@ -62,8 +62,8 @@ class Validation:
         outputs = forward(network, backend)
         for X, Y, S in self.blocks(backend, ranks):
             AL, _, _, cost = outputs(X, parameters, Y, S)
-            compared = meaning.compared(backend.to_numpy(AL), backend.to_numpy(Y))
-            found.append(((float(backend.to_numpy(cost)), Y.shape[1]), compared))
+            answers = meaning.compared(backend.to_numpy(AL), backend.to_numpy(Y))
+            found.append(((float(backend.to_numpy(cost)), Y.shape[1]), answers))
         costs, compared = zip(*in_order(found, ranks), strict=True)
         weights = None if self.S is None else backend.to_numpy(self.S)
         measures = meaning.measured(np.concatenate(compared, axis=-1), weights)

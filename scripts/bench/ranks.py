@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What a step costs on ranks: portadnn over MPI, PyTorch's DDP over gloo, and JAX on two processes.
 
-    scripts/bench/ranks.py [--ranks 1,2] [--repeats 3] [--steps 10] [--json FILE] [--part ours,peers]
+    scripts/bench/ranks.py [--ranks 1,2] [--repeats 3] [--steps 10] [--part ours,peers]
+                           [--json FILE]
 
 [784, 512, 512, 10], a whole batch of 8,192 examples, gradient descent, float32, one thread a rank.
 The entrants run in turn; it prints the median of a step's seconds on the slowest rank, the ratio to
@@ -9,6 +10,7 @@ one rank, and for portadnn the bytes of all sums over the ranks as a multiple of
 """
 
 import argparse
+import itertools
 import json
 import os
 import socket
@@ -60,8 +62,10 @@ def main():
             ratios = [a / b["seconds"] for a, b in zip(one, good, strict=False)]
             ms = 1000 * statistics.median(m["seconds"] for m in good)
             size = good[0].get("ratio")
-            print(f"{name:44} {k:5} {ms:11.1f} {statistics.median(ratios):11.2f} "
-                  f"({min(ratios):.2f} to {max(ratios):.2f}) {'' if size is None else f'{size:.3f}'}")
+            print(
+                f"{name:44} {k:5} {ms:11.1f} {statistics.median(ratios):11.2f} "
+                f"({min(ratios):.2f} to {max(ratios):.2f}) {'' if size is None else f'{size:.3f}'}"
+            )
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 0
@@ -158,7 +162,7 @@ def of_torch(job, X, labels):
     address = f"tcp://127.0.0.1:{job['port']}"
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=size)
     layers = []
-    for n_in, n_out in zip(DIMS, DIMS[1:], strict=False):
+    for n_in, n_out in itertools.pairwise(DIMS):
         layers += [torch.nn.Linear(n_in, n_out), torch.nn.ReLU()]
     network = torch.nn.Sequential(*layers[:-1])
     network = DistributedDataParallel(network) if size > 1 else network
@@ -197,7 +201,7 @@ def of_jax(job, X, labels):
     rng = np.random.default_rng(1)
     weights = [
         jax.device_put((0.05 * rng.standard_normal((n_out, n_in))).astype(np.float32), everywhere)
-        for n_in, n_out in zip(DIMS, DIMS[1:], strict=False)
+        for n_in, n_out in itertools.pairwise(DIMS)
     ]
 
     def cost(weights, x, y):

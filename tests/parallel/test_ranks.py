@@ -15,7 +15,9 @@ def test_shares_are_all_examples_and_none_twice(n, shares):
     found = [i for one in ranks for i in range(n)[one.own(n)]]
     assert found == list(range(n))
     sizes = [len(range(n)[one.own(n)]) for one in ranks]
-    assert all(abs(size - n * share / sum(shares)) <= 1 for size, share in zip(sizes, shares))
+    assert all(
+        abs(size - n * share / sum(shares)) <= 1 for size, share in zip(sizes, shares, strict=True)
+    )
 
 
 @pytest.mark.parametrize(
@@ -33,9 +35,10 @@ def test_wrong_shares_are_named(shares, message):
 
 
 def test_what_one_rank_says_all_know():
-    assert on_ranks(3, lambda ranks: ranks.all({"rank": ranks.rank})) == [
-        [{"rank": 0}, {"rank": 1}, {"rank": 2}]
-    ] * 3
+    assert (
+        on_ranks(3, lambda ranks: ranks.all({"rank": ranks.rank}))
+        == [[{"rank": 0}, {"rank": 1}, {"rank": 2}]] * 3
+    )
     assert on_ranks(2, lambda ranks: ranks.told("a" * (ranks.rank + 1))) == ["a", "a"]
 
 
@@ -62,9 +65,12 @@ def test_parts_are_finished_by_their_owners():
 
 def test_an_error_on_one_rank_is_raised_on_all():
     def work(ranks):
-        with pytest.raises(RanksError) as caught, ranks.together():
+        def fail():
             if ranks.rank == 1:
                 raise InputError("no such file")
+
+        with pytest.raises(RanksError) as caught, ranks.together():
+            fail()
         return str(caught.value), caught.value.elsewhere
 
     assert on_ranks(3, work) == [

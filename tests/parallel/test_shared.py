@@ -74,15 +74,15 @@ def test_fast_sums_are_those_of_all_ranks(backend, dtype):
 
 def test_columns_of_all_ranks_come_in_their_order(backend, dtype):
     A = np.arange(12.0).reshape(3, 4).astype(dtype)
-    made = shared(
-        get_backend(backend.name, dtype=dtype), [A], lambda xp, A: all_examples(A, xp), 3
-    )
+    made = shared(get_backend(backend.name, dtype=dtype), [A], lambda xp, A: all_examples(A, xp), 3)
     for found in made:
         np.testing.assert_array_equal(found, A)
 
 
 def test_number_of_examples_is_that_of_all_ranks(backend):
-    made = shared(backend, [np.ones((1, 5))], lambda xp, A: xp.full_like(A[:, :1], number_of(A, xp)))
+    made = shared(
+        backend, [np.ones((1, 5))], lambda xp, A: xp.full_like(A[:, :1], number_of(A, xp))
+    )
     assert all(found.item() == 5 for found in made)
 
 
@@ -98,4 +98,6 @@ def test_a_rank_with_a_number_that_is_not_finite_spoils_its_row_alone(backend, d
         others = [0, 2, 3, 4]
         assert np.isfinite(made[others]).all()
         # the other column's units follow from d_k = 1 there: the bits may differ, within rounding
-        np.testing.assert_allclose(made[others], good[others], rtol=1e-3, atol=1e-3 * abs(good).max())
+        np.testing.assert_allclose(
+            made[others], good[others], rtol=1e-3, atol=1e-3 * abs(good).max()
+        )
