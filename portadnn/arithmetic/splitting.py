@@ -38,7 +38,7 @@ from portadnn.errors import InputError
 
 PRECISION = 53  # bits of float64
 BLOCK = 512  # the longest sum of products; longer ones are cut into blocks
-SLICES = 3  # of an operand
+SLICES = 3  # each operand has so many
 LONGEST = 2**31  # the longest sum
 
 # mu is kept inside, so that zeros, and infinities, have a unit: below, accuracy is absolute

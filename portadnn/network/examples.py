@@ -17,9 +17,15 @@ def over_examples(xp: Any) -> Any:
     return getattr(xp, "examples", xp)
 
 
+def shared_number(xp: Any) -> int | None:
+    """The number of all examples, if several processes share them."""
+    seam = over_examples(xp)
+    return None if seam is xp else getattr(seam, "number", None)
+
+
 def number_of(A: Array, xp: Any) -> int:
     """How many examples there are, one for each column of ``A``, on all processes together."""
-    number = None if (seam := over_examples(xp)) is xp else getattr(seam, "number", None)
+    number = shared_number(xp)
     return A.shape[1] if number is None else number
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from portadnn.parallel.communicator import Communicator
 
 CHECKED = "PORTADNN_CHECK_RANKS"  # if it is set, every call is compared between the ranks
-EXACT_EXAMPLES = 2**19  # of a batch, for which sums of float64 fit in 64 bits
+EXACT_EXAMPLES = 2**19  # a batch of more has sums of float64 that do not fit in 64 bits
 
 
 class RanksError(InputError):

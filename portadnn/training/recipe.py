@@ -117,7 +117,7 @@ class Recipe:
         return low, 1 - share + low
 
 
-WHOLE = slice(None)  # of a batch
+WHOLE = slice(None)  # all examples of a batch
 PLAIN = Recipe()  # gradient descent alone, the step of the course
 
 

@@ -42,7 +42,7 @@ from portadnn.training.stops import DivergenceError, TrainingInterrupted
 
 logger = logging.getLogger("portadnn")
 
-ENDINGS = (DivergenceError, TrainingInterrupted)  # of a run: all its ranks raise them
+ENDINGS = (DivergenceError, TrainingInterrupted)  # all ranks of a run raise them
 # y goes into the data; the others move no bit
 NOT_DECLARED = ("callbacks", "certify", "checkpoint", "resume", "stream", "ranks", "y")
 COURSE = "randomstate:3"  # draws the initial weights if nothing else is said

@@ -1,7 +1,9 @@
 """The buffers around a CUDA graph, with a step that runs again in the place of the graph."""
 
 import contextlib
+import functools
 import gc
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -140,3 +142,13 @@ def test_only_a_gpu_has_graphs(monkeypatch):
     backend, *given = problem(Recipe())
     monkeypatch.setattr(graphs, "repeat", lambda *_: pytest.fail("a graph on a CPU"))
     same(backend.repeat(*given), Backend.repeat(backend, *given))
+
+
+def test_a_step_that_calls_other_processes_is_not_tried_out():
+    def never(state, inputs, shared, *, xp):
+        raise AssertionError("called")
+
+    shared = SimpleNamespace(examples=SimpleNamespace(number=3))
+    state, inputs = {"W1": np.zeros((2, 2))}, {"rate": np.zeros((100, 1, 1))}
+    step = functools.partial(never, xp=shared)
+    assert graphs.repeat(step, state, inputs, (), None, rounds=True) is None
