@@ -9,6 +9,7 @@ process of its own reads each file, so that a signal, a hang and its memory are 
 from __future__ import annotations
 
 import collections
+import dataclasses
 import io
 import json
 import logging
@@ -60,9 +61,11 @@ class Outcome(NamedTuple):
 
 
 def damaged_models(count: int, seed: int) -> list[Row]:
-    """No damaged model, bundle or checkpoint loads."""
-    train = dnn.load_digits()[0]
-    model = dnn.train(train, layers=[5], epochs=1, rng=3, backend="numpy")
+    """No damaged model, bundle, checkpoint or certificate loads."""
+    train, certifier = dnn.load_digits()[0], dnn.Certifier()
+    model = dnn.train(train, layers=[5], epochs=1, rng=3, backend="numpy", certify=certifier)
+    certificate = certifier.certificate
+    bare = dataclasses.replace(certificate, states=())
     run = Run.of(make_problem(Declaration(layers=(5,), epochs=4, backend="numpy"), test=False))
 
     state = RunState(model.parameters, {f"v{name}": p for name, p in model.parameters.items()})
@@ -72,6 +75,11 @@ def damaged_models(count: int, seed: int) -> list[Row]:
         "models": (lambda path: dnn.save_model(model, path), dnn.load_model),
         "bundles": (lambda path: record_bundle(run, numpy, path), read_bundle),
         "checkpoints": (lambda path: write_packed(packed(checkpoint), path), read_checkpoint),
+        "certificates": (bare.save, dnn.Certificate.read),
+        "states of certificates": (
+            lambda path: certificate.save(path.with_suffix(".json")),
+            lambda path: certificate.read_states(path, state.parameters),
+        ),
     }
     return [damaged(name, *case, count // len(cases), seed) for name, case in cases.items()]
 

@@ -24,7 +24,7 @@ def test_a_few_of_each():
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = done.stdout.splitlines()
-    assert len(rows) == 4 + files.DATA_FILES + 1
+    assert len(rows) == 6 + files.DATA_FILES + 1
     assert all(row.endswith(" ok") for row in rows)
 
 
