@@ -7,7 +7,6 @@ A part is ``part(count, seed)``: it tries ``count`` times, or as many as the nam
 from __future__ import annotations
 
 import collections
-import contextlib
 import ctypes
 import errno
 import json
@@ -357,10 +356,11 @@ def two(count: int, seed: int) -> list[Row]:
 
 
 class Interrupt:
-    """Sends Ctrl-C to this process after a step."""
+    """Sends Ctrl-C to this process after a step, also if it was started to ignore that."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let "&" ignore it
 
     def on_progress(self, state: Any) -> None:
         if state.steps_done == self.steps:
@@ -388,6 +388,15 @@ def trained(options: dict[str, Any], *callbacks: Any, **more: Any) -> tuple[str,
     return fingerprint(model), history.rows
 
 
+def interrupted(options: dict[str, Any], step: int, **more: Any) -> bool:
+    """Train, and say whether Ctrl-C after the step ended that."""
+    try:
+        trained(options, Interrupt(step), **more)
+    except dnn.TrainingInterrupted:
+        return True
+    return False
+
+
 def resume(count: int, seed: int) -> list[Row]:
     """Going on from random steps ends as the straight run does."""
     rng, rows = np.random.default_rng(seed), []
@@ -413,12 +422,18 @@ def resume(count: int, seed: int) -> list[Row]:
             per_epoch = 4 if "batch_size" in options else 1  # there are 33 examples
             for step in rng.integers(1, epochs * per_epoch, count).tolist():
                 with tempfile.TemporaryDirectory() as folder:
-                    with contextlib.suppress(dnn.TrainingInterrupted):
-                        trained(options, Interrupt(step), backend=backend, checkpoint=folder)
+                    ended = interrupted(options, step, backend=backend, checkpoint=folder)
                     found = trained(options, backend=backend, checkpoint=folder, resume=folder)
-                tally.add("equal", "" if found == straight else f"step {step} differs")
+                equal = found == straight
+                tally.add("equal" if equal else "others", _fault(ended, equal, f"step {step}"))
             rows.append(tally.row())
     return rows
+
+
+def _fault(ended: bool, equal: bool, where: str) -> str:
+    if not ended:
+        return f"{where}: no interrupt"
+    return "" if equal else f"{where}: another end"
 
 
 def chain(count: int, seed: int) -> list[Row]:
@@ -431,15 +446,14 @@ def chain(count: int, seed: int) -> list[Row]:
         for _ in range(count):
             with tempfile.TemporaryDirectory() as folder:
                 steps = np.sort(rng.choice(np.arange(1, 58), 3, replace=False)).tolist()
-                went_on = None
+                ended, went_on = True, None
                 for step, backend in zip(steps, ("numpy", "jax", "torch"), strict=True):
                     more = {"backend": backend, "checkpoint": folder, "resume": went_on}
-                    try:
-                        trained(options, Interrupt(step), **more)
-                    except dnn.TrainingInterrupted:
-                        went_on = folder
+                    ended &= interrupted(options, step, **more)
+                    went_on = folder
                 found = trained(options, backend="numpy", resume=folder)
-            tally.add("equal", "" if found == straight else f"steps {steps} differ")
+            equal = found == straight
+            tally.add("equal" if equal else "others", _fault(ended, equal, f"steps {steps}"))
     except dnn.BackendUnavailableError as error:
         return [Row(tally.part, 0, f"left out: {error.name} is not installed")]
     return [tally.row()]

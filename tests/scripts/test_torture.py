@@ -1,6 +1,7 @@
 """scripts/torture finds what it looks for."""
 
 import shutil
+import signal
 import subprocess
 import sys
 import types
@@ -82,3 +83,13 @@ def test_the_parts_are_listed_and_others_refused():
     done = script("kil")
     assert done.returncode == 2
     assert "unknown part 'kil': expected some of kill" in done.stderr
+
+
+def test_a_run_is_interrupted_even_if_ctrl_c_was_ignored(monkeypatch):
+    monkeypatch.setattr(torture.loop, "LARGEST_CHUNK", 1)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the background of a shell
+    try:
+        assert torture.interrupted(torture.RUNS["momentum"], 5, backend="numpy")
+        assert not torture.interrupted(torture.RUNS["momentum"], 5000, backend="numpy")
+    finally:
+        signal.signal(signal.SIGINT, before)
