@@ -59,19 +59,16 @@ class Dataset:
         examples = examples if stored else np.asarray(examples)
         classes = tuple(safe_text(str(name)) for name in self.classes)
         object.__setattr__(self, "source", safe_text(str(self.source)))
-        if examples.dtype.names is not None and examples.ndim == 1:
-            pass
-        elif examples.dtype.kind not in "uif":
+        shape = f"{self.source}: examples have shape {examples.shape}"
+        table = examples.dtype.names is not None and examples.ndim == 1
+        if not table and examples.dtype.kind not in "uif":
             raise InputError(
                 f"{self.source}: examples have dtype {examples.dtype}: expected numbers"
             )
-        elif examples.ndim < 2:
-            raise InputError(
-                f"{self.source}: examples have shape {examples.shape}: expected (m, ...), "
-                f"one row per example"
-            )
+        if not table and examples.ndim < 2:
+            raise InputError(f"{shape}: expected (m, ...), one row per example")
         if examples.size == 0:
-            raise InputError(f"{self.source}: examples have shape {examples.shape}: they are empty")
+            raise InputError(f"{shape}: they are empty")
         if stored:
             examples.check()
         elif examples.dtype.kind == "f" and not all_finite(examples):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
+import logging
 import os
 import secrets
 import stat
@@ -16,7 +18,6 @@ from portadnn.errors import InputError
 # Windows does not have these. Without O_NONBLOCK, opening a pipe waits for a writer
 _NEW = getattr(os, "O_NOFOLLOW", 0)
 _OLD = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-
 
 _SUFFIXES = {
     "HDF5": ".h5 .hdf5", "ONNX": ".onnx", "PyTorch": ".pt .pth .ckpt .bin", "Keras": ".keras",
@@ -78,12 +79,16 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[io.BytesIO]:
 
 def sync_directory(path: str | os.PathLike[str]) -> None:
     """Bring the names in a directory to the disk, if the system can."""
-    with contextlib.suppress(OSError):  # Windows and some file systems cannot; the files are there
+    try:
         directory = os.open(path, os.O_RDONLY)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
+    except OSError as error:  # Windows and some file systems cannot; the files are there
+        if error.errno in (errno.EIO, errno.ENOSPC):
+            text = "%s: a power cut may lose what was just written there (%s)"
+            logging.getLogger("portadnn").warning(text, path, error.strerror)
 
 
 def open_new(path: str, flags: int) -> int:
@@ -114,9 +119,8 @@ def open_regular(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 def _check_name(path: str | os.PathLike[str]) -> None:
     """Raise InputError if no file can have that name, for example because of a NUL."""
     try:
-        os.lstat(path)
-    except OSError:
-        pass
+        with contextlib.suppress(OSError):
+            os.lstat(path)
     except ValueError as error:
         raise InputError(
             f"{os.fspath(path)!r} is not a file's name ({error}): expected another name"
@@ -148,11 +152,9 @@ def memory() -> int:
         return 2**36
     own = Path(_GROUPS)
     with contextlib.suppress(OSError):
-        own /= (
-            Path("/proc/self/cgroup").read_text(encoding="utf-8").rpartition("::")[2].strip("/\n")
-        )
-    groups = [group for group in (own, *own.parents) if group.is_relative_to(_GROUPS)]
-    limits = [group / "memory.max" for group in groups]
+        told = Path("/proc/self/cgroup").read_text(encoding="utf-8")
+        own /= told.rpartition("::")[2].strip("/\n")
+    limits = [x / "memory.max" for x in (own, *own.parents) if x.is_relative_to(_GROUPS)]
     for limit in (*limits, Path(_GROUPS) / "memory" / "memory.limit_in_bytes"):  # version 1
         with contextlib.suppress(OSError, ValueError):  # "max" is no limit
             most = min(most, int(limit.read_text(encoding="ascii")))

@@ -1,5 +1,6 @@
 """A file is replaced whole or not at all, whatever goes wrong in between."""
 
+import errno
 import json
 import os
 import subprocess
@@ -176,17 +177,22 @@ def test_the_bytes_are_on_the_disk_before_the_name(tmp_path, monkeypatch):
     assert calls == [("fsync", temporary), ("replace", temporary), ("fsync", str(tmp_path))]
 
 
-def test_a_directory_that_cannot_be_synced_does_not_matter(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "told"), [(errno.EINVAL, False), (errno.EIO, True), (errno.ENOSPC, True)]
+)
+def test_a_directory_that_cannot_be_synced(tmp_path, monkeypatch, caplog, number, told):
     fsync = os.fsync
 
-    def refusing(number):
-        if os.path.isdir(f"/proc/self/fd/{number}"):
-            raise OSError(22, "Invalid argument")
-        fsync(number)
+    def refusing(descriptor):
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(number, "no names")
+        fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", refusing)
     write(tmp_path / "a.txt", b"new")
     assert (tmp_path / "a.txt").read_bytes() == b"new"
+    warning = f"{tmp_path}: a power cut may lose what was just written there (no names)"
+    assert caplog.messages == [warning] * told
 
 
 def test_a_system_with_less_than_posix(tmp_path):

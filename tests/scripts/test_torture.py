@@ -64,6 +64,13 @@ def test_a_failed_run_is_judged(case, code, which, said, wrong):
     assert bool(tally.row().fault) == wrong
 
 
+def test_what_must_be_told_and_is_not_is_a_fault(case):
+    tally = torture.Tally("part")
+    torture.judge_failed(case, case.new, 0, "a warning\n", tally, "fsync 1", told=True)
+    torture.judge_failed(case, case.new, 0, "", tally, "fsync 2", told=True)
+    assert tally.row().fault == "1, the first: fsync 2: not a word"
+
+
 def test_what_is_left_is_seen(case, tmp_path):
     left = shutil.copytree(case.new, tmp_path / "left")
     (left / ".portadnn-0.tmp").touch()
