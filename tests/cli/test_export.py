@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cli_support import run
 from export_support import make_model
 
 import portadnn as dnn
-from portadnn.cli.main import main
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("safetensors")
@@ -19,12 +19,6 @@ pytest.importorskip("safetensors")
 def model(tmp_path):
     dnn.save_model(make_model(kind="mixed"), tmp_path / "model.h5")
     return tmp_path / "model.h5"
-
-
-def run(capsys, *arguments):
-    code = main([str(a) for a in arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def test_to_onnx(model, tmp_path, capsys):

@@ -5,9 +5,9 @@ import json
 import h5py
 import numpy as np
 import pytest
+from cli_support import run
 
 from portadnn import plots
-from portadnn.cli.main import main
 from portadnn.data.hdf5 import load_digits
 from portadnn.diagnostics import (
     EntryCheck,
@@ -25,12 +25,6 @@ from portadnn.training.models import Model, load_model, save_model
 @pytest.fixture(autouse=True)
 def wide_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")  # no cell is folded
-
-
-def run(capsys, *arguments):
-    code = main([str(a) for a in arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 @pytest.fixture

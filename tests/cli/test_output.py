@@ -4,7 +4,7 @@ import pathlib
 import re
 
 import pytest
-from cli.test_cli import run
+from cli_support import run
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from cli.test_cli import run
+from cli_support import run
 from parity.test_compare import make_run
 from support import resealed
 

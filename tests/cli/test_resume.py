@@ -13,9 +13,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from cli_support import run
 from PIL import Image
 
-from portadnn.cli.main import main
 from portadnn.cli.run_options import parse_every
 from portadnn.data.directories import claimed
 from portadnn.errors import InputError
@@ -24,12 +24,6 @@ from portadnn.training.models import fingerprint, load_model
 
 QUICK = ["train", "--layers", "4", "--backend", "numpy", "--batch-size", "300"]
 LONG = [*QUICK, "--epochs", "1000000", "--report-every", "5000"]
-
-
-def run(capsys, *arguments):
-    code = main([str(a) for a in arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 STARTED = []
