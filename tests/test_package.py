@@ -5,10 +5,14 @@ import importlib
 import pkgutil
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 import portadnn
+from portadnn import export
+from portadnn.backends import registry
 
 LIBRARIES = {"numpy", "cupy", "torch", "jax", "dask", "array_api_strict", "matplotlib", "h5py"}
 LIBRARIES |= {"sklearn", "scipy"}
@@ -33,6 +37,20 @@ def test_starting_the_program_loads_no_library():
     program = "from portadnn.cli.main import main\nimport io, contextlib\n"
     program += "with contextlib.redirect_stdout(io.StringIO()):\n main(['train', '--help'])"
     assert not modules_after(program) & LIBRARIES
+
+
+def test_the_import_contract_names_every_library_and_every_file_of_export():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    (contract,) = [
+        contract
+        for contract in project["tool"]["importlinter"]["contracts"]
+        if contract["name"].startswith("only the backends, and the export to PyTorch")
+    ]
+    for name in registry.CLASSES.keys() - {"numpy"}:
+        roots = [root for root, known in registry._ROOT_MODULES.items() if known == name]
+        assert {name, *roots} & set(contract["forbidden_modules"]), name
+    files = {f"portadnn.export.{module.name}" for module in pkgutil.iter_modules(export.__path__)}
+    assert files - {"portadnn.export.torch"} <= set(contract["source_modules"])
 
 
 def test_every_public_name_is_there_and_no_other():

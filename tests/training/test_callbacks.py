@@ -4,13 +4,17 @@ import csv
 import os
 import sys
 import types
+from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import portadnn
 from portadnn.data.dataset import Dataset
 from portadnn.errors import InputError
 from portadnn.network.spec import Network
+from portadnn.training import callbacks
 from portadnn.training.callbacks import (
     BestModel,
     CSVLog,
@@ -19,7 +23,7 @@ from portadnn.training.callbacks import (
     ProgressBar,
     TensorBoard,
 )
-from portadnn.training.state import EpochRecord, TrainingState
+from portadnn.training.state import EpochRecord, TrainingState, notify
 from portadnn.training.train import train
 
 
@@ -28,21 +32,59 @@ class Script:
 
     def __init__(self, *reports, monitor="validation_cost"):
         self.records = [
-            EpochRecord(epoch, **({"cost": 0.0, "learning_rate": 0.1} | {monitor: value}))
+            EpochRecord(epoch, **({"cost": value, "learning_rate": 0.1} | {monitor: value}))
             for epoch, value in enumerate(reports, start=1)
         ]
 
-    def play(self, callback):
-        state = TrainingState(Network((1, 1)), len(self.records), 1, validates=True)
-        callback.on_train_begin(state)
-        for record in self.records:
+    def play(self, callback, earlier=None, reports=slice(None)):
+        done = self.records[: reports.start or 0]
+        state = TrainingState(Network((1, 1)), len(self.records), 1, validates=True, rows=done)
+        notify([callback], "on_train_begin", state)
+        if hasattr(earlier, "state_dict"):
+            callback.load_state_dict(earlier.state_dict())
+        for record in self.records[reports]:
             state.record, state.steps_done = record, record.epoch
+            state.rows.append(record)
             state.moved_to({"W1": np.asarray([[float(record.epoch)]])})
-            callback.on_epoch_end(state)
+            notify([callback], "on_epoch_end", state)
             if state.stopped:
                 break
-        callback.on_train_end(state)
+        notify([callback], "on_train_end", state)
         return state
+
+
+SHIPPED = {
+    "BestModel": BestModel,
+    "CSVLog": lambda: CSVLog("log.csv"),
+    "EarlyStopping": lambda: EarlyStopping(patience=3),
+    "History": History,
+    "ProgressBar": ProgressBar,
+    "TensorBoard": lambda: TensorBoard("events"),
+}
+
+
+def test_every_callback_is_public_and_tried_here():
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    methods = {"on_train_begin", "on_progress", "on_epoch_end", "on_train_end"}
+    there = {name for name, made in vars(callbacks).items() if methods & set(dir(made))}
+    assert there == SHIPPED.keys() == set(portadnn._HOMES["training.callbacks"])
+    assert all(f"`{name}`" in page for name in SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_run_that_goes_on_leaves_a_callback_as_one_without_a_break(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if name == "TensorBoard":
+        pytest.importorskip("tensorboard")
+    whole, first, second = (SHIPPED[name]() for _ in range(3))
+    script = Script(5.0, 3.0, 4.0, 3.5, 3.5, 9.0)
+    script.play(whole)
+    log = Path("log.csv").read_bytes() if name == "CSVLog" else b""
+    script.play(first, reports=slice(0, 3))
+    script.play(second, first, slice(3, None))
+    for field in (field.name for field in fields(whole) if field.name[0] != "_"):
+        assert getattr(second, field) == getattr(whole, field), field
+    assert name != "CSVLog" or Path("log.csv").read_bytes() == log
 
 
 def test_early_stopping_waits_and_returns_the_best():

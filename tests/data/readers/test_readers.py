@@ -3,6 +3,7 @@
 import gzip
 import struct
 import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -11,6 +12,7 @@ from data.test_foreign import refused
 from PIL import Image
 
 import portadnn as dnn
+from portadnn.cli.train import train
 from portadnn.data.dataset import Dataset
 from portadnn.data.load import has_test, load_dataset
 from portadnn.data.readers import formats, idx
@@ -117,6 +119,13 @@ READERS = [*FORMATS, as_table("csv"), as_table("parquet")]
 def test_every_format_is_read_here():
     names = {read.__name__.removeprefix("as_") for read in READERS}
     assert formats.FORMATS.keys() == names - {"idx_gz", "compressed_npz", "course"}
+
+
+def test_every_format_is_told_of():
+    page = Path(__file__).parents[3] / "docs" / "data.md"
+    for text in (page.read_text(encoding="utf-8"), load_dataset.__doc__, train.__doc__):
+        for row in formats.FORMATS.values():
+            assert row.title.split()[1] in text
 
 
 @pytest.mark.parametrize("read", READERS, ids=lambda f: f.__name__)
