@@ -1,4 +1,4 @@
-"""The public names for type checkers and editors; ``__init__.py`` loads each when it is used."""
+"""The public names, one a line; ``__init__.py`` reads them here and loads each when it is used."""
 
 from portadnn.arithmetic.namespace import reproducible as reproducible
 from portadnn.backends import Backend as Backend

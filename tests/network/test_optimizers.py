@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from support import assert_equal, assert_lives_on, eps
 
+import portadnn
 from portadnn.errors import InputError
 from portadnn.network.optimizers import (
     OPTIMIZERS,
@@ -164,6 +165,10 @@ def test_l2_is_pytorchs_weight_decay_on_the_weights(backend, torch):
     for name, p in ours.items():
         # Adam's first steps take hardly more than the sign of the rounded gradient
         assert_equal(p, theirs[name].detach().numpy(), backend, atol=100 * eps(backend))
+
+
+def test_every_optimizer_is_public():
+    assert {rule.__name__ for rule in OPTIMIZERS.values()} <= set(portadnn.__all__)
 
 
 @pytest.mark.parametrize("rule", OPTIMIZERS.values())
