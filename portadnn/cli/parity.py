@@ -90,7 +90,7 @@ def compare(
 
     if self_test:
         if backends or html is not None:
-            raise InputError("--self-test takes no backends and writes no report")
+            raise InputError("--self-test takes no backends and writes no report: leave them out")
         return show_self_test(as_json)
     if not backends:
         raise InputError("no backend was named: expected two or more, such as numpy torch")

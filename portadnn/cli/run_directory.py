@@ -34,7 +34,7 @@ NAMES = [
     STATES,
     CERTIFICATE,
     *reversed(FILES.values()),
-]  # the model last
+]  # in the order in which they are put in place: the model is the last
 
 _HEADER = """\
 # All that decides what this run of portadnn {version} computed. On {where}

@@ -19,7 +19,7 @@ from portadnn.data.files import check_hdf5_name, check_size, open_regular, whole
 from portadnn.data.foreign import Hdf5File, open_hdf5, read_attribute, reading
 from portadnn.errors import InputError
 
-# like PNG's and HDF5's own: it shows a transfer as text, and a lost eighth bit
+# made like those of PNG and HDF5: a transfer as text and a lost eighth bit change it
 _MAGIC = b"\x89DNN\r\n\x1a\n"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _VERSION = 1

@@ -111,7 +111,7 @@ def open_regular(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         try:
             yield file
         except OSError as error:
-            if error.errno is None:  # a library's, about the content
+            if error.errno is None:  # a library raised it, about the content
                 raise
             raise InputError(f"{path}: {error.strerror}: it cannot be read") from error
 
@@ -123,13 +123,14 @@ def _check_name(path: str | os.PathLike[str]) -> None:
             os.lstat(path)
     except ValueError as error:
         raise InputError(
-            f"{os.fspath(path)!r} is not a file's name ({error}): expected another name"
+            f"{os.fspath(path)!r} cannot be the name of a file ({error}): expected another name"
         ) from error
 
 
-_GROUPS = "/sys/fs/cgroup"  # version 2; a container sees its own there
+_GROUPS = "/sys/fs/cgroup"  # groups of version 2; a container sees its own there
 
-# called with a number of bytes before they are taken: a process with limits raises its own
+# each is called with a number of bytes before that memory is taken; a process with limits puts a
+# function here that raises its own error
 before_memory: list[Callable[[int], None]] = []
 
 
@@ -155,7 +156,7 @@ def memory() -> int:
         told = Path("/proc/self/cgroup").read_text(encoding="utf-8")
         own /= told.rpartition("::")[2].strip("/\n")
     limits = [x / "memory.max" for x in (own, *own.parents) if x.is_relative_to(_GROUPS)]
-    for limit in (*limits, Path(_GROUPS) / "memory" / "memory.limit_in_bytes"):  # version 1
+    for limit in (*limits, Path(_GROUPS) / "memory" / "memory.limit_in_bytes"):  # in version 1
         with contextlib.suppress(OSError, ValueError):  # "max" is no limit
             most = min(most, int(limit.read_text(encoding="ascii")))
     return most

@@ -23,8 +23,8 @@ _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from portadnn.data.isolated import answer; answer(**json.loads(sys.argv[2]))"
 )
-_SPARE = 200 * 2**20  # bytes beside those of the arrays
-_SECONDS, _SPEED = 20, 2**23  # at least so long, and a second more for so many bytes
+_SPARE = 200 * 2**20  # bytes of memory that the process may have beside its arrays
+_SECONDS, _SPEED = 20, 2**23  # the shortest limit, and the bytes that add a second to it
 
 
 def read_isolated(reader: str, path: str | os.PathLike[str], **options: Any) -> Any:

@@ -283,7 +283,9 @@ class Preprocess:
         texts = all(isinstance(name, str) for name in names)
         whole = all(c.scale and c.width for c in columns)
         if not (texts and names and len({*names}) == len(names) and whole):
-            raise InputError("the preprocessing has no columns, one twice, or one of scale 0")
+            raise InputError(
+                "the preprocessing has no columns, a column twice, or one whose scale is 0"
+            )
         return made
 
 

@@ -239,7 +239,7 @@ def spooled(
     size, free = math.prod(shape) * dtype.itemsize, shutil.disk_usage(folder).free
     advice = "set TMPDIR to a folder on a disk that has more"
     if not size:
-        raise InputError(f"{source} has shape {shape}: it is empty")
+        raise InputError(f"{source} has shape {shape}, so it is empty: expected a row or more")
     if size > free:
         raise InputError(
             f"{source} takes {size / 2**30:.1f} GiB when unpacked, but {folder} has "
@@ -260,7 +260,7 @@ def spooled(
                 raise InputError(f"{source} has {count:,} rows: expected {shape[0]:,}")
             return Mapped(file, 0, shape, dtype, source)
     except OSError as error:
-        if error.errno is None:  # a library's, about the content
+        if error.errno is None:  # a library raised it, about the content
             raise
         raise InputError(
             f"{source} cannot be unpacked to {folder} ({error.strerror}): {advice}"

@@ -132,7 +132,7 @@ def _rows(model: Model, constants: dict[str, Any]) -> tuple[list[str], list[str]
         parts.append("x_numbers")
     if texts:
         inputs.append(f"string[m, {len(texts)}] texts")
-    zeros = int(model.preprocess.unknown == "ignore")  # or else the runtime refuses the row
+    zeros = int(model.preprocess.unknown == "ignore")  # at 0 the runtime refuses an unknown text
     for j in range(len(texts)):
         constants[f"at{j}"] = j
         lines.append(

@@ -35,7 +35,7 @@ from portadnn.network.names import is_weight, of
 from portadnn.network.namespace import Array, Arrays, resolve
 from portadnn.network.powers import power
 
-ADAPTIVE_RATE = 0.001  # where the step does not scale with the gradient
+ADAPTIVE_RATE = 0.001  # usual if the step does not grow with the gradient
 # In reproducible float32, what is smaller is 0: so nothing on the way is subnormal, which some
 # devices flush to 0. Squares of gradients, times 1 - beta2 >= 2^-20, are no smaller than the least
 # square, and the least mean, times a rate, is normal for every rate from 2^-46 on.

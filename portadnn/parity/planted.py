@@ -27,7 +27,7 @@ from portadnn.training.declaration import Declaration
 if TYPE_CHECKING:
     from rich.table import Table
 
-NETWORK = Network((96, 8, 8, 5, 1))  # with a square layer, for a W that is transposed
+NETWORK = Network((96, 8, 8, 5, 1))  # 8 x 8 is square, so its W can be transposed
 EXAMPLES, STEPS = 40, 3
 
 # the calls that a step of this network makes of these functions, by the tensors they are for

@@ -72,7 +72,7 @@ def check_iterates(found: Evidence, state: RunState) -> None:
     rows, done = found.seen.rows, state.step - found.seen.loop.plan.first_step
     reported = bool(rows) and rows[-1].epoch == done  # Ctrl-C may come before the report
     said = rows[-1].cost if reported else cost
-    if cost is None or abs(cost - said) > 1e-12 * abs(cost):  # a mean of one
+    if cost is None or abs(cost - said) > 1e-12 * abs(cost):  # the report has the mean of one cost
         found.failures.append(
             f"lbfgs ended with weights whose cost is {cost!r}, but reported {said!r}"
         )

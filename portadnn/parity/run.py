@@ -98,7 +98,9 @@ class Run:
                 f"({n_y}, m) for the network {self.network.layer_dims}"
             )
         if self.weights is not None and self.weights.shape not in ((1, m), (n_y, m)):
-            raise InputError(f"the weights have shape {self.weights.shape}: expected {(1, m)}")
+            raise InputError(
+                f"the weights have shape {self.weights.shape}: expected {(1, m)} or {(n_y, m)}"
+            )
         if self.given_plan is not None:
             return
         declared = self.declaration

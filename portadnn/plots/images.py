@@ -65,7 +65,7 @@ def mistakes(
     for ax, image, i in zip(axes, pixels, worst, strict=False):
         ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         said, true = (shortened(classes[c], 9) for c in (predicted[i], labels[i]))
-        share = f"{sureness[i]:.1%}" if sureness[i] < 0.9995 else ">99.9%"  # none is certain
+        share = f"{sureness[i]:.1%}" if sureness[i] < 0.9995 else ">99.9%"
         ax.set_title(f"{said} {share}\ntrue: {true}", fontsize=7)
     return figure
 

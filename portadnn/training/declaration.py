@@ -39,7 +39,7 @@ COMMAND_ONLY = {
 DIGITS_DEFAULTS = {"layers": (64, 32), "learning_rate": 0.5, "iterations": 1000, "fewest": 20}
 FILE_DEFAULTS = {"layers": (20, 7, 5), "learning_rate": 0.0075, "iterations": 3000, "fewest": 20}
 MANY = 5000  # examples from which the defaults are minibatches and Adam
-# docs/measurements/defaults.md; rate and schedule go with the optimizer, if it is not given
+# measured in docs/measurements/defaults.md; rate and schedule hold if no optimizer is given
 TABLE_DEFAULTS = {
     "layers": (64, 32), "optimizer": "adamw:weight_decay=2", "batch_size": 128, "iterations": 300,
     "fewest": 100, "rate": 0.002, "schedule": "cosine",

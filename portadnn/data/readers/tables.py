@@ -24,9 +24,9 @@ MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "?"]
 NULLS = {"null_values": MISSING, "strings_can_be_null": True, "quoted_strings_can_be_null": True}
 LONGEST_TEXT = 1000  # characters; longer texts name no category
 MOST_COLUMNS = 20_000
-SAMPLE = MEBI  # bytes from which separator, encoding and heading are found
-FEW = 2**16  # characters of them from which the decimal mark is
-RATIO = 64  # memory of a table to bytes of its CSV file: texts take the length of the longest
+SAMPLE = MEBI  # so many bytes show separator, encoding and heading
+FEW = 2**16  # so many characters of them show the decimal mark
+RATIO = 64  # bytes of memory for a byte of a CSV file: each text takes as much as the longest
 SPARE = 64 * MEBI  # a Parquet file may hold a value once for all rows
 BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 

@@ -149,7 +149,7 @@ def softmax_backward(dA: np.ndarray, Z: np.ndarray, A: np.ndarray, form: Format)
         + 2 * form.tiny
         for error in (p.det, p.stat)
     )
-    magnitude = SECOND_ORDER * (np.abs(dA) + p.magnitude)  # the larger of p's and that of dA - p
+    magnitude = SECOND_ORDER * (np.abs(dA) + p.magnitude)  # for p and for dA - p
     return Bound(result, det, stat, magnitude)
 
 

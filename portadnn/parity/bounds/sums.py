@@ -6,7 +6,7 @@ import numpy as np
 
 from portadnn.parity.bounds import Bound, Format, product
 
-REPLAYED = 4  # an honest order errs by no more than so many times the worst of three others
+REPLAYED = 4  # an honest sum errs by at most 4 times what the worst of three other orders does
 LANES = 8
 
 

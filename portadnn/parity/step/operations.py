@@ -44,7 +44,7 @@ def operands(run: Run, tensor: str) -> tuple[str, ...]:
     place = () if run.batch_size is None else ("place",)
     if kind in UPDATED:
         _, name = slot_and_parameter(tensor)
-        # dW as well: what the optimizer is given may be fused with what made it
+        # dW too: a backend may fuse it with the gradient that the optimizer takes
         gradients = dict.fromkeys((final_gradient(run, name), of("d", name)))
         slots = (of(slot, name) for slot in recipe.slots)
         norm = () if recipe.clip_norm is None else ("norm",)
