@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from portadnn.parity.compare import BackendResult, Comparison
+    from portadnn.parity.planted import Detection
 
 MOST_KINKS = 10  # on the terminal; --json has all
 
@@ -145,7 +149,7 @@ def _as_json(result: Comparison) -> dict[str, Any]:
 def show_self_test(as_json: bool) -> int:
     """Run the self-test; the exit code is 1 where a fault was missed, misplaced or imagined."""
     from portadnn.cli.output import print_json, print_line, table_text
-    from portadnn.parity.planted import detection_table, self_test
+    from portadnn.parity.planted import self_test
 
     rows = self_test()
     passed = all(row.passed for row in rows)
@@ -165,3 +169,16 @@ def show_self_test(as_json: bool) -> int:
         print_line(table_text(detection_table(rows)))
         print_line("the checker is sound" if passed else "the checker has FAILED")
     return 0 if passed else 1
+
+
+def detection_table(rows: Iterable[Detection]) -> Table:
+    """A row for each planted fault and dtype."""
+    from portadnn.cli.output import new_table
+
+    table = new_table(("planted, dtype", "in", "result", "first flag", "cause"), ("ratio",))
+    for row in rows:
+        flag, cause = row.flag, row.cause
+        found = (f"step {flag.step}, {flag.tensor}", f"{flag.ratio:.3g}") if flag else ("", "")
+        cells = f"{row.fault.name}, {row.dtype}", row.fault.tensor or "", row.result, found[0]
+        table.add_row(*cells, cause.name if cause else "", found[1])
+    return table

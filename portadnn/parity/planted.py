@@ -8,9 +8,9 @@ can show of it in a few seconds.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +23,6 @@ from portadnn.parity.causes.precision import rounded
 from portadnn.parity.certify import Check, certify_step, first_failure
 from portadnn.parity.run import Run, watch
 from portadnn.training.declaration import Declaration
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 NETWORK = Network((96, 8, 8, 5, 1))  # 8 x 8 is square, so its W can be transposed
 EXAMPLES, STEPS = 40, 3
@@ -212,20 +209,3 @@ def detect(fault: Fault, dtype: str) -> Detection:
             return Detection(fault, dtype, flag, name_cause(run, record, flag, last))
         last = record
     return Detection(fault, dtype, None, None)
-
-
-def detection_table(rows: Iterable[Detection]) -> Table:
-    """The detections for a terminal."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE)
-    for heading in ("planted, dtype", "in", "result", "first flag", "ratio", "cause"):
-        table.add_column(heading, justify="right" if heading == "ratio" else "left")
-    for row in rows:
-        flag, cause = row.flag, row.cause
-        found = (f"step {flag.step}, {flag.tensor}", f"{flag.ratio:.3g}") if flag else ("", "")
-        cells = f"{row.fault.name}, {row.dtype}", row.fault.tensor or "", row.result, *found
-        style = None if row.passed else "bold red"
-        table.add_row(*cells, cause.name if cause else "", style=style)
-    return table

@@ -49,9 +49,12 @@ MANY_DEFAULTS = TABLE_DEFAULTS | {
 }  # fmt: skip
 
 
-def _by(parse: Callable[[Any, str], Any], word: str = "", group: str = "") -> dict[str, Any]:
-    """A setting's reader, the word that stands for None, and the group of its option, if any."""
-    return {"parse": parse, "word_for_none": word, "group": group}
+def _setting(
+    default: Any, parse: Callable[[Any, str], Any], word: str = "", group: str = ""
+) -> Any:
+    """Its default and reader, the word that stands for None, and its option's group, if any."""
+    metadata = {"parse": parse, "word_for_none": word, "group": group}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,51 +164,41 @@ class Declaration:
         float32 products to 11 significant bits, which is faster.
     """
 
-    data: Any = field(default=DIGITS, metadata=_by(texts.path))
-    labels: Any = field(default=None, metadata=_by(texts.path, "none"))
-    target: Any = field(default=(), metadata=_by(texts.names, "", "Data"))
-    task: str | None = field(default=None, metadata=_by(texts.text, AUTO, "Data"))
-    size: Any = field(default=None, metadata=_by(texts.size, AUTO, "Data"))
-    preprocess: Any = field(default=None, metadata=_by(texts.text, AUTO, "Data"))
-    test: str | None = field(default=AUTO, metadata=_by(texts.path, "none", "Data"))
-    validation: Any = field(default=None, metadata=_by(texts.share_or_path, "none", "Data"))
-    data_sha256: str | None = field(default=None, metadata=_by(texts.sha256, AUTO))
-    layers: Any = field(default=None, metadata=_by(texts.layers, AUTO, "Network"))
-    activation: Any = field(
-        default="relu", metadata=_by(texts.one_or_list(texts.text), "", "Network")
-    )
-    head: str | None = field(default=None, metadata=_by(texts.text, AUTO))
-    init: Any = field(default="he", metadata=_by(texts.one_or_list(texts.text), "", "Network"))
-    rng: Any = field(default=None, metadata=_by(texts.draw, AUTO, "Network"))
-    optimizer: Any = field(default=None, metadata=_by(texts.text, AUTO, "Descent"))
-    learning_rate: Any = field(default=None, metadata=_by(texts.number, AUTO, "Descent"))
-    epochs: Any = field(default=None, metadata=_by(texts.whole, AUTO, "Descent"))
-    batch_size: Any = field(default=AUTO, metadata=_by(texts.whole_or_auto, "all", "Descent"))
-    shuffle: bool = field(default=True, metadata=_by(texts.truth))
-    schedule: Any = field(default=None, metadata=_by(texts.text, AUTO, "Descent"))
-    clip_norm: float | None = field(default=None, metadata=_by(texts.number, "none", "Descent"))
-    l2: float = field(default=0.0, metadata=_by(texts.number, "", "Against overfitting"))
-    l1: float = field(default=0.0, metadata=_by(texts.number, "", "Against overfitting"))
-    dropout: Any = field(
-        default=0.0, metadata=_by(texts.one_or_list(texts.number), "", "Against overfitting")
-    )
-    label_smoothing: float = field(
-        default=0.0, metadata=_by(texts.number, "", "Against overfitting")
-    )
-    class_weight: Any = field(
-        default=None, metadata=_by(texts.class_weight, "none", "Against overfitting")
-    )
-    sample_weight: Any = field(default=None, metadata=_by(texts.nothing, "none"))
-    early_stopping: Any = field(
-        default=None, metadata=_by(texts.whole, "none", "Against overfitting")
-    )
-    report_every: int | None = field(default=None, metadata=_by(texts.whole, AUTO, "Descent"))
-    first_layer: str = field(default=AUTO, metadata=_by(texts.text, "", "Machine"))
-    seed: Any = field(default=None, metadata=_by(texts.whole, AUTO, "Machine"))
-    backend: str = field(default=AUTO, metadata=_by(texts.text, "", "Machine"))
-    dtype: str = field(default="float32", metadata=_by(texts.dtype, "", "Machine"))
-    arithmetic: str = field(default="fast", metadata=_by(texts.text, "", "Machine"))
-    matmul: str | None = field(default=None, metadata=_by(texts.text, "plain", "Machine"))
+    data: Any = _setting(DIGITS, texts.path)
+    labels: Any = _setting(None, texts.path, "none")
+    target: Any = _setting((), texts.names, "", "Data")
+    task: str | None = _setting(None, texts.text, AUTO, "Data")
+    size: Any = _setting(None, texts.size, AUTO, "Data")
+    preprocess: Any = _setting(None, texts.text, AUTO, "Data")
+    test: str | None = _setting(AUTO, texts.path, "none", "Data")
+    validation: Any = _setting(None, texts.share_or_path, "none", "Data")
+    data_sha256: str | None = _setting(None, texts.sha256, AUTO)
+    layers: Any = _setting(None, texts.layers, AUTO, "Network")
+    activation: Any = _setting("relu", texts.one_or_list(texts.text), "", "Network")
+    head: str | None = _setting(None, texts.text, AUTO)
+    init: Any = _setting("he", texts.one_or_list(texts.text), "", "Network")
+    rng: Any = _setting(None, texts.draw, AUTO, "Network")
+    optimizer: Any = _setting(None, texts.text, AUTO, "Descent")
+    learning_rate: Any = _setting(None, texts.number, AUTO, "Descent")
+    epochs: Any = _setting(None, texts.whole, AUTO, "Descent")
+    batch_size: Any = _setting(AUTO, texts.whole_or_auto, "all", "Descent")
+    shuffle: bool = _setting(True, texts.truth)
+    schedule: Any = _setting(None, texts.text, AUTO, "Descent")
+    clip_norm: float | None = _setting(None, texts.number, "none", "Descent")
+    l2: float = _setting(0.0, texts.number, "", "Against overfitting")
+    l1: float = _setting(0.0, texts.number, "", "Against overfitting")
+    dropout: Any = _setting(0.0, texts.one_or_list(texts.number), "", "Against overfitting")
+    label_smoothing: float = _setting(0.0, texts.number, "", "Against overfitting")
+    class_weight: Any = _setting(None, texts.class_weight, "none", "Against overfitting")
+    sample_weight: Any = _setting(None, texts.nothing, "none")
+    early_stopping: Any = _setting(None, texts.whole, "none", "Against overfitting")
+    report_every: int | None = _setting(None, texts.whole, AUTO, "Descent")
+    first_layer: str = _setting(AUTO, texts.text, "", "Machine")
+    seed: Any = _setting(None, texts.whole, AUTO, "Machine")
+    backend: str = _setting(AUTO, texts.text, "", "Machine")
+    dtype: str = _setting("float32", texts.dtype, "", "Machine")
+    arithmetic: str = _setting("fast", texts.text, "", "Machine")
+    matmul: str | None = _setting(None, texts.text, "plain", "Machine")
 
     def __post_init__(self) -> None:
         for name in SETTINGS:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portadnn.cli import output
+from portadnn.cli.parity_output import detection_table
 from portadnn.data import stored
 from portadnn.data.hdf5 import load_digits
 from portadnn.training.models import save_model
@@ -77,7 +78,7 @@ def test_the_self_test_is_not_cut(width, monkeypatch):
 
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setattr(planted, "FAULTS", planted.FAULTS[:1])
-    table = planted.detection_table(planted.self_test(["float32"]))
+    table = detection_table(planted.self_test(["float32"]))
     assert_whole(table, output.table_text(table), width)
 
 
