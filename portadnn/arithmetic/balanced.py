@@ -59,7 +59,7 @@ import math
 from typing import Any
 
 from portadnn.arithmetic.shared import ALONE, Terms
-from portadnn.arithmetic.splitting import SUCCESSOR, largest
+from portadnn.arithmetic.splitting import largest
 
 SHIFT = 1.5 * 2.0**52  # x + SHIFT U - SHIFT U is x rounded to a multiple of U, abs(x) < 2^51 U
 GRID = 2.0**-95  # results are multiples of it
@@ -92,8 +92,8 @@ def product(A: Any, B: Any, *, xp: Any) -> Any:
     n = A.shape[1]
     if n > LONG:
         return _two_products(A, B, inverse, d, xp, ALONE)
-    U = _shift(A, 1, 26.5, _least(xp.max(inverse, axis=1, keepdims=True), xp), xp)
-    C = xp.matmul(_rounded(A, U), _rounded(B, _shift(B, 0, 26.5, LEAST_UNIT, xp)))
+    U = _shift(A, 1, 26.5, xp.max(inverse, axis=1, keepdims=True) * LEAST_UNIT, xp)
+    C = xp.matmul(_rounded(A, U, xp), _rounded(B, _shift(B, 0, 26.5, LEAST_UNIT, xp), xp))
     return _on_grid(C, s=U)
 
 
@@ -105,7 +105,7 @@ def finer_product(A: Any, B: Any, *, xp: Any, terms: Terms = ALONE) -> Any:
     """
     a, b = _scale(xp.abs(A), 0, xp), _scale(xp.abs(B), 1, xp)  # (1, n), (n, 1)
     root = xp.sqrt(xp.divide(_power(b, xp), _power(a.T, xp)))
-    d = _power(xp.multiply(root, 1 + 2.0**-30), xp)  # (n, 1)
+    d = _power(root, xp, 1 + 2.0**-30)  # (n, 1)
     # entries above MOST_SCALE are multiplied by 1 at most: nothing overflows
     inverse = xp.divide(1.0, d)
     A, B = A * xp.astype(d.T, xp.float32), B * xp.astype(inverse, xp.float32)
@@ -121,9 +121,12 @@ def _two_products(A, B, d, e, xp, terms):
     P, Q, least = _above(P, xp), _above(Q, xp), _least(e, xp)
     S, T = terms.summed(_squares(A, 1, P, n, xp), _squares(B, 0, Q, n, xp))
     U, V = _unit(S, P, n, 31.5, _least(d, xp), xp), _unit(T, Q, n, 21.5, least, xp)
-    A, first = _rounded(A, U), _rounded(B, V)
+    A, B = _rounded(A, U, xp), xp.astype(B, xp.float64)
+    first = B + V
+    first -= V
+    B -= first
     W = xp.maximum(V * 2.0 ** -((45 - (n - 1).bit_length()) // 2), least * SHIFT)
-    second = _rounded(B - first, W)
+    second = _rounded(B, W, xp)
     return terms.finished((xp.matmul(A, first), xp.matmul(A, second)), _on_grid, U)
 
 
@@ -136,21 +139,25 @@ def total(x: Any, axis: int, *, xp: Any, terms: Terms = ALONE) -> Any:
     """
     n = terms.number(x, axis)
     (mu,) = terms.largest(largest(x, axis, xp))
-    unit = _above(mu, xp) * 2.0 ** ((n - 1).bit_length() - 52)
-    s = xp.maximum(unit, LEAST_UNIT) * SHIFT
-    sums = xp.sum(_rounded(x, s), axis=axis, keepdims=True)
+    s = xp.maximum(_above(mu, xp, 2.0 ** ((n - 1).bit_length() - 51)), LEAST_UNIT) * SHIFT
+    sums = xp.sum(_rounded(x, s, xp), axis=axis, keepdims=True)
     return terms.finished((sums,), _on_grid, s)
 
 
-def _power(v, xp):
-    """The power of two that is v or below it, for v far from the ends of float64's range."""
-    return ((v + xp.multiply(v, SUCCESSOR)) - v) * 2.0**52
+def _power(v, xp, factor=1.0):
+    """The power of two that is v or below it, times a power of two; v far from float64's ends.
+
+    ``q`` has its last bit there, and ``q (1 - 2^-53)`` is the number before it. The factor may be a
+    little more than a power of two, for a root that may be a little less.
+    """
+    q = xp.multiply(v, (2.0**52 + 1) * factor)
+    return q - xp.multiply(q, 1 - 2.0**-53)
 
 
-def _above(mu, xp):
-    """The power of two above the largest size."""
+def _above(mu, xp, factor=2.0):
+    """The power of two above the largest size, or another multiple of that below it."""
     mu = xp.astype(mu, xp.float64)
-    return _power(xp.minimum(xp.maximum(mu, LEAST), MOST), xp) * 2.0
+    return _power(xp.minimum(xp.maximum(mu, LEAST), MOST), xp, factor)
 
 
 def _scale(size, axis, xp):
@@ -191,13 +198,14 @@ def _unit(S, P, n, bits, least, xp):
     room = (2.0**bits - 0.5 * math.sqrt(n)) ** 2 * (1 - 2.0**-30)
     T = xp.multiply(xp.minimum(S, n * 4.0**c), (1 + e) / room) + 0.25 * n * (1 + 1 / e) / room
     # h, a power of two, with h^2 > T >= (h / 2)^2
-    h = _power(xp.multiply(xp.sqrt(_power(T, xp)), 1 + 2.0**-30), xp) * 2.0
-    return xp.maximum(xp.multiply(h, P) * 2.0**-c, least) * SHIFT
+    h = _power(xp.sqrt(_power(T, xp)), xp, (1 + 2.0**-30) * 2.0 ** (1 - c))  # and times 2^-c
+    return xp.maximum(xp.multiply(h, P), least) * SHIFT
 
 
-def _rounded(x, s):
-    """A multiple of the unit of ``s``, in float64."""
-    q = x + s
+def _rounded(x, s, xp):
+    """A multiple of the unit of ``s``, in float64; x is overwritten if it is of float64."""
+    q = xp.astype(x, xp.float64, copy=False)
+    q += s
     q -= s
     return q
 

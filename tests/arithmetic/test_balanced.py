@@ -94,7 +94,7 @@ def test_norms_are_below_what_keeps_sums_exact(n, seed, span, bits):
     s = balanced._shift(x, 1, bits, balanced.LEAST_UNIT, numpy_namespace)
     unit = s / balanced.SHIFT
     assert np.all(np.frexp(unit)[0] == 0.5)
-    q = balanced._rounded(x, s) / unit
+    q = balanced._rounded(x, s, numpy_namespace) / unit
     np.testing.assert_array_equal(q, np.rint(x / unit))
     norm = np.sqrt(np.sum(np.square(q), axis=1, dtype=np.longdouble))
     assert np.all(norm <= 2.0**bits)
