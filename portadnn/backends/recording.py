@@ -194,6 +194,10 @@ class Recording:
         self.likes.append(_without_memory(value.dtype, value.shape, value.strides))
         return Stand(self, len(self.likes) - 1, self.likes[-1])
 
+    def row(self, size: int, dtype: Any) -> int:
+        """A new slot, of shape (1, size)."""
+        return self.stand(np.empty((1, size), dtype)).number
+
     def made(self, function: Any, values: list[Any], dtype: Any = None) -> Stand:
         """A stand-in for what a call makes by itself, of which small arrays tell the order."""
         small = _result_of(function, [_small(x) for x in values])

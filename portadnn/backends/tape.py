@@ -26,14 +26,15 @@ from typing import Any
 
 import numpy as np
 
+from portadnn.backends.packing import packed
 from portadnn.backends.program import program_of
 from portadnn.backends.recording import Call, Recording, Slot, Stand, Untraceable, _where
 from portadnn.backends.threads import SMALL_PRODUCT, one_thread
 from portadnn.backends.trees import flatten, unflatten
 
 LARGEST_CACHE = 32  # recordings, which hold no arrays
-# Entries. NumPy copies operands that are stretched, such as (m, 1), into a buffer, row by row, unless
-# two rows fill it: this costs as much again as the operation.
+# Entries. NumPy copies an operand that is stretched, such as (m, 1), into a buffer, which costs as
+# much again as the operation, unless two rows are longer than the buffer.
 BUFFER = 768
 
 
@@ -84,6 +85,7 @@ class Tape:
         first = [c for c in calls if recording.likes[c.out].size == 1 and given >= {*c.reads()}]
         recording.calls = first + self._sunk([c for c in calls if c not in first])
         recording.kept = {recording.root(n) for n in (*self.new_state, *self.outputs)}
+        recording.calls = packed(recording, {*self.state, *self.inputs, *self.shared})
 
     def _sunk(self, calls: list[Call]) -> list[Call]:
         """Elementwise calls right before the first one that reads them, to make one run with it."""
