@@ -103,8 +103,18 @@ def packed(recording: Recording, given: set[int]) -> list[Call]:
                 call = Call(calls[run[0]].function, tuple(one[:-1]), one[-1].number, True)
                 nodes.append((run, call))
     at: dict[int, int] = {}  # as soon after their old places as what they need allows
+    reader = dict.fromkeys(range(len(calls)), len(calls))  # the place of the first that needs each
     for run, _ in nodes:
         at |= dict.fromkeys(run, max(*run, -1, *(at[j] for i in run for j in before[i])))
+    for run, call in reversed(nodes):  # elementwise ones right before that, to be a run with it
+        if (
+            call.elementwise
+            and sizes[run[0]] > 1
+            and (first := min(reader[i] for i in run)) < len(calls)
+        ):
+            at |= dict.fromkeys(run, first)
+        for j in (j for i in run for j in before[i]):
+            reader[j] = min(reader[j], at[run[0]])
     return [call for _, call in sorted(nodes, key=lambda node: at[node[0][0]])]
 
 

@@ -83,28 +83,9 @@ class Tape:
         recording, given = self.recording, {*self.inputs}
         calls = self._needed((*self.new_state, *self.outputs))
         first = [c for c in calls if recording.likes[c.out].size == 1 and given >= {*c.reads()}]
-        recording.calls = first + self._sunk([c for c in calls if c not in first])
+        recording.calls = first + [c for c in calls if c not in first]
         recording.kept = {recording.root(n) for n in (*self.new_state, *self.outputs)}
         recording.calls = packed(recording, {*self.state, *self.inputs, *self.shared})
-
-    def _sunk(self, calls: list[Call]) -> list[Call]:
-        """Elementwise calls right before the first one that reads them, to make one run with it."""
-        root, likes = self.recording.root, self.recording.likes
-        reads = {call: {root(n) for n in call.reads()} for call in calls}
-        following: list[Call] = []  # the last first
-        for call in reversed(calls):
-            out, at = root(call.out), len(following)
-            for i in reversed(range(len(following))) if call.elementwise else ():
-                later = following[i]
-                written = root(later.out)
-                if out in reads[later] or out == written:
-                    if later.elementwise and likes[later.out].shape == likes[call.out].shape:
-                        at = i + 1
-                    break
-                if written in reads[call]:
-                    break
-            following.insert(at, call)
-        return following[::-1]
 
     def _place_in_buffers(self) -> None:
         """Give every written slot a buffer, named by the first slot that had it."""
