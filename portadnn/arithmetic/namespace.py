@@ -116,6 +116,8 @@ class Reproducible:
         axes = _axes(axis, x)
         S = x if x.ndim == 2 else x[None, :]
         for a in sorted((a + 2 - x.ndim for a in axes), reverse=True):
+            if S is not x and x.ndim == 2 and S.shape[a] == 1:
+                continue  # a sum of one sum is that sum
             here = terms if a == 1 or terms is None else ALONE  # examples are columns
             S = products.total(S, a, xp=self.guards, cut=self._cut, terms=here)
         if x.ndim == 1:

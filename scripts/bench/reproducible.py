@@ -3,8 +3,9 @@
     scripts/run scripts/bench/reproducible.py [--backends numpy,jax] [--seconds 6] [--nets big,...]
 
 It prints the least processor time of a step (of one thread, if the environment says so) in fast and
-in reproducible arithmetic, and the ratio. Runs of both are made in turn, so that what else the
-machine does falls on both.
+in reproducible arithmetic, and the ratio; then what its exact products of float64 take alone on
+NumPy, below which no ratio can come. Runs of all are made in turn, so that what else the machine
+does falls on all.
 """
 
 import argparse
@@ -54,6 +55,26 @@ def runner(backend, dims, size, steps, optimizer):
     return run
 
 
+def products(dims, size, dtype):
+    """A call that makes a step's exact products by NumPy, and no units, slices or sums."""
+    rng, parts = np.random.default_rng(0), 1 if dtype == "float32" else 3  # slices side by side
+    shapes = []
+    for l, (n, before) in enumerate(zip(dims[1:], dims, strict=False), start=1):
+        shapes += [(n, before, size)] + [(before, n, size)] * (l > 1)  # Z and dA
+        shapes += [(n, size, before)] * (2 if parts == 1 else 1)  # dW
+    operands = [
+        (rng.standard_normal((parts * m, n)), rng.standard_normal((n, parts * p)),
+         np.empty((parts * m, parts * p)))
+        for m, n, p in shapes
+    ]  # fmt: skip
+
+    def run():
+        for x, y, out in operands:
+            np.matmul(x, y, out=out)
+
+    return run
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backends", default="numpy,jax")
@@ -71,20 +92,22 @@ def main():
                            arguments.optimizer)
                     for kind in ("fast", "reproducible")
                 ]  # fmt: skip
-                times = [[], []]
+                runs.append(products(dims, size, dtype))
+                lengths = steps, steps, 1
+                times = [[], [], []]
                 for run in runs:
                     run()
                 end = time.perf_counter() + arguments.seconds
                 while time.perf_counter() < end or len(times[0]) < 3:
-                    for run, spent in zip(runs, times, strict=True):
+                    for run, spent, length in zip(runs, times, lengths, strict=True):
                         begun = time.process_time()
                         run()
-                        spent.append((time.process_time() - begun) / steps)
-                fast, ours = map(min, times)
+                        spent.append((time.process_time() - begun) / length)
+                fast, ours, floor = map(min, times)
                 print(
                     f"{name} {net} {dtype}: fast {1e3 * fast:.3f} ms, reproducible "
                     f"{1e3 * ours:.3f} ms a step of processor time, {ours / fast:.2f} times, "
-                    f"{len(times[0])} runs",
+                    f"its products alone {floor / fast:.2f} times, {len(times[0])} runs",
                     flush=True,
                 )
 
