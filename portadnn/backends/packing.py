@@ -49,31 +49,33 @@ def packed(recording: Recording, given: set[int]) -> list[Call]:
         slots = (roots[x.number] for x in operands[i] if isinstance(x, Slot))
         return [home[r][1] + after * likes[r].size for r in slots if r in home]
 
-    def beside(run: list[int], place: int) -> Any:
-        """What all calls have at a place, as one operand; None if it is scattered."""
-        found, first = [operands[i][place] for i in run], operands[run[0]][place]
-        if not isinstance(first, Slot):
-            same = len({x.tobytes() for x in found}) == 1
-            each = zip(run, found, strict=True)
-            return (
-                first if same else np.concatenate([np.full((1, sizes[i]), x) for i, x in each], 1)
-            )
-        if first == kinds[run[0]][place]:
-            return first
-        slots = [roots[x.number] for x in found]
+    def joined(run: list[int]) -> Call | None:
+        """The calls as one, or None if what they have at one place does not lie side by side."""
+        made: list[Any] = []
         starts = [0, *itertools.accumulate(sizes[i] for i in run)]
-        if not home.keys() & {*slots} and len({*slots}) == len(slots):
-            pack = recording.row(starts[-1], likes[slots[0]].dtype)
-            for r, a, b in zip(slots, starts, starts[1:], strict=False):
-                home[r] = pack, a
-                shape = likes[r].shape
-                recording.views[r] = pack, lambda x, a=a, b=b, s=shape: x[0, a:b].reshape(s)
-        pack, begin = home.get(slots[0], (-1, 0))
-        if [home.get(r) for r in slots] != [(pack, begin + a) for a in starts[:-1]]:
-            return None
-        part, end = recording.row(starts[-1], likes[pack].dtype), begin + starts[-1]
-        recording.views[part] = pack, lambda x: x[:, begin:end]
-        return Slot(part)
+        for place, first in enumerate(operands[run[0]]):
+            found = [operands[i][place] for i in run]
+            if isinstance(first, np.ndarray):  # each call's own number
+                each = [np.full((1, sizes[i]), x) for i, x in zip(run, found, strict=True)]
+                made.append(first if len({*map(bytes, found)}) == 1 else np.concatenate(each, 1))
+                continue
+            if first == kinds[run[0]][place]:  # the same entry in all
+                made.append(first)
+                continue
+            slots = [roots[x.number] for x in found]
+            dtype = likes[first.number].dtype
+            if not home.keys() & {*slots} and len({*slots}) == len(slots):
+                pack = recording.row(starts[-1], dtype)
+                for r, a, b in zip(slots, starts, starts[1:], strict=False):
+                    home[r], shape = (pack, a), likes[r].shape
+                    recording.views[r] = pack, lambda x, a=a, b=b, s=shape: x[0, a:b].reshape(s)
+            pack, begin = home.get(slots[0], (-1, 0))
+            if [home.get(r) for r in slots] != [(pack, begin + a) for a in starts[:-1]]:
+                return None
+            made.append(Slot(recording.row(starts[-1], dtype)))
+            part = slice(begin, begin + starts[-1])
+            recording.views[made[-1].number] = pack, lambda x, part=part: x[:, part]
+        return Call(calls[run[0]].function, tuple(made[:-1]), made[-1].number, True)
 
     before, times = _times(calls, roots)
     nodes: list[tuple[list[int], Call]] = []
@@ -94,24 +96,15 @@ def packed(recording: Recording, given: set[int]) -> list[Call]:
                 else:
                     runs.append([i])
         for run in runs:
-            one: list[Any] = (
-                [beside(run, j) for j in range(len(operands[run[0]]))] if run[1:] else [None]
-            )
-            if any(x is None for x in one):
-                nodes += [([i], calls[i]) for i in run]
-            else:
-                call = Call(calls[run[0]].function, tuple(one[:-1]), one[-1].number, True)
-                nodes.append((run, call))
+            call = joined(run) if len(run) > 1 else None
+            nodes += [(run, call)] if call else [([i], calls[i]) for i in run]
     at: dict[int, int] = {}  # as soon after their old places as what they need allows
     reader = dict.fromkeys(range(len(calls)), len(calls))  # the place of the first that needs each
     for run, _ in nodes:
         at |= dict.fromkeys(run, max(*run, -1, *(at[j] for i in run for j in before[i])))
     for run, call in reversed(nodes):  # elementwise ones right before that, to be a run with it
-        if (
-            call.elementwise
-            and sizes[run[0]] > 1
-            and (first := min(reader[i] for i in run)) < len(calls)
-        ):
+        first = min(reader[i] for i in run)
+        if call.elementwise and sizes[run[0]] > 1 and first < len(calls):
             at |= dict.fromkeys(run, first)
         for j in (j for i in run for j in before[i]):
             reader[j] = min(reader[j], at[run[0]])
