@@ -126,6 +126,9 @@ def _times(calls: list[Call], roots: list[int]) -> tuple[list[set[int]], list[tu
         for r in reads:
             readers.setdefault(r, set()).add(i)
         writer[out] = i
+        if getattr(call.function, "in_order", False):  # it may wait for another process
+            before[i] |= {writer[-1]} if -1 in writer else set()
+            writer[-1] = i
     product = [call.function is np.matmul for call in calls]
     up, down, left = ([0] * len(calls) for _ in range(3))  # the last: steps to the stage's end
     for i, needed in enumerate(before):

@@ -247,6 +247,7 @@ def noted(function: Any, shape: tuple[int, ...], dtype: str, arrays: tuple[Any, 
     def call(*arguments: Any) -> None:
         arguments[-1][...] = function(*arguments[:-1])
 
+    call.in_order = True  # type: ignore[attr-defined]
     recording = next(x.recording for x in arrays if isinstance(x, Stand))
     target = recording.stand(np.empty(shape, dtype))
     return recording.call(call, arrays, False, target)

@@ -96,6 +96,28 @@ def test_what_is_overwritten_is_read_before():
     calls(step, matrices(6, 6))
 
 
+def test_functions_of_the_host_keep_their_order():
+    """They may wait for other processes, which have other shares, so other small arrays."""
+    seen = []
+
+    def told(name, x):
+        def function(x):
+            seen.append(name)
+            return x
+
+        return BACKEND.on_host(function, x.shape, "float64", x)
+
+    def step(state, rate, _):
+        x, y = state
+        a = np.abs(np.max(x, axis=1, keepdims=True)) * 2.0  # could be one call with that of b
+        a = told("first", a)
+        b = np.max(told("second", y), axis=1, keepdims=True) * 3.0
+        return (x * rate, y), np.sum(a) + np.sum(b)
+
+    tape.repeat(step, matrices(6, 5), RATES, ())
+    assert seen == ["first", "second"] * 3
+
+
 def test_a_reproducible_step_takes_fewer_calls(monkeypatch):
     """Of the units of five products of weights and of three gradients; the gain is a third."""
     from portadnn.network.initializers import initialize_parameters_deep
