@@ -54,7 +54,7 @@ def _rooms(run: list[Any], users: dict[int, int], recording: Recording) -> dict[
     free: dict[Any, list[np.ndarray]] = {}
     for i, (call, _, _) in enumerate(run):
         out = call.out
-        if out not in rooms and inside[out] == users.get(out) and out not in recording.kept:
+        if out not in rooms and inside[out] == users[out] and out not in recording.kept:
             dtype = recording.likes[out].dtype
             waiting = free.get(dtype)
             rooms[out] = waiting.pop() if waiting else np.empty(BLOCK, dtype)

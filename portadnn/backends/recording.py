@@ -194,10 +194,6 @@ class Recording:
         self.likes.append(_without_memory(value.dtype, value.shape, value.strides))
         return Stand(self, len(self.likes) - 1, self.likes[-1])
 
-    def row(self, size: int, dtype: Any) -> int:
-        """A new slot, of shape (1, size)."""
-        return self.stand(np.empty((1, size), dtype)).number
-
     def made(self, function: Any, values: list[Any], dtype: Any = None) -> Stand:
         """A stand-in for what a call makes by itself, of which small arrays tell the order."""
         small = _result_of(function, [_small(x) for x in values])
@@ -247,7 +243,6 @@ def noted(function: Any, shape: tuple[int, ...], dtype: str, arrays: tuple[Any, 
     def call(*arguments: Any) -> None:
         arguments[-1][...] = function(*arguments[:-1])
 
-    call.in_order = True  # type: ignore[attr-defined]
     recording = next(x.recording for x in arrays if isinstance(x, Stand))
     target = recording.stand(np.empty(shape, dtype))
     return recording.call(call, arrays, False, target)

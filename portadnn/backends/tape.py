@@ -26,15 +26,14 @@ from typing import Any
 
 import numpy as np
 
-from portadnn.backends.packing import packed
 from portadnn.backends.program import program_of
 from portadnn.backends.recording import Call, Recording, Slot, Stand, Untraceable, _where
 from portadnn.backends.threads import SMALL_PRODUCT, one_thread
 from portadnn.backends.trees import flatten, unflatten
 
 LARGEST_CACHE = 32  # recordings, which hold no arrays
-# Entries. NumPy copies an operand that is stretched, such as (m, 1), into a buffer, which costs as
-# much again as the operation, unless two rows are longer than the buffer.
+# Entries. NumPy copies operands that are stretched, such as (m, 1), into a buffer, row by row, unless
+# two rows fill it: this costs as much again as the operation.
 BUFFER = 768
 
 
@@ -83,9 +82,27 @@ class Tape:
         recording, given = self.recording, {*self.inputs}
         calls = self._needed((*self.new_state, *self.outputs))
         first = [c for c in calls if recording.likes[c.out].size == 1 and given >= {*c.reads()}]
-        recording.calls = first + [c for c in calls if c not in first]
+        recording.calls = first + self._sunk([c for c in calls if c not in first])
         recording.kept = {recording.root(n) for n in (*self.new_state, *self.outputs)}
-        recording.calls = packed(recording, {*self.state, *self.inputs, *self.shared})
+
+    def _sunk(self, calls: list[Call]) -> list[Call]:
+        """Elementwise calls right before the first one that reads them, to make one run with it."""
+        root, likes = self.recording.root, self.recording.likes
+        reads = {call: {root(n) for n in call.reads()} for call in calls}
+        following: list[Call] = []  # the last first
+        for call in reversed(calls):
+            out, at = root(call.out), len(following)
+            for i in reversed(range(len(following))) if call.elementwise else ():
+                later = following[i]
+                written = root(later.out)
+                if out in reads[later] or out == written:
+                    if later.elementwise and likes[later.out].shape == likes[call.out].shape:
+                        at = i + 1
+                    break
+                if written in reads[call]:
+                    break
+            following.insert(at, call)
+        return following[::-1]
 
     def _place_in_buffers(self) -> None:
         """Give every written slot a buffer, named by the first slot that had it."""
