@@ -32,7 +32,7 @@ from portadnn.backends.threads import SMALL_PRODUCT, one_thread
 from portadnn.backends.trees import flatten, unflatten
 
 LARGEST_CACHE = 32  # recordings, which hold no arrays
-# Entries. NumPy copies operands that are stretched, such as (m, 1), into a buffer, row by row, unless
+# NumPy copies operands that are stretched, such as (m, 1), into a buffer of so many entries, unless
 # two rows fill it: this costs as much again as the operation.
 BUFFER = 768
 
@@ -81,7 +81,8 @@ class Tape:
         """Drop calls whose result is never read; hoist scalar calls, which would split runs."""
         recording, given = self.recording, {*self.inputs}
         calls = self._needed((*self.new_state, *self.outputs))
-        first = [c for c in calls if recording.likes[c.out].size == 1 and given >= {*c.reads()}]
+        scalar = [c for c in calls if c.elementwise and recording.likes[c.out].size == 1]
+        first = [c for c in scalar if given >= {*c.reads()}]
         recording.calls = first + self._sunk([c for c in calls if c not in first])
         recording.kept = {recording.root(n) for n in (*self.new_state, *self.outputs)}
 

@@ -263,3 +263,26 @@ def test_threads_are_given_back_when_the_last_leaves():
         assert blas_pool()["num_threads"] == 1
         tape.one_thread.__exit__()
         assert blas_pool()["num_threads"] == before
+
+
+def test_calls_on_the_host_are_made_in_the_order_of_the_step():
+    """Several ranks make them together: sums of one must not meet those of another."""
+    backend, made = get_backend("numpy", dtype="float64"), []
+
+    def told(name, x):
+        def on_host(x):
+            made.append(name)
+            return 2.0 * x
+
+        return backend.on_host(on_host, x.shape, "float64", x)
+
+    def step(state, inputs, shared):
+        scaled = state["W"] * inputs["rate"]
+        large = told("large", shared + scaled)
+        one = told("one", inputs["rate"])  # a single entry of what is given
+        two = told("two", inputs["rate"] + 1.0)
+        return {"W": scaled + one + two}, told("cost", large)
+
+    given = {"W": np.ones((2, 3))}, {"rate": np.full((4, 1, 1), 0.5)}, np.ones((2, 3))
+    tape.repeat(step, *given)
+    assert made == ["large", "one", "two", "cost"] * 4
