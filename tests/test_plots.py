@@ -257,3 +257,24 @@ def test_lives_of_units():
     assert drawn(second) == ([0, 5], [0.5, 0.0])
     assert first.get_label() == "layer 1, 4 units"
     saved(figure)
+
+
+def test_values_of_several_outputs():
+    y = np.arange(40.0).reshape(10, 4)
+    y[:, 3] = 1.0  # without any spread there is no score
+    figure = plots.residuals(y, y + 1e-3, ["a", "b", "c", "d"], title="prices")
+    assert [ax.get_title() for ax in figure.axes[:4]] == [
+        "a  R² 1.000", "b  R² 1.000", "c  R² 1.000", "d  ",
+    ]  # fmt: skip
+    assert [ax.get_visible() for ax in figure.axes] == [True] * 4 + [False] * 2
+
+
+def test_a_label_of_one_kind_has_no_curve():
+    labels = np.asarray([[0, 1], [1, 1], [0, 1], [1, 1]])
+    chances = np.asarray([[0.1, 0.9], [0.8, 0.9], [0.9, 0.9], [0.7, 0.9]])
+    figure = plots.roc_and_calibration(labels, chances, ["x", "y"], title="people")
+    (entry,) = figure.axes[0].get_legend().get_texts()
+    assert entry.get_text() == "x, area 0.500"
+    assert plots.roc_and_calibration(labels[:, 1:], chances[:, 1:], ["y"], title="").axes[
+        0
+    ].get_legend() is None  # fmt: skip

@@ -1,5 +1,6 @@
 """The HTML report: what it says, what it must not load, and how a browser renders it."""
 
+import math
 import re
 import shutil
 import subprocess
@@ -208,6 +209,18 @@ def test_one_backend_alone_and_some_steps(records, tmp_path):
     assert page.headings[0] == "numpy"
     assert "Kink ledger" not in page.headings
     assert rows(page, "The run")["checked"] == ["in full 0, 1, 2, 5"]
+
+
+def test_three_backends_and_one_that_is_exact(records, tmp_path):
+    comparison = compared(records, ["numpy", "torch", "jax"])
+    exact = comparison.certificates[2]
+    exact.checks[:] = [replace(c, ratio=0.0, bits=math.inf) for c in exact.checks]
+    exact.checks[:] = [replace(c, bits=None) if c.tensor == "Z1" else c for c in exact.checks]
+    page = Page(written(tmp_path, comparison))
+    assert page.headings[0] == "numpy, torch, jax"
+    assert "Exact at every step: " in page.text
+    assert rows(page, "Effective bits of products")["Z1"][2] == "–"
+    assert rows(page, "Effective bits of products")["dW1"][2] == "exact"
 
 
 def test_nothing_checked_in_full_is_said(records, tmp_path):

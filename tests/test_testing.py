@@ -188,6 +188,13 @@ def test_functions_that_part_and_data_that_differ_are_found():
         assert_parity(parting, {"X": INPUTS["X"]}, ["numpy", "strict"])
 
 
+def test_what_is_no_array_of_numbers_is_refused():
+    with pytest.raises(InputError, match="X is complex128: expected floats, integers or bools"):
+        assert_parity(lambda xp, X: {"Y": X}, {"X": np.ones(2, complex)}, ["numpy"])
+    chosen = {"mask": np.asarray([True, False]), "X": np.asarray([1.0, 2.0])}
+    assert_parity(lambda xp, mask, X: {"Y": xp.where(mask, X, -X)}, chosen, ["numpy", "strict"])
+
+
 def test_what_is_not_seen_is_refused():
     with pytest.raises(InputError, match=r"no bound is derived for cumulative_prod.*unchecked="):
         assert_parity(lambda xp, X: {"S": xp.cumulative_prod(X, axis=0)}, {"X": INPUTS["X"]})

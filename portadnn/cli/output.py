@@ -158,8 +158,6 @@ def table_text(table: Table) -> str:
         for row, texts in zip(table.rows, cells, strict=True):
             shown.add_row(*texts, end_section=row.end_section)
         console.print(shown)
-    if table.caption:
-        console.print(table.caption)
     return console.file.getvalue().rstrip("\n")  # type: ignore[attr-defined]
 
 

@@ -214,10 +214,10 @@ def _check_writable(path: Path | None, read: Iterable[str | Path]) -> None:
     if path is None:
         return
     check_apart([path], read)
+    if path.is_dir():
+        raise InputError(f"{path} is a directory: expected the name of a file")
     probe = path.with_name(f".{path.name}.probe")
     try:
-        if path.is_dir():
-            raise IsADirectoryError(21, "it is a directory")
         probe.touch()
         probe.unlink()
     except OSError as error:

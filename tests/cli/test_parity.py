@@ -1,6 +1,8 @@
 """``portadnn parity`` as a user runs it."""
 
 import json
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from support import resealed
 
 from portadnn.backends import get_backend
 from portadnn.cli.parity_output import show
+from portadnn.parity.causes import Cause
+from portadnn.parity.certify import Verdict
 from portadnn.parity.compare import compare
 from portadnn.parity.step.kinks import Kink
 
@@ -89,8 +93,6 @@ def test_record_and_replay(capsys, tmp_path):
 
 
 def test_divergence_is_exit_code_1_and_says_where(capsys, tmp_path):
-    from dataclasses import replace
-
     from portadnn.parity.bundles import read_bundle, step_digest, write_bundle
 
     path = tmp_path / "run.h5"
@@ -139,6 +141,25 @@ def test_lawful_kinks_are_one_line_and_others_are_shown(capsys):
     assert "12 mask entries differ" in out
 
 
+def test_what_is_wrong_is_shown_with_its_cause_and_not_at_any_length(capsys):
+    result = compare(make_run(), [get_backend("numpy")])
+    (found,) = result.certificates
+    nothing = replace(found.checks[0], verdict=Verdict.VACUOUS, ratio=math.nan)
+    wrong = replace(found.checks[1], verdict=Verdict.DIVERGED, ratio=9.0)
+    found.checks[:2] = [nothing, wrong]
+    found.mode_mismatch = True
+    found.cause = Cause("sign", "It has the other sign", "Mend it")
+    result.kinks = [Kink(8, 1, i, 5, 1.0, -1.0, 1e-6, ("numpy", "jax")) for i in range(12)]
+    assert show(result, None, False) == 1
+    out = capsys.readouterr().out
+    assert f"numpy: {found.mode}" in out
+    assert f"numpy: {wrong}; every earlier operation" in out
+    assert f"numpy: {found.cause}" in out
+    assert "numpy: nothing can be said of 1 operations" in out
+    assert out.count("UNEXPLAINED MASK") == 10
+    assert "... 12 unexplained masks in all" in out
+
+
 def test_the_self_test(capsys):
     code, out, _ = run(capsys, "parity", "--self-test")
     assert code == 0
@@ -163,6 +184,10 @@ def test_a_self_test_that_fails(capsys, monkeypatch):
         (["numpy", "--batch-size", "0"], "batch size is 0: expected 1 to 1437"),
         (["numpy", "--activation", "relo"], "unknown activation 'relo'"),
         (["numpy", "--data", "absent.h5"], "absent.h5"),
+        (["numpy", "--self-test"], "--self-test takes no backends and writes no report"),
+        (["numpy", "--backend", "numpy"], "--backend numpy: name the backends without it"),
+        (["numpy", "--steps", "1000001"], "--steps 1000001: expected 1,000,000 or fewer"),
+        (["numpy", "--html", "."], ". is a directory: expected the name of a file"),
         (["numpy", "--html", "/nonexistent/report.html"], "cannot be written"),
         (["record", "--out", "/nonexistent/run.h5"], "cannot be written"),
         (["record", "--out", "run.pt"], "run.pt: .pt is for PyTorch files"),
