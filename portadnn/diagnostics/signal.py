@@ -30,7 +30,7 @@ class LayerSignal:
 
     Attributes
     ----------
-    layer, n_prev, n_l : int
+    layer, n_l : int
     activation : str
         The head's, of the last layer.
     weight_variance : float
@@ -59,7 +59,6 @@ class LayerSignal:
     """
 
     layer: int
-    n_prev: int
     n_l: int
     activation: str
     weight_variance: float
@@ -145,7 +144,6 @@ def layer_signals(
             layers.append(
                 LayerSignal(
                     layer=l,
-                    n_prev=W_shape[1],
                     n_l=W_shape[0],
                     activation=activation,
                     weight_variance=v,

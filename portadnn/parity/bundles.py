@@ -61,7 +61,6 @@ def record_bundle(
     path: str | os.PathLike[str],
     *,
     keep: frozenset[int] | None = None,
-    matmul: str | None = None,
 ) -> Bundle:
     """Make the run on a backend and write it to an HDF5 file, whole or not at all.
 
@@ -73,14 +72,12 @@ def record_bundle(
     keep : set of int, optional
         Steps kept in full; the others leave a digest. Default 0, 1, 2, 5, 10, 100, 1,000 and the
         last.
-    matmul : {"float32", "tf32", "bfloat16"}, optional
-        The mode that is declared for products of float32; default that of the backend.
 
     Raises
     ------
     InputError
-        If a step is not of the run, the mode does not fit the dtype, the optimizer or the schedule
-        is one of your own, which no file can say, or the file cannot be written.
+        If a step is not of the run, the optimizer or the schedule is one of your own, which no file
+        can say, or the file cannot be written.
     """
     for name in ("optimizer", "schedule"):
         rule = getattr(run.declaration, name)
@@ -91,8 +88,7 @@ def record_bundle(
             )
     keep = sampled_steps(run.steps) if keep is None else keep
     _check_kept(sorted(keep), run.steps)
-    matmul = matmul or backend.matmul or backend.dtype_name
-    declared_format(backend.dtype_name, matmul)
+    matmul = backend.matmul or backend.dtype_name
     records, digests = [], []
     for record in watch(run, backend, range(run.steps)):
         digests.append(step_digest(record))

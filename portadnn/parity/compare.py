@@ -193,7 +193,6 @@ def compare(
     matmul: str | None = None,
     jit: bool = True,
     check_mode: bool = True,
-    on_step: Callable[[int], None] | None = None,
 ) -> Comparison:
     """Make the run on every backend in lockstep, certify each, and compare all with the first.
 
@@ -211,8 +210,6 @@ def compare(
     check_mode : bool
         Make every step that is checked once more by the program that trains, and the whole
         run unwatched. MODE MISMATCH fails; of a compiled program, if it is beyond the bounds.
-    on_step : callable, optional
-        Called with the number of steps done.
 
     Returns
     -------
@@ -243,7 +240,6 @@ def compare(
             else None
             for backend in backends
         ],
-        on_step=on_step,
     )
 
 
@@ -255,7 +251,6 @@ def judge(
     *,
     modes: Sequence[str | None],
     references: Sequence[Reference | None] = (),
-    on_step: Callable[[int], None] | None = None,
 ) -> Comparison:
     """Certify and compare streams of records, wherever they come from: backends, or a file.
 
@@ -287,8 +282,6 @@ def judge(
             pair = names[0], names[other]
             result.kinks += find_kinks(run, first, record, pair, (modes[0], modes[other]))
         before = records
-        if on_step:
-            on_step(step + 1)
     result.certificates = [found[i] for i in sorted(found)]
     for certificate, last, reference in zip(result.certificates, before, references, strict=False):
         if reference is not None and last is not None and last.step == run.steps - 1:

@@ -99,11 +99,11 @@ class Batches:
         first = step % self.steps_per_epoch * self.batch_size
         return min(self.batch_size, self.m - first)
 
-    def alike(self, start: int, stop: int, most: int = 100) -> Iterator[range]:
-        """Steps ``start`` to ``stop``, exclusive, in ranges of one batch size and of ``most``."""
+    def alike(self, start: int, stop: int) -> Iterator[range]:
+        """Steps ``start`` to ``stop``, exclusive, in ranges of one batch size, of 100 at most."""
         while start < stop:
             end = start + 1
-            while end < min(stop, start + most) and self.size(end) == self.size(start):
+            while end < min(stop, start + 100) and self.size(end) == self.size(start):
                 end += 1
             yield range(start, end)
             start = end
