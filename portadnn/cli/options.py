@@ -23,12 +23,6 @@ EXIT_SIGNAL = 128  # and the number of the signal, as shells count
 
 Dtype = Literal["float32", "float64"]
 ModelFile = Annotated[Path, Parameter(help="A model.h5 of `portadnn train`.")]
-DataFile = Annotated[
-    Path | None,
-    Parameter(
-        help="A file or folder as `portadnn train` reads it; without it the embedded digits."
-    ),
-]
 Split = Annotated[
     Literal["train", "test"] | None,
     Parameter(help="Which part of the data; default test if the file has it, else train."),
@@ -42,6 +36,11 @@ def _text(_type: object, tokens: Sequence[Token]) -> str:
 # keeps the text, which may say more: momentum:0.95, 0.3,0.1, auto. The type is for the help and for
 # the shell, which completes its names
 AsTyped = Parameter(converter=_text, show_choices=False)
+DataFile = Annotated[
+    Path | None,
+    AsTyped,
+    Parameter(help="A file or folder as `portadnn train` reads it; without it the digits."),
+]
 LabelsFile = Annotated[
     Path | None, AsTyped, Parameter(help="The file with the labels, if they have one of their own.")
 ]

@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from portadnn.cli.options import (
     AsTyped,
     BackendOption,
+    DataFile,
     Isolated,
     JsonOption,
     LabelsFile,
@@ -32,11 +33,6 @@ if TYPE_CHECKING:
     from portadnn.parity.run import Run
     from portadnn.training.declaration import Declaration
 
-DataOption = Annotated[
-    Path | None,
-    AsTyped,
-    Parameter(help="A file or folder as `portadnn train` reads it; without it the digits."),
-]
 StepsOption = Annotated[
     WholeNumber | None,
     Parameter(help="How many of the run's steps to make. Default 50, or all if it has fewer."),
@@ -53,7 +49,7 @@ parity = App(name="parity", help="Prove that backends computed the same training
 @parity.default
 def compare(
     *backends: Annotated[Library, AsTyped],
-    data: DataOption = None,
+    data: DataFile = None,
     labels: LabelsFile = None,
     options: RunOptions = NOTHING_TYPED,
     config: ConfigOption = None,
@@ -117,7 +113,7 @@ def compare(
 def record(
     *,
     out: Path,
-    data: DataOption = None,
+    data: DataFile = None,
     labels: LabelsFile = None,
     options: RunOptions = NOTHING_TYPED,
     config: ConfigOption = None,

@@ -55,3 +55,32 @@ def test_figures_replace_no_picture_of_others(trained, tmp_path, capsys):
     (directory / "residuals.png").unlink()
     for _ in range(2):  # the figures of an earlier run are replaced
         assert run(capsys, "evaluate", trained, "--plots", directory)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            MemoryError("8 GiB"),
+            "there is not enough memory (8 GiB): take fewer examples or float32",
+        ),
+        (OSError(28, "No space left on device"), "No space left on device"),
+    ],
+)
+def test_what_the_machine_does_not_have_is_said(error, said, trained, capsys, monkeypatch):
+    def fails(path):
+        raise error
+
+    monkeypatch.setattr("portadnn.training.models.load_model", fails)
+    code, out, err = run(capsys, "summary", trained)
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(trained, monkeypatch, capsys):
+    def fails(path):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr("portadnn.training.models.load_model", fails)
+    with pytest.raises(RuntimeError, match="a fault"):
+        run(capsys, "summary", trained)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -128,14 +129,9 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _plain(name: str) -> str:
-    """The name without the part: "x_train" is "x"."""
-    for part in PARTS:
-        for affix in (f"_{part}", f"{part}_set_", f"{part}_"):
-            if name.lower().endswith(affix) and affix[0] == "_":
-                return name[: -len(affix)]
-            if name.lower().startswith(affix) and affix[-1] == "_":
-                return name[len(affix) :]
-    return name
+    """The name without the part: "x_train" and "train_set_x" are "x"."""
+    part = "|".join(PARTS)
+    return re.sub(rf"^({part})_(set_)?|_({part})$", "", name, count=1, flags=re.IGNORECASE)
 
 
 def check_lengths(records: Records) -> Records:
