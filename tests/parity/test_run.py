@@ -1,14 +1,19 @@
 """A watched run, whose declaration no step can change."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from parity_support import make_run
 
 import portadnn.training.step
 from portadnn.backends import get_backend
+from portadnn.errors import InputError
 from portadnn.parity.certify import Verdict
 from portadnn.parity.compare import Outcome, compare
+from portadnn.parity.planted import declared_run
 from portadnn.parity.run import watch
+from portadnn.training.declaration import Declaration
 
 
 @pytest.fixture
@@ -64,3 +69,19 @@ def test_the_modes_of_a_library_are_its_own_between_two_records(require):
         assert torch.is_grad_enabled()
     next(watch(run, backend, range(run.steps)))  # a run that nobody ends
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"X": np.full((96, 40), np.nan)}, "X of shape .* expected 2 axes and finite numbers"),
+        ({"X": np.zeros((95, 40))}, r"X has shape \(95, 40\) and Y \(1, 40\): expected \(96, m\)"),
+        ({"weights": np.ones((1, 39))}, r"weights have shape \(1, 39\): expected \(1, 40\) or"),
+        ({"declaration": Declaration(optimizer="lbfgs")}, "lbfgs searches along lines"),
+        ({"declaration": Declaration(schedule="plateau")}, "a plateau schedule follows from the c"),
+        ({"steps": 4}, "4 steps are asked for, but the run has 3: expected no more"),
+    ],
+)
+def test_a_run_that_cannot_be_declared(changes, message):
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(declared_run(), **changes)
