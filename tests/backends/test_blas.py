@@ -13,9 +13,11 @@ from portadnn.backends.numpy import running_kernel
 from portadnn.blas import (
     AVX512_KERNEL,
     NEEDED_FLAGS,
+    THREADS,
     VARIABLE,
     kernel_for,
     set_kernel,
+    share_cores,
     this_processor,
 )
 
@@ -125,6 +127,27 @@ def test_nothing_is_set_for_others_or_too_late():
     assert set_kernel(environment, cpuinfo=ZEN_5, loaded={"numpy": np}) is None
     assert environment == {}
     assert set_kernel() is None  # NumPy is loaded here
+
+
+def test_ranks_on_a_machine_share_its_cores(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    for name in ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE"):
+        environment = {name: "3"}
+        assert share_cores(environment, cores=8) == 2  # of 8 cores, which each of them may use
+        assert environment[THREADS] == "2"
+    assert share_cores({"MPI_LOCALNRANKS": "3"}, cores=4) == 4  # bound to cores of its own
+    assert share_cores({"MPI_LOCALNRANKS": "20"}, cores=8) == 1
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"MPI_LOCALNRANKS": "1"}, {"MPI_LOCALNRANKS": "4", "OMP_NUM_THREADS": "3"},
+     {"MPI_LOCALNRANKS": "4", "OPENBLAS_NUM_THREADS": "3"}],
+)  # fmt: skip
+def test_threads_stay_as_they_are_for_one_rank_and_for_users_who_set_them(environment):
+    before = dict(environment)
+    assert share_cores(environment, cores=8) is None
+    assert environment == before
 
 
 def test_the_library_never_touches_the_environment():

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -130,3 +134,21 @@ def test_the_text_of_mpi_is_read_and_written():
         as_ranks("mpo")
     with pytest.raises(InputError, match="timeout of mpi is -1"):
         as_ranks("mpi:timeout=-1")
+
+
+def test_without_mpi4py_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    with pytest.raises(InputError, match=r"mpi needs mpi4py and an MPI library .*portadnn\[mpi\]"):
+        MPI().connect()
+
+
+def test_the_mpiexec_of_another_mpi_is_noticed(monkeypatch):
+    pytest.importorskip("mpi4py")
+    program = "from portadnn.parallel import MPI; MPI().connect()"
+    environment = os.environ | {"OMPI_COMM_WORLD_SIZE": "4"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True
+    )
+    if "cannot load MPI library" in done.stderr:
+        pytest.skip("there is no MPI library")
+    assert "4 processes were started, but each sees itself alone" in done.stderr
