@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """What a step costs on ranks: portadnn over MPI, PyTorch's DDP over gloo, and JAX on two processes.
 
-    scripts/bench/ranks.py [--ranks 1,2] [--repeats 3] [--steps 10] [--part ours,peers]
-                           [--json FILE]
+    scripts/bench/ranks.py [--ranks 1,2] [--repeats 3] [--steps 10] [--only TEXT] [--json FILE]
 
 [784, 512, 512, 10], a whole batch of 8,192 examples, gradient descent, float32, one thread a rank.
 The entrants run in turn; it prints the median of a step's seconds on the slowest rank, the ratio to
@@ -37,13 +36,17 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--part", default="ours,peers")
+    parser.add_argument("--only", default="", help="the entrants whose names have this text")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         return work(json.loads(arguments.worker))
-    jobs = [{"entrant": "portadnn", "how": how} for how in OURS if "ours" in arguments.part]
-    jobs += [{"entrant": peer, "how": ()} for peer in PEERS if "peers" in arguments.part]
+    entrants = [("portadnn", how) for how in OURS] + [(peer, ()) for peer in PEERS]
+    jobs = [
+        {"entrant": entrant, "how": how}
+        for entrant, how in entrants
+        if arguments.only in " ".join([entrant, *how])
+    ]
     found = {}
     for _ in range(arguments.repeats):
         for job in jobs:
