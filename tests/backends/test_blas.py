@@ -133,7 +133,7 @@ def test_ranks_on_a_machine_share_its_cores(monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     for name in ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE"):
         environment = {name: "3"}
-        assert share_cores(environment, cores=8) == 2  # of 8 cores, which each of them may use
+        assert share_cores(environment, cores=8) == 2  # each may run on all 8
         assert environment[THREADS] == "2"
     assert share_cores({"MPI_LOCALNRANKS": "3"}, cores=4) == 4  # bound to cores of its own
     assert share_cores({"MPI_LOCALNRANKS": "20"}, cores=8) == 1
