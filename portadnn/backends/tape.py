@@ -32,9 +32,6 @@ from portadnn.backends.threads import SMALL_PRODUCT, one_thread
 from portadnn.backends.trees import flatten, unflatten
 
 LARGEST_CACHE = 32  # recordings, which hold no arrays
-# NumPy copies operands that are stretched, such as (m, 1), into a buffer of so many entries, unless
-# two rows fill it: this costs as much again as the operation.
-BUFFER = 768
 
 
 @dataclass(eq=False)
@@ -264,12 +261,8 @@ def repeat(
     tape = tape_for(step, state, inputs, shared)
     if tape is None:
         return None
-    usual = np.setbufsize(BUFFER)
-    try:
-        with one_thread if tape.largest_product <= SMALL_PRODUCT else contextlib.nullcontext():
-            return tape.repeat(state, inputs, shared, every_output)
-    finally:
-        np.setbufsize(usual)
+    with one_thread if tape.largest_product <= SMALL_PRODUCT else contextlib.nullcontext():
+        return tape.repeat(state, inputs, shared, every_output)
 
 
 def _record(step: Any, state: Any, inputs: Any, shared: Any) -> Tape | None:
