@@ -15,6 +15,7 @@ from sklearn.model_selection import GridSearchCV
 
 import portadnn as dnn
 from portadnn.backends import BackendUnavailableError
+from portadnn.parallel.ranks import Late
 from portadnn.training.stops import DivergenceError, TrainingInterrupted
 
 P = {"W1": np.ones((1, 2)), "b1": np.zeros((1, 1))}
@@ -22,6 +23,7 @@ MADE = {
     DivergenceError: lambda: DivergenceError(3, float("nan"), 0.1, P),
     TrainingInterrupted: lambda: TrainingInterrupted(3, P, {"step": 3}),
     BackendUnavailableError: lambda: BackendUnavailableError("cupy", "no GPU", "Take numpy"),
+    Late: lambda: Late([1], 5.0),
 }
 
 

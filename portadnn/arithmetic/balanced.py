@@ -84,7 +84,7 @@ def product(A: Any, B: Any, *, xp: Any) -> Any:
     array, shape (m, p), float64
         The bound is in the text above.
     """
-    d = _power(_scale(xp.abs(A), 0, xp), xp)  # (1, n)
+    d = _power(_scale(A, 0, xp), xp)  # (1, n)
     top = xp.max(d, axis=1, keepdims=True)
     inverse = xp.divide(top, d)  # at least 1, so nothing below overflows or becomes subnormal
     d = xp.divide(d, top).T
@@ -103,7 +103,7 @@ def finer_product(A: Any, B: Any, *, xp: Any, terms: Terms = ALONE) -> Any:
     ``terms`` says which of the n terms the operands have; the result is float32 of several
     processes.
     """
-    a, b = _scale(xp.abs(A), 0, xp), _scale(xp.abs(B), 1, xp)  # (1, n), (n, 1)
+    a, b = _scale(A, 0, xp), _scale(B, 1, xp)  # (1, n), (n, 1)
     root = xp.sqrt(xp.divide(_power(b, xp), _power(a.T, xp)))
     d = _power(root, xp, 1 + 2.0**-30)  # (n, 1)
     # entries above MOST_SCALE are multiplied by 1 at most: nothing overflows
@@ -160,9 +160,9 @@ def _above(mu, xp, factor=2.0):
     return _power(xp.minimum(xp.maximum(mu, LEAST), MOST), xp, factor)
 
 
-def _scale(size, axis, xp):
+def _scale(x, axis, xp):
     """The largest size along the axis, within bounds; 1 where it is not finite."""
-    mu = xp.astype(xp.max(size, axis=axis, keepdims=True), xp.float64)
+    mu = xp.astype(largest(x, axis, xp), xp.float64)
     mu = xp.where(mu < math.inf, mu, 1.0)
     return xp.minimum(xp.maximum(mu, LEAST_SCALE), MOST_SCALE)
 

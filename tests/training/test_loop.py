@@ -452,8 +452,9 @@ def test_jax_compiles_once_for_each_shape(require, monkeypatch):
         traces.append(inputs["batch"].shape if "batch" in inputs else shared.X.shape)
         return counted(state, inputs, shared, **options)
 
-    def make_step(network, xp, **options):
-        return functools.partial(train_step, network=network, xp=xp, **options)
+    def make_step(network, xp, step, recipe, sample):
+        how = {"recipe": recipe, "sample": sample}
+        return functools.partial(train_step, network=network, xp=xp, **how)
 
     monkeypatch.setattr("portadnn.training.loop.make_step", functools.cache(make_step))
 
