@@ -80,7 +80,8 @@ def read_parquet(path: Path, wanted: Wanted) -> Records:
         with arrow.ParquetFile(path, read_dictionary=texts) as again:
             if stays:
                 return _unpacked(again, wanted, path)
-            return _records(again.read(), wanted, path, budget)
+            # columns one after the other, so that memory does not depend on the threads
+            return _records(again.read(use_threads=False), wanted, path, budget)
 
 
 def _unpacked(content: Any, wanted: Wanted, path: Path) -> Records:
