@@ -7,20 +7,16 @@
 True
 """
 
-import ast
 from importlib import import_module
-from pkgutil import get_data
 from typing import Any
 
 __version__ = "0.1.0"
 
-# where each public name lives, from the stub; nothing is imported before it is used (PEP 562)
-_HOME_OF = {
-    alias.name: str(node.module).removeprefix("portadnn.")
-    for node in ast.parse(get_data(__name__, "__init__.pyi") or b"").body
-    if isinstance(node, ast.ImportFrom)
-    for alias in node.names
-}
+# The room of each public name, from the stub's lines "from portadnn.room import name as name".
+# Nothing is imported before it is used (PEP 562).
+with open(__file__.removesuffix(".py") + ".pyi", encoding="utf-8") as _stub:
+    _LINES = [line.split() for line in _stub if line.startswith("from ")]
+_HOME_OF = {words[3]: words[1].removeprefix("portadnn.") for words in _LINES}
 
 # without scikit-learn `from portadnn import *` still works, so it leaves the estimators out
 __all__ = [name for name, home in _HOME_OF.items() if home != "estimator"]
