@@ -101,7 +101,7 @@ class Reproducible:
         return SimpleNamespace(
             matmul=functools.partial(self._matmul, terms=self.terms),
             sum=functools.partial(self._sum, terms=self.terms),
-            gathered=getattr(self.terms, "gathered", None),
+            gathered=self.terms.gathered,
             number=self.terms.count,
         )
 

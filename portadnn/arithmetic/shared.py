@@ -29,6 +29,10 @@ class Terms(Protocol):
         """The entrywise sums over all processes, of whole numbers that add up exactly."""
         ...
 
+    def gathered(self, A: Any) -> Any:
+        """The columns of all processes, in the order of the terms."""
+        ...
+
     def finished(self, parts: tuple[Any, ...], finish: Callable[..., Any], s: Any) -> Any:
         """``finish(*sums, s=s)`` of the sums of all processes, of which ``parts`` are those here.
 
@@ -54,6 +58,10 @@ class Alone:
     def summed(self, *sums: Any) -> tuple[Any, ...]:
         """They themselves."""
         return sums
+
+    def gathered(self, A: Any) -> Any:
+        """A itself."""
+        return A
 
     def finished(self, parts: tuple[Any, ...], finish: Callable[..., Any], s: Any) -> Any:
         """What ``finish`` makes of the parts."""

@@ -42,14 +42,15 @@ def evaluate(
         writable_directory,
         write_figures,
     )
-    from portadnn.parallel import working
+    from portadnn.parallel import together, working
     from portadnn.training.inference import evaluate as evaluate_model
     from portadnn.training.inference import predict as predict_model
     from portadnn.training.models import load_model
 
     with working(distributed) as ranks:
-        loaded = load_model(model)
-        examples = options.load(loaded, data, labels)
+        with together(ranks):
+            loaded = load_model(model)
+            examples = options.load(loaded, data, labels)
         evaluation = evaluate_model(loaded, examples, backend=backend, ranks=ranks)
     if ranks is not None and not ranks.first:
         return

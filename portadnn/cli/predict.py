@@ -6,7 +6,7 @@ import csv
 import itertools
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from portadnn.cli.options import (
     BackendOption,
@@ -17,6 +17,10 @@ from portadnn.cli.options import (
     Split,
     Stream,
 )
+
+if TYPE_CHECKING:
+    from portadnn.data.dataset import Dataset
+    from portadnn.training.models import Model
 
 
 def predict(
@@ -47,36 +51,16 @@ def predict(
     ground
         The colour behind the transparent parts of pictures, for example black or #ffffff.
     """
-    from portadnn.cli.output import passes_shown, print_json
-    from portadnn.data.images import IMAGE_SUFFIXES, load_images
-    from portadnn.data.readers.folder import files_of, has_test
-    from portadnn.errors import InputError, safe_text
-    from portadnn.parallel import working
-    from portadnn.training.inference import data_for
+    from portadnn.cli.output import print_json
+    from portadnn.errors import safe_text
+    from portadnn.parallel import together, working
     from portadnn.training.inference import predict as predict_model
     from portadnn.training.models import load_model
 
-    loaded = load_model(model)
-    if len(data) == 1 and data[0].is_dir() and not isolated:
-        part = split or ("test" if has_test(data[0]) else None)
-        data = tuple(files_of(data[0], part, labelled=False)[1])
-    pictures = [path for path in data if path.suffix.lower() in IMAGE_SUFFIXES]
-    if pictures and isolated:
-        raise InputError("--isolated is for files of data: leave it out to read pictures")
-    if pictures and len(pictures) == len(data):
-        examples = load_images(pictures, loaded.input_shape, ground=ground, stream=stream)
-        names = [str(path) for path in pictures]
-    elif len(data) <= 1:
-        how: dict[str, Any] = {"labelled": False, "isolated": isolated, "stream": stream}
-        with passes_shown():
-            examples = data_for(loaded, data[0] if data else None, split, **how)
-        names = [str(i) for i in range(len(examples))]
-    else:
-        raise InputError(
-            f"{len(data)} files were given: expected one file of data, or only pictures "
-            f"({', '.join(IMAGE_SUFFIXES)})"
-        )
     with working(distributed) as ranks:
+        with together(ranks):
+            loaded = load_model(model)
+            examples, names = _examples(loaded, data, split, ground, isolated, stream)
         prediction = predict_model(loaded, examples, backend=backend, ranks=ranks)
     if ranks is not None and not ranks.first:
         return
@@ -101,3 +85,40 @@ def predict(
     for row in ([headings.get(name, name) for name in columns], *rows):
         cells = (x if isinstance(x, list) else [x] for x in row)
         writer.writerow(itertools.chain(*cells))
+
+
+def _examples(
+    model: Model,
+    data: tuple[Path, ...],
+    split: str | None,
+    ground: str,
+    isolated: bool,
+    stream: bool | None,
+) -> tuple[Dataset, list[str]]:
+    """The examples of a file, of a folder, or of pictures, and their names."""
+    from portadnn.cli.output import passes_shown
+    from portadnn.data.images import IMAGE_SUFFIXES, load_images
+    from portadnn.data.readers.folder import files_of, has_test
+    from portadnn.errors import InputError
+    from portadnn.training.inference import data_for
+
+    if len(data) == 1 and data[0].is_dir() and not isolated:
+        part = split or ("test" if has_test(data[0]) else None)
+        data = tuple(files_of(data[0], part, labelled=False)[1])
+    pictures = [path for path in data if path.suffix.lower() in IMAGE_SUFFIXES]
+    if pictures and isolated:
+        raise InputError("--isolated is for files of data: leave it out to read pictures")
+    if pictures and len(pictures) == len(data):
+        examples = load_images(pictures, model.input_shape, ground=ground, stream=stream)
+        names = [str(path) for path in pictures]
+    elif len(data) <= 1:
+        how: dict[str, Any] = {"labelled": False, "isolated": isolated, "stream": stream}
+        with passes_shown():
+            examples = data_for(model, data[0] if data else None, split, **how)
+        names = [str(i) for i in range(len(examples))]
+    else:
+        raise InputError(
+            f"{len(data)} files were given: expected one file of data, or only pictures "
+            f"({', '.join(IMAGE_SUFFIXES)})"
+        )
+    return examples, names

@@ -191,7 +191,8 @@ def train(
 
         watch, reports = _Watch(begin), History()
         bar = not quiet and first and sys.stderr.isatty()
-        callbacks = _callbacks(log, tensorboard, watch, reports, bar=bar)
+        with together(ranks):
+            callbacks = _callbacks(log, tensorboard, watch, reports, bar=bar) if first else []
         started = time.perf_counter()
         certifier = _certifier() if certify else None
         model, status, steps, code = _train(

@@ -160,7 +160,7 @@ class Ranks:
 
     def _compare(self, name: str, x: np.ndarray) -> None:
         """Raise RanksError unless all ranks make the same call."""
-        varies = name == "gather"  # whose sizes are each rank's own
+        varies = name == "gather"  # its arrays have another size on each rank
         what = f"{name} {x.dtype} {() if varies else x.shape}"
         own = np.asarray([self.calls, zlib.crc32(what.encode())])
         found = self.communicator.gather(own, [2] * self.size).reshape(-1, 2)
@@ -187,10 +187,10 @@ class Ranks:
         texts = self.all(None if error is None else (str(error) or type(error).__name__))
         failed = [rank for rank, text in enumerate(texts) if text is not None]
         if failed and len({texts[rank] for rank in failed}) == 1 and len(failed) == self.size:
-            raise self._error(texts[0]) from error
+            raise self.error(texts[0]) from error
         if failed:
             which = f"rank {failed[0]} of {self.size}"
-            raise self._error(f"{which}: {texts[failed[0]]}") from error
+            raise self.error(f"{which}: {texts[failed[0]]}") from error
 
     def check_same(self, facts: Mapping[str, Any]) -> None:
         """Raise RanksError unless all ranks have the same values of these names."""
@@ -198,12 +198,13 @@ class Ranks:
         for name, value in found[0].items():
             for rank, others in enumerate(found):
                 if others.get(name) != value:
-                    raise self._error(
+                    raise self.error(
                         f"{name} is {value} on rank 0, but {others.get(name)} on rank {rank}: "
                         f"expected the same on all {self.size} ranks"
                     )
 
-    def _error(self, text: str) -> RanksError:
+    def error(self, text: str) -> RanksError:
+        """For all ranks to raise; the first one prints it."""
         error = RanksError(text)
         error.elsewhere = not self.first
         return error

@@ -42,7 +42,6 @@ LARGEST_CHUNK = 128
 CHUNK_BYTES = 2**25  # dropout masks of a chunk
 
 Parameters: TypeAlias = dict[str, Any]
-
 After: TypeAlias = Callable[..., bool]
 
 

@@ -22,7 +22,7 @@ from portadnn.network.course import Trained
 from portadnn.network.initializers import Initializer, Rng
 from portadnn.network.optimizers import Optimizer
 from portadnn.network.spec import Network
-from portadnn.parallel import EXACT_EXAMPLES, MPI, Ranks, RanksError, together, working
+from portadnn.parallel import EXACT_EXAMPLES, MPI, Ranks, together, working
 from portadnn.training import texts
 from portadnn.training.callbacks import EarlyStopping, History
 from portadnn.training.checkpoints import Checkpoints, checkpointed, of_first
@@ -332,36 +332,10 @@ def train(
     settings = {name: x for name, x in locals().items() if name not in NOT_DECLARED}
     if certify is not None and not hasattr(certify, "certificate"):
         raise TypeError(f"certify is {certify!r}: expected portadnn.Certifier() or None")
-    goes_on: dict[str, Any] = {}  # known of the data from the model
-    if isinstance(init, Model):
-        widths, head = init.network.layer_dims, init.network.head
-        settings |= {"init": Part(init.parameters), "layers": widths[1:-1], "head": head}
-        settings["activations"] = init.network.activations
-        preprocess = init.preprocess or preprocess
-        settings["preprocess"] = preprocess or "none"
-        goes_on = {"classes": init.classes, "task": task_of(head, widths[-1])}
-        dtype = init.dtype if dtype is None and isinstance(backend, str) else dtype
-    chosen = get_backend(backend, dtype=dtype, arithmetic=arithmetic, matmul=matmul)
-    kept: dict[str, Any] = {}
-    raw = preprocess is not None
-    if y is not None:
-        settings["data"], kept = as_dataset(data, y, raw=raw, **goes_on)
-    elif hasattr(data, "__len__") and not isinstance(data, str | Dataset):
-        raise InputError("y is missing: expected train(X, y), or a Dataset that has its labels")
-    if isinstance(validation, tuple):
-        if len(validation) != 2:
-            raise InputError(f"validation has {len(validation)} parts: expected (X, y)")
-        like, known = settings["data"], {"columns": kept.get("columns", ()), "raw": raw}
-        if isinstance(like, Dataset):
-            known |= {"classes": like.classes, "task": task_of(str(like.head), like.outputs)}
-        settings["validation"], _ = as_dataset(*validation, **known)
-    if isinstance(validation, str):  # the path of a file is for the program
-        settings["validation"] = texts.number(validation, "validation")
-    settings |= _settings_of(chosen) | {"rng": COURSE if rng is None else rng, "test": None}
-    settings["activation"] = settings.pop("activations")
     with contextlib.ExitStack() as stack:
         ranks = stack.enter_context(working(ranks, *ENDINGS))
         with together(ranks):
+            chosen, kept = _declare(settings, y)
             checkpoints = None
             if ranks is None or ranks.first:
                 checkpoints = stack.enter_context(checkpointed(checkpoint, resume))
@@ -377,6 +351,42 @@ def train(
                 problem, chosen, reason = settled(problem, chosen, found.backend if found else None)
                 logger.info("backend auto: %s (%s)", chosen.name, reason)
         return train_problem(problem, chosen, callbacks, certify, checkpoints, ranks, **kept)
+
+
+def _declare(settings: dict[str, Any], y: Any) -> tuple[Backend, dict[str, Any]]:
+    """Turn what ``train`` was given into settings; the backend, and what the model keeps."""
+    data, init, validation = (settings[name] for name in ("data", "init", "validation"))
+    preprocess, dtype = settings["preprocess"], settings["dtype"]
+    goes_on: dict[str, Any] = {}  # known of the data from the model
+    if isinstance(init, Model):
+        widths, head = init.network.layer_dims, init.network.head
+        settings |= {"init": Part(init.parameters), "layers": widths[1:-1], "head": head}
+        settings["activations"] = init.network.activations
+        preprocess = init.preprocess or preprocess
+        settings["preprocess"] = preprocess or "none"
+        goes_on = {"classes": init.classes, "task": task_of(head, widths[-1])}
+        dtype = init.dtype if dtype is None and isinstance(settings["backend"], str) else dtype
+    how = {name: settings[name] for name in ("arithmetic", "matmul")}
+    chosen = get_backend(settings["backend"], dtype=dtype, **how)
+    kept: dict[str, Any] = {}
+    raw = preprocess is not None
+    if y is not None:
+        settings["data"], kept = as_dataset(data, y, raw=raw, **goes_on)
+    elif hasattr(data, "__len__") and not isinstance(data, str | Dataset):
+        raise InputError("y is missing: expected train(X, y), or a Dataset that has its labels")
+    if isinstance(validation, tuple):
+        if len(validation) != 2:
+            raise InputError(f"validation has {len(validation)} parts: expected (X, y)")
+        like, known = settings["data"], {"columns": kept.get("columns", ()), "raw": raw}
+        if isinstance(like, Dataset):
+            known |= {"classes": like.classes, "task": task_of(str(like.head), like.outputs)}
+        settings["validation"], _ = as_dataset(*validation, **known)
+    if isinstance(validation, str):  # the path of a file is for the program
+        settings["validation"] = texts.number(validation, "validation")
+    rng = COURSE if settings["rng"] is None else settings["rng"]
+    settings |= _settings_of(chosen) | {"rng": rng, "test": None}
+    settings["activation"] = settings.pop("activations")
+    return chosen, kept
 
 
 def settled(
@@ -481,7 +491,7 @@ def check_alike(problem: Problem, backend: Backend, ranks: Ranks) -> None:
     ranks.check_same(facts)
     size = problem.plan.batches.size(0)
     if size > EXACT_EXAMPLES and not fast and backend.dtype_name == "float64":
-        raise RanksError(
+        raise ranks.error(
             f"a batch has {size} examples: ranks add up to {EXACT_EXAMPLES} in reproducible "
             f"arithmetic of float64. Give a batch size, or take float32"
         )

@@ -156,6 +156,15 @@ def test_a_rank_with_other_data_is_named():
     on_ranks(2, run)
 
 
+def test_a_rank_without_the_backend_is_named():
+    def run(ranks):
+        backend = ["numpy", "nonumpy"][ranks.rank]
+        with pytest.raises(portadnn.InputError, match="rank 1 of 2: unknown backend 'nonumpy'"):
+            portadnn.train(X, y, **HOW, backend=backend, ranks=ranks)
+
+    on_ranks(2, run)
+
+
 def test_divergence_stops_all_ranks_at_one_step():
     def run(ranks):
         with pytest.raises(portadnn.DivergenceError) as caught:
