@@ -160,7 +160,7 @@ class Ranks:
 
     def _compare(self, name: str, x: np.ndarray) -> None:
         """Raise RanksError unless all ranks make the same call."""
-        varies = name == "gather"  # its arrays have another size on each rank
+        varies = name == "gather"  # each rank gathers an array of another size
         what = f"{name} {x.dtype} {() if varies else x.shape}"
         own = np.asarray([self.calls, zlib.crc32(what.encode())])
         found = self.communicator.gather(own, [2] * self.size).reshape(-1, 2)
