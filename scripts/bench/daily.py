@@ -2,14 +2,14 @@
 """What people do in a day, on portadnn and on what they would pick instead: times and memory.
 
     scripts/bench/daily.py [--work epoch,process,...] [--rounds 5] [--quick] [--json FILE]
-                           [--from FILE] [--page docs/performance.md]
+                           [--from FILE ...] [--page docs/performance.md]
 
 The work is listed in ``contest/daily.py``; Fashion-MNIST is Debian's package dataset-fashion-mnist.
 Every measurement has a process of its own, and they are made in turn, round after round; a ratio is
 the median of the rounds' ratios, and "lost" means that its whole interquartile range lies below 1.
 PyTorch, JAX and scikit-learn run with 1 thread and with all, JAX also in both layouts; the faster
-one is the peer, and all are shown. ``--from`` prints a file of results again, and ``--page`` writes
-the tables between the page's marks.
+one is the peer, and all are shown. ``--from`` prints files of results again, so the work can be
+measured in parts, and ``--page`` writes the tables between the page's marks.
 """
 
 import argparse
@@ -33,14 +33,15 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="a tenth of the data, to try it")
     parser.add_argument("--json", help="file for all that was measured")
-    parser.add_argument("--from", dest="given", help="print the results of such a file")
+    parser.add_argument("--from", dest="given", nargs="+", help="print the results of such files")
     parser.add_argument("--page", help="a page to write the tables into")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         return one(*arguments.one, arguments.quick)
     if arguments.given:
-        found = json.loads(Path(arguments.given).read_text(encoding="utf-8"))
+        files = [json.loads(Path(name).read_text(encoding="utf-8")) for name in arguments.given]
+        found = {"work": {k: rows for file in files for k, rows in file["work"].items()}}
     else:
         found = {"load": os.getloadavg()[0], "work": {}}
         for work in arguments.work.split(","):

@@ -3,7 +3,7 @@
 
     scripts/bench/peers.py [--workload a,b,c,d] [--entrants numpy,jax,...] [--quick] [--repeats 7]
                            [--whole-repeats 3] [--seconds 0.5] [--threads N] [--json FILE]
-                           [--from FILE] [--page docs/performance.md]
+                           [--from FILE ...] [--page docs/performance.md]
 
 Workloads: (a) the course's network on the cat images, float64 and float32; (b) [784, 512, 512, 10],
 minibatches of 256, SGD and Adam; (c) [64, 64, 32, 10] on digits, minibatches of 32; (d) [784, 2048,
@@ -20,8 +20,9 @@ entrant's own library, timed beside each measurement; GFLOP/s are those of the d
 sample space goes beyond all of it. The peak is that of the first whole call, data included, above
 the idle process with its imports. NumPy programs run on the BLAS kernel that the command line would
 choose; a "stock process" has the one that NumPy picks itself, on many processors the same. Peers
-with small products also run with one thread. ``--from`` prints a file of results again, and
-``--page`` writes what is asked beside what was measured between the page's marks.
+with small products also run with one thread. ``--from`` prints files of results again, so that the
+workloads can be measured one by one, and ``--page`` writes what is asked beside what was measured
+between the page's marks.
 
 The exit code is 1 where final costs disagree or an entrant failed. On a busy machine the ratios
 mean little: the load is printed first.
@@ -55,16 +56,15 @@ def main():
     parser.add_argument("--seconds", type=float, help="of one measurement, about")
     parser.add_argument("--threads", type=int, default=len(cores()))
     parser.add_argument("--json", help="file for all that was measured")
-    parser.add_argument("--from", dest="given", help="print the results of such a file")
+    parser.add_argument("--from", dest="given", nargs="+", help="print the results of such files")
     parser.add_argument("--page", help="a page to write into what is asked")
     arguments = parser.parse_args()
     if arguments.given:
-        given = json.loads(Path(arguments.given).read_text(encoding="utf-8"))
-        print(
-            "\n\n".join(x["table"] for x in given["tasks"]), asked_rows(given["asked"]), sep="\n\n"
-        )
+        given = [json.loads(Path(name).read_text(encoding="utf-8")) for name in arguments.given]
+        asked = asked_rows([row for file in given for row in file["asked"]])
+        print(*(task["table"] for file in given for task in file["tasks"]), asked, sep="\n\n")
         if arguments.page:
-            into(Path(arguments.page), "peers", asked_rows(given["asked"]))
+            into(Path(arguments.page), "peers", asked)
         return 0
     for name in arguments.entrants.split(",") if arguments.entrants else ():
         if name.removesuffix(STOCK).removesuffix(ALONE) not in ENTRANTS:

@@ -1,5 +1,7 @@
 """What every backend does beside the array API: conversion, scope, repeat."""
 
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -122,6 +124,32 @@ def test_jax_compiles_once_for_every_length_of_a_chunk(require, digits):
             backend.repeat(counted, state, step_inputs(n, 0.1 * n, backend), data)
     # once for the shapes of the outputs, once for the loop
     assert len(traces) == 2
+
+
+def adds(state, row, _):
+    return state + row, state[0]
+
+
+@pytest.mark.parametrize(("n", "width"), [(128, 4), (3, 2**18)])
+def test_jax_loops_without_padding_and_over_large_rows(n, width, require):
+    """Rows of 1 MiB are padded to 16 of them, not to 128; 128 small ones are not padded."""
+    require("jax")
+    backend = get_backend("jax")
+    with backend.scope():
+        rows = backend.asarray(np.arange(n * width).reshape(n, width) % 7)
+        state, firsts = backend.repeat(adds, rows[0], rows)
+    expected = np.asarray(rows).cumsum(axis=0) + np.asarray(rows[0])
+    np.testing.assert_array_equal(state, expected[-1])  # whole numbers: every sum is exact
+    np.testing.assert_array_equal(firsts, [rows[0, 0], *expected[:-1, 0]])
+
+
+@pytest.mark.parametrize(("last", "finite"), [(1.0, True), (np.inf, False), (np.nan, False)])
+def test_jax_asks_a_device_that_is_no_cpu_once(last, finite, require):
+    require("jax")
+    backend = get_backend("jax")
+    arrays = [backend.asarray(np.ones((2, 3))), backend.asarray([1.0, last])]
+    elsewhere = replace(backend, device=SimpleNamespace(platform="gpu"))
+    assert elsewhere.all_finite(arrays) is backend.all_finite(arrays) is finite
 
 
 def test_the_step_is_one_object_per_network_and_namespace(backend, digits):

@@ -16,7 +16,7 @@ from portadnn.backends import (
     list_backends,
     registry,
 )
-from portadnn.backends.numpy import describe_blas
+from portadnn.backends.numpy import describe_blas, running_kernel
 from portadnn.errors import InputError
 
 
@@ -179,6 +179,12 @@ def test_the_blas_of_numpy_is_described():
     if "openblas" not in describe_blas():
         pytest.skip(f"NumPy is built with another BLAS here: {text}")
     assert "Nehalem kernel, 1 thread\n" in text
+
+
+def test_a_blas_that_is_not_known_is_called_so(monkeypatch):
+    monkeypatch.setattr("portadnn.backends.numpy.blas_pool", lambda: None)
+    assert describe_blas() == "BLAS not recognised"
+    assert running_kernel() is None
 
 
 def test_cupy_on_a_gpu(request):

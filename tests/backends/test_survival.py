@@ -37,6 +37,12 @@ def test_an_exception_is_no_crash():
     assert crash_of("import a_module_that_is_not_there", "library 2") == ""
 
 
+def test_a_python_that_is_part_of_another_program_is_not_started(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "")
+    assert crash_of(CRASH, "library 1") == ""
+    assert not answer_to("library 1").exists()
+
+
 def test_it_imports_from_where_this_process_does(monkeypatch, tmp_path):
     (tmp_path / "only_here.py").write_text("")
     (tmp_path / "made").mkdir()
