@@ -24,7 +24,7 @@ Step: TypeAlias = Callable[..., tuple[Any, Any]]
 
 
 class BackendUnavailableError(Carried, RuntimeError):
-    """A backend that was asked for by name cannot run here: the cause, and what to do."""
+    """A backend that was named cannot run here. The message has the cause and the fix."""
 
     def __init__(self, name: str, cause: str, fix: str) -> None:
         super().__init__(f"backend {name!r} cannot run here: {cause}. {fix}")
@@ -33,7 +33,7 @@ class BackendUnavailableError(Carried, RuntimeError):
 
 @dataclass(frozen=True)
 class LibraryReport:
-    """What ``list_backends`` says of a library that is usable here."""
+    """The facts that ``list_backends`` gives about a library that is usable here."""
 
     version: str
     devices: tuple[str, ...]
@@ -42,7 +42,7 @@ class LibraryReport:
 
 @dataclass(frozen=True)
 class Wrapped:
-    """A library's namespace, of which a subclass makes some functions otherwise."""
+    """A library's namespace. A subclass replaces some of its functions."""
 
     raw: Any
 
@@ -56,18 +56,18 @@ class Wrapped:
 class Backend:
     """An array library on one device, computing in one dtype.
 
-    Made by ``get_backend``; a subclass stands for a library, and only its file names that library.
+    ``get_backend`` makes it. Each library has a subclass, and no other file names that library.
 
     Attributes
     ----------
     name : str
-        What ``get_backend`` takes to make it again, for example "torch:cuda:0".
+        The name that makes it again with ``get_backend``, for example "torch:cuda:0".
     xp : namespace
-        The library's array API namespace; in reproducible arithmetic, what wraps it.
+        The library's array API namespace, wrapped if the arithmetic is reproducible.
     device
-        In the library's own terms.
+        The library's own device object.
     dtype
-        In the library's own terms: its float32 or float64.
+        The library's own float32 or float64.
     matmul : str or None
         "tf32" if products of float32 may round their operands to TF32, else None.
     """
@@ -79,14 +79,14 @@ class Backend:
     matmul: str | None = None
 
     library: ClassVar[str]
-    # words in a RuntimeError of the library that got no memory
+    # words in the library's RuntimeError if an allocation fails
     no_memory: ClassVar[tuple[str, ...]] = ()
-    # whether steps are compiled, which may round otherwise where a result is not kept
+    # whether steps are compiled: a fused call may round results differently that are not stored
     fuses: ClassVar[bool] = False
 
     @classmethod
     def connect(cls, name: str, device: str, dtype: str) -> Backend:
-        """The backend ``name``; ``device`` is what followed the library's name, or ''.
+        """The backend ``name``; ``device`` is the part after the library's name, or ''.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class Backend:
 
     @classmethod
     def report(cls) -> LibraryReport:
-        """Version and devices of the library, which is usable."""
+        """Version and devices of the library, if it is usable."""
         raise NotImplementedError
 
     @functools.cached_property
@@ -105,7 +105,7 @@ class Backend:
         return next(name for name in DTYPES if getattr(self.xp, name) == self.dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """By name: a namespace is a module, which pickle and ``copy.deepcopy`` refuse."""
+        """Pickle the name: pickle and ``copy.deepcopy`` refuse a module such as the namespace."""
         from portadnn.backends.select import get_backend
 
         how: dict[str, Any] = {
@@ -124,7 +124,7 @@ class Backend:
         Raises
         ------
         InputError
-            If its device has no float64, in which that is carried out.
+            If the device does not have float64, which this arithmetic needs.
         BackendUnavailableError
             If an operation does not have the known bits, see ``exactness.py``.
         """
@@ -144,7 +144,7 @@ class Backend:
     def tf32(self) -> Backend:
         """The same backend, whose products of float32 may round their operands to TF32.
 
-        TF32 has 11 significant bits of the 24 of float32. Sums are in float32.
+        TF32 has 11 significant bits, float32 has 24. Sums are in float32.
 
         Raises
         ------
@@ -210,10 +210,10 @@ class Backend:
     def on_host(
         self, function: Callable[..., np.ndarray], shape: tuple[int, ...], dtype: str, *arrays: Any
     ) -> Any:
-        """What a function of NumPy arrays makes, an array of that shape and dtype.
+        """The result of a function of NumPy arrays, as an array of that shape and dtype.
 
-        It may stand in a step that is recorded or compiled. Then it is called in every step, in the
-        order of the program.
+        A step that is recorded or compiled may contain this call. Then the function is called in
+        every step, in the order of the program.
         """
         return self._from_host(function(*[np.asarray(self.to_numpy(x)) for x in arrays]))
 
@@ -224,7 +224,7 @@ class Backend:
         """Whether every entry of ``arrays`` is a finite number."""
         xp = self.xp
         flags = [xp.all(xp.isfinite(x)) for x in arrays]
-        return bool(xp.all(xp.stack(flags)))  # one read, so a GPU is waited for once
+        return bool(xp.all(xp.stack(flags)))  # one read: the host waits for a GPU once
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
@@ -233,7 +233,7 @@ class Backend:
         Raises
         ------
         OutOfMemoryError
-            If the library did not get the memory that it wanted.
+            If the library cannot allocate the memory that it needs.
         """
         try:
             with self._scope():
@@ -249,7 +249,7 @@ class Backend:
                 wanted = f"{int(found[1].replace(',', '')) / 2**20:,.1f} MiB"
             narrow = ", float32" if self.dtype_name == "float64" else ""
             raise OutOfMemoryError(
-                f"the memory of the backend {self.name!r} does not hold the work: it wanted "
+                f"the backend {self.name!r} ran out of memory: it wanted "
                 f"{wanted}. Take a smaller batch size{narrow}, fewer examples or narrower layers"
             ) from error
 
@@ -258,11 +258,11 @@ class Backend:
         return contextlib.nullcontext()
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A pure function of arrays, compiled where the library compiles; make it once."""
+        """A pure function of arrays, compiled if the library compiles. Make it only once."""
         return function
 
     def single_thread(self) -> contextlib.AbstractContextManager[Any] | None:
-        """A context with one thread of arithmetic, or None where the library has no such switch."""
+        """A context with one thread of arithmetic, or None if the library has no such switch."""
         return None
 
     def repeat(
@@ -274,22 +274,22 @@ class Backend:
         ----------
         step : callable
             ``step(state, input, shared) -> state, outputs``. It must be pure, and the same
-            function object (or an equal one) from call to call, for it is compiled once.
+            function object (or an equal one) in every call, because it is compiled once.
         state, inputs, outputs : array, tuple, named tuple or dict of arrays
             Every array of ``inputs`` has the same leading length n, 1 or more.
-        shared : the same, and None in place of an array
-            What every step reads and none changes, the data above all. (A step that closed over
-            it would make it a constant of the compiled program.)
+        shared : the same, or None in place of an array
+            Arrays that every step reads and no step changes, such as the data. (If the step closed
+            over them, they would be constants of the compiled program.)
         every_output : bool
-            False where only the outputs of the first and the last step are wanted: those between
-            may be NaN.
+            False if only the outputs of the first and the last step are wanted. The others may be
+            NaN.
 
         Returns
         -------
         state
-            After the last step.
+            The state after the last step.
         outputs
-            Of all steps, stacked along a new leading axis.
+            The outputs of all steps, stacked along a new leading axis.
         """
         stacked, structure = flatten(inputs)
         collected = []
@@ -301,7 +301,7 @@ class Backend:
         return state, unflatten(collected[0][1], iter([self.xp.stack(x) for x in leaves]))
 
     def _settle(self, result: Any) -> Any:
-        """The result of a step, computed: lazy libraries override this."""
+        """Compute the result of a step. Lazy libraries override this."""
         return result
 
     @staticmethod
@@ -311,7 +311,7 @@ class Backend:
 
     @staticmethod
     def device_name(device: Any) -> str:
-        """What ``get_backend`` takes after the library's name; '' for the library's default."""
+        """The device in a backend's name, after the library; '' for the library's default."""
         return ""
 
     @staticmethod
@@ -321,7 +321,7 @@ class Backend:
 
     @classmethod
     def full_name(cls, device: Any) -> str:
-        """The one name of the library on that device, however it was asked for."""
+        """The one name of the backend on that device; several names may lead to it."""
         device_name = cls.device_name(device)
         return f"{cls.library}:{device_name}" if device_name else cls.library
 
@@ -340,18 +340,18 @@ def to_host(x: Any) -> Any:
 
 
 def quiet_numpy() -> contextlib.AbstractContextManager[Any]:
-    """A scope in which NumPy does not warn: the loop finds what is not finite, and names it."""
+    """A scope without NumPy's warnings: the loop itself finds and reports values not finite."""
     return np.errstate(all="ignore")
 
 
 def keeps_subnormals() -> bool:
-    """Whether this thread keeps numbers below 2.2e-308; a library may have it flush them to 0."""
+    """Whether this thread keeps numbers below 2.2e-308; a library may have switched that off."""
     return float("5e-324") > 0.0
 
 
 @contextlib.contextmanager
 def importing(name: str, library: str, fix: str) -> Iterator[None]:
-    """Whatever an import raises, as BackendUnavailableError: broken builds fail in many ways."""
+    """Turn any error of an import into BackendUnavailableError: a broken build may raise any."""
     try:
         yield
     except ImportError as error:
@@ -362,7 +362,7 @@ def importing(name: str, library: str, fix: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """An error in a line, with its type."""
+    """The first line of an error, with its type."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 

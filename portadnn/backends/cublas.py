@@ -1,8 +1,8 @@
-"""Products of CuPy's matrices by cuBLAS itself, on a handle of our own.
+"""Products of CuPy matrices, made by calls of cuBLAS on a handle of our own.
 
-CuPy refuses products while a stream is captured for a CUDA graph, because cuBLAS could ask for
-memory then. A handle that has memory for its work from the start does not ask. Products outside a
-graph are made in the same way, so that they have the same bits.
+CuPy refuses products while a stream is captured for a CUDA graph, because cuBLAS could
+allocate memory then. A handle with its own workspace allocates none. Products outside of a graph
+are made in the same way, so that they have the same bits.
 
 References
 ----------
@@ -23,31 +23,30 @@ from portadnn.backends.base import Wrapped
 WORKSPACE = 2**25  # bytes, as cuBLAS recommends for Hopper
 LARGEST = 2**31 - 1  # cuBLAS counts in 32 bits
 _REF, _POINTER, _INT = ctypes.byref, ctypes.c_void_p, ctypes.c_int
-# cuBLAS's number of a dtype, 1 and 0 in it, and its numbers of the computations that CuPy numbers:
-# the default, a pedantic one, and TF32, which is taken for the default
+# for each dtype: its cudaDataType, the scalars 1 and 0, and the cublasComputeType for each compute
+# type of CuPy: default, pedantic, and TF32, which is treated as the default
 _KINDS: dict[str, tuple[int, Any, Any, dict[int, int]]] = {
     "float32": (0, _REF(ctypes.c_float(1)), _REF(ctypes.c_float(0)), {1: 68, 2: 69, 7: 68}),
     "float64": (1, _REF(ctypes.c_double(1)), _REF(ctypes.c_double(0)), {1: 70, 2: 71}),
 }
 CUPY_TF32, CUBLAS_TF32 = 7, 77
-_MATRIX = _POINTER, _INT, _INT  # the address, the dtype, the entries from one line to the next
+_MATRIX = _POINTER, _INT, _INT  # address, dtype, leading dimension
 
-_STACK = *_MATRIX, ctypes.c_longlong  # and the entries from one matrix to the next
+_STACK = *_MATRIX, ctypes.c_longlong  # and the stride between matrices
 
 
 @dataclass(frozen=True)
 class WithProducts(Wrapped):
-    """CuPy's namespace, whose products of two matrices may be captured, and take TF32 if told."""
+    """CuPy's namespace, with matrix products that can be captured and can take TF32."""
 
     tf32: bool = False
 
     def matmul(self, x: Any, y: Any, out: Any = None, number: int = 0) -> Any:
-        """``x @ y``; CuPy's own if they are not two matrices of one dtype, one piece each.
+        """``x @ y``, by CuPy unless both are matrices of one dtype that cuBLAS can read.
 
-        ``out``, if there is one, has their dtype and lies in one piece, in C's order. If it has a
-        multiple of the product's rows, it gets the products of as many parts of the summed axis,
-        one below the other. Products at the same time, on several streams, need each a ``number``
-        of their own.
+        ``out``, if given, has their dtype and is C-contiguous. If it has r times the rows of the
+        product, the summed axis is divided into r parts, and the products of the parts are written
+        one below the other. Concurrent products, on several streams, need different numbers.
         """
         import cupy
         from cupy._core._routines_linalg import get_compute_type
@@ -64,7 +63,7 @@ class WithProducts(Wrapped):
         if rows != k or not (left and right and how and handle):
             return self._by_cupy(x, y, out)
         out = cupy.empty((m, n), x.dtype) if out is None else out
-        # cuBLAS goes by columns, so the product is that of the transposed matrices
+        # cuBLAS is column-major, so it computes the product of the transposed matrices
         if (parts := out.shape[0] // m) > 1:
             k //= parts
             across, down = (
@@ -84,7 +83,7 @@ class WithProducts(Wrapped):
         return out
 
     def _by_cupy(self, x: Any, y: Any, out: Any) -> Any:
-        """CuPy's own product, without TF32 if ``CUPY_TF32`` is set."""
+        """CuPy's own product, without TF32 even if ``CUPY_TF32`` is set."""
         from cupy._core import get_compute_type, set_compute_type
 
         mode = get_compute_type(x.dtype)
@@ -98,7 +97,7 @@ class WithProducts(Wrapped):
 
 
 def _layout(x: Any) -> tuple[int, int] | None:
-    """Whether cuBLAS must transpose ``x``, 0 or 1, and the entries from one line to the next."""
+    """Whether cuBLAS must transpose ``x`` (0 or 1), and the leading dimension of ``x``."""
     (rows, columns), (down, right) = x.shape, (s // x.dtype.itemsize for s in x.strides)
     if not 0 < rows * columns <= LARGEST:
         return None
@@ -128,16 +127,16 @@ class _Handle:
         self.workspace = cupy.cuda.alloc(WORKSPACE)
         status = self.library.cublasCreate_v2(ctypes.byref(self.pointer))
         if status:
-            raise RuntimeError(f"cuBLAS gives no handle (status {status})")
+            raise RuntimeError(f"cublasCreate failed (status {status})")
 
     def call(self, name: str, *arguments: Any) -> None:
-        """Call a function of cuBLAS on CuPy's stream of now."""
+        """Call a function of cuBLAS on CuPy's current stream."""
         import cupy
 
         stream = cupy.cuda.get_current_stream().ptr
         if stream != self.stream:
             self._call("cublasSetStream_v2", _POINTER(stream))
-            # after a change of the stream the handle has no workspace
+            # cublasSetStream resets the workspace
             workspace = _POINTER(self.workspace.ptr), ctypes.c_size_t(WORKSPACE)
             self._call("cublasSetWorkspace_v2", *workspace)
             self.stream = stream
@@ -146,12 +145,12 @@ class _Handle:
     def _call(self, name: str, *arguments: Any) -> None:
         status = getattr(self.library, name)(self.pointer, *arguments)
         if status:
-            raise RuntimeError(f"cuBLAS cannot do {name} (status {status})")
+            raise RuntimeError(f"{name} failed (status {status})")
 
 
 @functools.cache
 def _handle(device: int, thread: int, number: int) -> _Handle | None:
-    """A handle of the device and the thread of now; None if CuPy's cuBLAS is not found by name."""
+    """A handle for this device and thread; None if CuPy's cuBLAS is not found by its name."""
     try:
         return _Handle()
     except OSError:

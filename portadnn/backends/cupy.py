@@ -1,4 +1,4 @@
-"""CuPy, on a CUDA device that has shown that it works."""
+"""CuPy, on a CUDA device that has passed a probe."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _import(name: str) -> tuple[Any, int]:
     """CuPy and the number of devices that it sees, 1 or more."""
     try:
         import cupy
-    except Exception as error:  # a wheel for another CUDA fails in ways of its own
+    except Exception as error:  # a wheel for another CUDA may raise any error
         absent = isinstance(error, ModuleNotFoundError) and error.name == "cupy"
         how = "is not installed" if absent else f"cannot be imported ({first_line(error)})"
         raise BackendUnavailableError(name, f"CuPy {how}", _advice()) from error
@@ -134,13 +134,13 @@ def _import(name: str) -> tuple[Any, int]:
     return cupy, count
 
 
-@functools.cache  # CUDA takes long to answer, and every array of CuPy has its backend looked up
+@functools.cache  # CUDA answers slowly, and this is asked for every array of CuPy
 def _device_name(cupy: Any, number: int) -> str:
     return cupy.cuda.runtime.getDeviceProperties(number)["name"].decode()
 
 
 def _probe(name: str, cupy: Any, device: Any) -> None:
-    """Compute in another process, which may crash, then in this one: a failure is the reason."""
+    """Compute in another process, which may crash, then in this one; raise if either fails."""
     try:
         number = int(device.id)
         about = (
@@ -158,7 +158,7 @@ def _probe(name: str, cupy: Any, device: Any) -> None:
 
 
 def compute(number: int) -> None:
-    """An elementwise kernel, a product and a copy back on that device.
+    """Run an elementwise kernel, a product and a copy to the host on that device.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def compute(number: int) -> None:
 
 
 def _advice() -> str:
-    """What to install, from the CUDA version that the driver takes."""
+    """What to install for the CUDA version that the driver supports."""
     version = _driver_version()
     if version is None:
         return (
@@ -184,7 +184,7 @@ def _advice() -> str:
         )
     wheel = "cupy-cuda13x" if version >= 13000 else "cupy-cuda12x"
     return (
-        f"The NVIDIA driver takes CUDA up to {_cuda_version(version)}: in a fresh environment "
+        f"The NVIDIA driver supports CUDA up to {_cuda_version(version)}: in a fresh environment "
         f"pip install '{wheel}[ctk]' (only one cupy wheel may be installed)"
     )
 

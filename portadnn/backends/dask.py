@@ -14,7 +14,7 @@ from portadnn.backends.base import Backend, LibraryReport, check_device, importi
 
 
 class DaskBackend(Backend):
-    """Dask over NumPy chunks; training persists each step, so no graph grows with the run."""
+    """Dask over NumPy chunks. Training persists each step, so the task graph stays small."""
 
     library = "dask"
 
@@ -51,7 +51,7 @@ class DaskBackend(Backend):
 
         # whole columns: a chunk holds some examples with all their values
         chunks: Any = (-1, "auto") if host.ndim == 2 else "auto"
-        if not host.size:  # Dask finds no chunk for what is empty
+        if not host.size:  # Dask cannot choose chunks for an empty array
             chunks = -1
         return dask.array.from_array(host, chunks=chunks)
 

@@ -1,9 +1,9 @@
 """A recorded step as launches of generated kernels and of cuBLAS.
 
 The step is recorded without computing, its elementwise calls and sums are printed as CUDA, and
-every array that more than one launch needs has a buffer. The new state is written over the old one
-if nothing reads that later. Kernels are compiled with IEEE rounding, without contraction, and are
-kept on disk.
+every array that more than one launch needs has a buffer. The new state overwrites the old one if
+nothing reads the old one later. Kernels are compiled with IEEE rounding, without contraction, and
+are kept on disk.
 
 References
 ----------
@@ -38,25 +38,25 @@ OPTIONS = ("--fmad=false", "-ftz=false", "-prec-div=true", "-prec-sqrt=true")
 
 
 class Program:
-    """A step that is bound to its buffers; called, it makes the step, as launches on the device.
+    """A step that is bound to its buffers. A call launches the step on the device.
 
     Parameters
     ----------
     step : callable
-        With ``xp`` among its keywords, a namespace of CuPy.
+        A ``functools.partial`` with a CuPy namespace as its keyword ``xp``.
     state, inputs, shared : trees of arrays
-        Inputs are those of one step. The new state is written over ``state``.
+        The inputs are those of one step. The new state is written over ``state``.
     rows : list of arrays
-        The rows of which the inputs of a step are one, for each of the inputs.
+        For each input, an array with a row for each step.
     counter : array
-        The number of the row.
+        The number of the current row.
     room : int
-        How many rows there are.
+        The number of rows.
 
     Attributes
     ----------
     outputs : list of arrays
-        With a row for each step.
+        One for each output, with a row for each step.
     form
         The structure of the outputs.
     """
@@ -110,11 +110,11 @@ class Program:
             self.counter += 1
 
     def agrees(self, old: list[Any], found: list[Any], plain: list[Any]) -> bool:
-        """Whether what the program made is what the step's own calls made.
+        """Whether the results of the program agree with those of the step's own calls.
 
-        In reproducible arithmetic the bits must be the same. Else sums have another order: then an
-        array may be off, in the 2-norm, by SHARE of what the step changed in it, and by what the
-        rounding of its longest sum may be. A wrong program is off by as much as the step itself.
+        In reproducible arithmetic the bits must be the same. In fast arithmetic sums have another
+        order. The 2-norm of an array's error may be SHARE of its change in the step, plus the
+        rounding of the longest sum. The error of a wrong program is as large as the change.
         """
         import cupy
 
@@ -185,11 +185,11 @@ class Program:
             self.work.append(_SideBySide(first, others) if others else first)
 
     def _launched(self, launch: Any, number: int) -> Any:
-        """A call of no arguments that launches a kernel or a product."""
+        """A function without arguments that launches a kernel or a product."""
         if not isinstance(launch, Kernel):
             x, y = (_array(self.arrays, self.recording.views, n) for n in launch.reads())
             return functools.partial(self.matmul, x, y, self.arrays[launch.out], number)
-        # kernels of the first level read the counter, which the last one sets, all others a copy
+        # the first level reads the counter, the last kernel sets it, all other kernels read a copy
         copy, nowhere = self.counters[1:2], self.counters[2:]
         read, write, more = copy, nowhere, 0
         if launch.level == self.kernels[0].level:
@@ -203,7 +203,7 @@ class Program:
         )
 
     def _allocate(self, launches: list[tuple[int, Any]]) -> None:
-        """Give every array that launches need memory, which those have again that come later."""
+        """Give memory to every array of the launches, and give it again after the last use."""
         import cupy
 
         root, uses = self.recording.root, []
@@ -233,7 +233,7 @@ class _SideBySide:
         def event() -> Any:
             return cupy.cuda.Event(disable_timing=True)
 
-        # they must live as long as a capture of them
+        # these must live as long as a graph that captured them
         self.first, self.start = first, event()
         self.others = [(work, cupy.cuda.Stream(non_blocking=True), event()) for work in others]
 
@@ -253,7 +253,7 @@ class _SideBySide:
 
 
 def compiled(sources: list[str]) -> list[Any]:
-    """The functions of kernels, compiled here, several at a time, or found on disk."""
+    """The functions of kernels, read from the disk or compiled, several at a time."""
     import cupy
     from cupy.cuda import function
 
@@ -278,7 +278,7 @@ def _binary(source: str, number: int) -> bytes:
         with contextlib.suppress(OSError):
             return path.read_bytes()
         binary: bytes = compiler.compile_using_nvrtc(source, OPTIONS)[0]
-        with contextlib.suppress(OSError):  # if nothing can be kept, it is compiled next time too
+        with contextlib.suppress(OSError):  # if it cannot be kept, it is compiled again next time
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
                 file.write(binary)

@@ -1,4 +1,4 @@
-"""What decides a backend's arithmetic, to be kept with what it computed."""
+"""The facts that decide a backend's arithmetic, to be stored with its results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PRECISION_VARIABLES = (
 def environment(backend: Backend) -> dict[str, str]:
     """Versions, device, threads, BLAS, processor and precision modes of a backend.
 
-    Modes that the backend's scope pins are given as a run has them, not as they are outside.
+    If the backend's scope sets a mode, the value inside of the scope is reported.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""How long a step takes, estimated from the network: what "auto" decides by.
+"""The time of a step, estimated from the sizes of the network, from which "auto" decides.
 
-A step is calls, which take time whatever they compute, products, and numbers that are moved. The
-rates of products and moves are measured here, once in a process. The other constants are those of
+A step takes time for its calls, its products and the numbers that it moves. The rates of products
+and moves are measured here, once in a process. The other constants are those of
 docs/measurements/gpu-h100.md. On the H100 the estimates were 0.8 to 1.4 times the measured steps.
 """
 
@@ -21,10 +21,10 @@ from portadnn.backends.select import get_backend
 
 START = 0.3  # seconds until generated kernels are compiled and a graph is recorded
 LONG_ENOUGH = 2e-3  # seconds of a measurement
-LARGEST = 4096  # rows and columns of what is measured
-# The time of a call; calls of a layer, calls outside of layers, calls of a layer for each slot;
-# how often a parameter is moved, and again for each slot; how often an activation; how many times
-# as many calls reproducible arithmetic makes.
+LARGEST = 4096  # rows and columns of the measured matrices
+# Seconds of a call; calls in a layer, outside of layers, and in a layer for each slot; moves of a
+# parameter, and for each slot of it; moves of an activation; the factor by which reproducible
+# arithmetic multiplies the calls.
 COSTS = {
     "numpy": (1e-6, (15, 13, 12), (5, 17), 20, 8),
     "cupy": (2.5e-6, (2, 2, 0), (5, 2), 8, 3),
@@ -32,7 +32,7 @@ COSTS = {
 
 
 class Size(NamedTuple):
-    """A run, as far as its time depends on it: ``slots`` are the optimizer's for a parameter."""
+    """The sizes that decide the time of a run; ``slots`` is the number of slots per parameter."""
 
     dims: tuple[int, ...]
     examples: int
@@ -61,7 +61,7 @@ def step_seconds(backend: Backend, size: Size) -> float:
 
 @functools.lru_cache(maxsize=8)
 def rates(backend: Backend) -> tuple[float, float]:
-    """Multiplications of a product, and numbers moved, in a second: measured in milliseconds."""
+    """Multiplications of a product, and numbers moved, per second. It takes milliseconds."""
     xp = backend.xp
     with backend.scope():
         products = _rate(backend, lambda x: xp.matmul(x, x), lambda n: n**3)

@@ -1,4 +1,4 @@
-"""The ground of reproducible arithmetic: operations whose bits are known, tried where steps run."""
+"""Check that a backend computes the operations of reproducible arithmetic with known bits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIX = (
     "portadnn.backends.environment names the settings), or take another backend, or fast arithmetic"
 )
 
-# SHA-256, shortened, of what every operation gives in float32 and float64
+# shortened SHA-256 of the result of every operation, in float32 and float64
 KNOWN = {
     "an exact product of integers": ("9dd1c6d08a88", "9dd1c6d08a88"),
     "a product of matrices": ("41f42565e4c6", "bd2397c587bb"),
@@ -44,13 +44,13 @@ KNOWN = {
 
 
 def check_ground(backend: Backend) -> None:
-    """Compare a step of every operation, by ``backend.repeat`` as in training, with known bits.
+    """Run every operation in a step of ``backend.repeat``, and compare the bits with known ones.
 
     Raises
     ------
     BackendUnavailableError
-        If an operation has other bits, or this thread flushes subnormal numbers to 0. It names the
-        operation.
+        If an operation has other bits, or this thread flushes subnormal numbers to 0. The message
+        names the operation.
     """
     with backend.scope():
         if not keeps_subnormals():
@@ -79,7 +79,7 @@ def _check_known(backend: Backend) -> None:
 
 
 def digests(backend: Backend) -> dict[str, str]:
-    """What the operations give on a backend in reproducible arithmetic, as in ``KNOWN``."""
+    """The digests of the operations on a backend in reproducible arithmetic, as in ``KNOWN``."""
     step = functools.partial(_operations, xp=backend.xp)
     with backend.scope():
         shared = {name: backend.asarray(x) for name, x in _numbers().items()}
@@ -128,7 +128,7 @@ def _operations(state, inputs, shared, *, xp):
 
 def _numbers() -> dict[str, np.ndarray]:
     """Numbers of both signs with all bits in use, the same with every version of NumPy."""
-    # Knuth's multiplier for generators of this kind
+    # Knuth's multiplier for 64-bit linear congruential generators
     k = np.arange(1, 2 * 16 * 40 + 41, dtype=np.uint64) * np.uint64(6364136223846793005)
     k ^= k >> np.uint64(29)
     significand = 1.0 + (k >> np.uint64(12)).astype(np.float64) * 2.0**-52

@@ -3,8 +3,8 @@
 A step of small layers is a hundred launches, each of which costs more time on the host than on the
 GPU. A graph is one launch. It reads and writes the memory that it was recorded with, so it has
 buffers of its own: the state, and the inputs and outputs of as many steps as a chunk has. It counts
-the steps itself, so nothing is copied between two of them. It is used only if it gives the bits of
-the step itself, which is looked at once, after recording.
+the steps itself, so nothing is copied between two of them. After recording, its bits are compared
+once with those of the step itself. It is used only if they are the same.
 
 References
 ----------
@@ -27,9 +27,9 @@ from array_api_compat import array_namespace
 from portadnn.backends.trees import flatten, unflatten
 from portadnn.network.examples import shared_number
 
-FEWEST_STEPS = 8  # fewer are made before a graph is recorded
-MOST_STEPS = 128  # whose inputs and outputs have room in the buffers
-MOST_BYTES = 2**25  # for the inputs in the buffers, if that is enough for the fewest steps
+FEWEST_STEPS = 8  # fewer steps are made without a graph
+MOST_STEPS = 128  # the buffers hold inputs and outputs of at most so many
+MOST_BYTES = 2**25  # for the inputs in the buffers, unless the fewest steps need more
 WARM_UP = 3  # steps before the recording, in which libraries set up what cannot be recorded
 LARGEST_CACHE = 4
 
@@ -43,7 +43,7 @@ class Unsuitable(RuntimeError):
 class _Rows:
     """Room for an array like ``x`` for each step of a chunk.
 
-    The axes of ``x`` keep their order in memory, for the bits of a product may depend on it.
+    The axes of ``x`` keep their order in memory, because the bits of a product may depend on it.
     """
 
     def __init__(self, x: Any, room: int, xp: Any) -> None:
@@ -60,7 +60,7 @@ class _Rows:
         self.array[: len(rows)] = self.turned(rows, self.order)
 
     def at(self, step: Any) -> Any:
-        """A copy of the row of a step, whose number is on the device."""
+        """A copy of the row of a step. The number of the step is an array on the device."""
         return self.turned(self.array[step][0], self.back)
 
 
@@ -70,11 +70,11 @@ class Graph:
     Parameters
     ----------
     inputs : dict or tuple of arrays
-        Of as many steps as ``FEWEST_STEPS`` at least, as those of ``Backend.repeat``.
+        As for ``Backend.repeat``. The first steps fill the buffers for the recording.
     capture : callable
-        ``capture(run)``: something that does again on the GPU what ``run()`` did there.
+        ``capture(run)`` returns a function that repeats the work of ``run()`` on the GPU.
     program : callable, optional
-        Makes a step of these buffers that is launched in place of the step's own calls.
+        Makes a ``Program`` for these buffers. The program replaces the step's own calls.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Graph:
             if made_structure != structure or any(
                 home.get(_address(x), i) != i for i, x in enumerate(made)
             ):
-                raise Unsuitable("its state changes places")
+                raise Unsuitable("its new state swaps arrays of the old one")
             for buffer, x in zip(self.state, made, strict=True):
                 buffer[...] = x
             self.step += 1
@@ -143,7 +143,7 @@ class Graph:
         return [self.xp.asarray(x, copy=True) for x in (*self.state, *(x[0] for x in self.outputs))]
 
     def _fill(self, state: list[Any], inputs: list[Any]) -> None:
-        """Put a state, if there is one, and the inputs of a chunk in the buffers."""
+        """Copy a state, if one is given, and the inputs of a chunk into the buffers."""
         for buffer, x in zip(self.state, state, strict=False):
             buffer[...] = x
         for rows, x in zip(self.inputs, inputs, strict=True):
@@ -176,19 +176,19 @@ def repeat(
     program: Any = None,
     rounds: bool = False,
 ) -> tuple[Any, Any] | None:
-    """As ``Backend.repeat``, by a graph; None for few steps, and if there can be no graph.
+    """As ``Backend.repeat``, by a graph; None for few steps, and if the step cannot be a graph.
 
-    ``rounds`` if the program rounds otherwise than the step: then it makes few steps as well.
+    ``rounds`` says that the program rounds differently from the step: then it makes few steps also.
     """
     if shared_number(getattr(step, "keywords", {}).get("xp")) is not None:
-        return None  # trying it out would call the other processes
+        return None  # to try the graph would call the other processes
     leaves, data = flatten(inputs)[0], [x for x in flatten(shared)[0] if x is not None]
     n = leaves[0].shape[0]
     kinds = tuple((x.shape, x.dtype) for x in flatten(state)[0])
     rows = tuple((x.shape[1:], x.dtype) for x in leaves)
     key = step, kinds, rows, tuple(map(id, data))
     if key not in _GRAPHS:
-        # numbers must not depend on how many steps a chunk has, and rounding has its own program
+        # bits must not depend on the length of a chunk: a program that rounds makes short ones too
         if n < FEWEST_STEPS and not rounds:
             return None
         given = step, state, inputs, shared, capture
@@ -197,7 +197,7 @@ def repeat(
             if _GRAPHS[key] is None and (kind or missing == "a CUDA graph"):
                 try:
                     _GRAPHS[key] = Graph(*given, kind)
-                except Exception as error:  # a fault of the step itself comes again without a graph
+                except Exception as error:  # the step raises its own errors again
                     logger.info("the step runs without %s: %s", missing, error)
         for x in data:  # the graph reads x but does not own it: drop the graph when x is freed
             weakref.finalize(x, _GRAPHS.pop, key, None)
@@ -235,8 +235,8 @@ def capture_by_torch(run: Callable[[], None]) -> Callable[[], None]:
 def _scalars_made_once() -> Any:
     """A mode of PyTorch in which a Python number is copied to the device once.
 
-    Of ``maximum(Z, 0.0)`` array-api-compat makes an array on the device. That is a copy from the
-    host, which cannot be recorded; the array of the warm-up serves the recording as well.
+    For ``maximum(Z, 0.0)`` array-api-compat makes an array of 0.0 on the device. This copy from the
+    host cannot be recorded, so the recording uses the array that the warm-up made.
     """
     import torch
     from torch.overrides import TorchFunctionMode
@@ -266,7 +266,7 @@ def capture_by_cupy(run: Callable[[], None]) -> Callable[[], None]:
 
     stream, pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
     cupy.cuda.get_current_stream().synchronize()
-    # the arrays of the step lie in a pool that nobody else takes memory from
+    # the arrays of the step have a memory pool of their own
     with stream, cupy.cuda.using_allocator(pool.malloc):
         for _ in range(WARM_UP):
             run()
@@ -283,5 +283,5 @@ def capture_by_cupy(run: Callable[[], None]) -> Callable[[], None]:
 
 
 def _replayed(replay: Callable[[], None], needed: Any) -> None:
-    """Launch a graph, which has no memory without what is ``needed``."""
+    """Launch a graph. The object ``needed`` keeps the memory of the graph alive."""
     replay()

@@ -26,14 +26,14 @@ _SMALLEST_LOOP = 128
 _LONG_ROW = 4096
 _ALIGNED = 64  # bytes; XLA's own alignment on a CPU
 _BLOCK = 256  # columns of a matrix that are copied at once
-_PADDED_BYTES = 2**24  # inputs, mostly masks or rows; a loop over large ones is shorter
+_PADDED_BYTES = 2**24  # the inputs are mostly masks or rows; a loop over larger ones is shorter
 
 
 class LongRows(Wrapped):
-    """``jax.numpy``, but a long row is multiplied as the column that it is: 25 times faster.
+    """``jax.numpy``, but a product with a long row is made as its transpose: 25 times faster.
 
-    XLA multiplies a row by the transpose of a matrix as the gradient of one unit's weights has it
-    column by column, and the matrix by a column row by row.
+    The gradient of one unit's weights is a row times the transpose of a matrix. XLA reads that
+    matrix by columns. In the product of the matrix and a column it reads the matrix by rows.
     """
 
     def matmul(self, x: Any, y: Any, /) -> Any:
@@ -97,10 +97,10 @@ class JaxBackend(Backend):
         import jax
 
         stack = contextlib.ExitStack()
-        # reproducible arithmetic carries float32 in float64
+        # reproducible arithmetic computes float32 in float64
         wide = self.dtype_name == "float64" or self.arithmetic == "reproducible"
         stack.enter_context(jax.enable_x64(wide))
-        # on some GPUs JAX's default is TF32, which has 10 bits where float32 has 23
+        # on some GPUs JAX's default is TF32, with 11 significant bits instead of 24
         stack.enter_context(jax.default_matmul_precision("float32"))
         stack.enter_context(jax.default_device(self.device))
         return stack
@@ -111,8 +111,8 @@ class JaxBackend(Backend):
         import jax
 
         n = leading_length(inputs)
-        # The loop is compiled for a capacity and runs n times, so reports at any distance, and the
-        # replay of a single step, are the same program and give the same bits.
+        # The loop is compiled for a capacity and runs n times. So the same program, with the same
+        # bits, serves any distance between reports and the replay of a single step.
         size = sum(x.nbytes for x in jax.tree.leaves(inputs)) // n
         smallest = _SMALLEST_LOOP
         while smallest > 1 and smallest * size > _PADDED_BYTES:
@@ -127,7 +127,7 @@ class JaxBackend(Backend):
         return state, outputs
 
     def _padded(self, x: Any, rows: int) -> Any:
-        """``x`` and so many rows of zeros: on the host, or XLA would compile one for each n."""
+        """``x`` and that many rows of zeros, made on the host: XLA would compile for each n."""
         host = np.asarray(x)
         return self._from_host(np.concatenate([host, np.zeros((rows, *x.shape[1:]), x.dtype)]))
 
@@ -148,8 +148,8 @@ class JaxBackend(Backend):
     def _from_host(self, host: np.ndarray) -> Any:
         import jax
 
-        # jnp.asarray would compile two programs for every shape; device_put may keep the memory
-        # that it is given (with may_alias=False as well), so it is given memory of its own
+        # jnp.asarray would compile two programs for every shape; device_put may use the memory of
+        # its argument (even with may_alias=False), so the argument is a copy
         return jax.device_put(_in_rows(host), self.device)
 
     def all_finite(self, arrays: Iterable[Any]) -> bool:
@@ -175,7 +175,7 @@ class JaxBackend(Backend):
 
 
 class WithTF32(Wrapped):
-    """JAX's namespace, whose products take TF32 by name, which no setting can change."""
+    """JAX's namespace. Its products ask for TF32 explicitly, so no setting changes that."""
 
     def matmul(self, x: Any, y: Any) -> Any:
         import jax
@@ -186,9 +186,9 @@ class WithTF32(Wrapped):
 def _called_back(
     function: Callable[..., np.ndarray], shape: tuple[int, ...], dtype: str, arrays: Any
 ) -> Any:
-    """A function of NumPy arrays in a compiled program; int32 carries the bits of all of them.
+    """Call a function of NumPy arrays in a compiled program. All bits travel as int32.
 
-    The function is called outside of ``enable_x64``, where JAX would make float32 of float64.
+    JAX calls the function outside of ``enable_x64``, and would convert float64 to float32 there.
     """
     import jax
     from jax.experimental import io_callback
@@ -210,7 +210,7 @@ def _called_back(
 
 
 def _in_rows(host: np.ndarray) -> np.ndarray:
-    """A copy in C's order, placed so that JAX takes its memory and does not copy it again.
+    """A C-contiguous copy, aligned so that JAX uses its memory and does not copy it again.
 
     A matrix is copied in blocks, which transposes X 4 times faster.
     """
@@ -261,7 +261,7 @@ def _finite() -> Callable[..., Any]:
 
 @functools.cache
 def _register() -> None:
-    """Let JAX take what ``L_layer_model`` returns for the dict that it is."""
+    """Let JAX treat the result of ``L_layer_model`` as a dict."""
     import jax
 
     jax.tree_util.register_pytree_node(

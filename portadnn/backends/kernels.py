@@ -1,6 +1,6 @@
 """Parts of a recorded step, printed as CUDA.
 
-What rounds is written as the step has it. The compiler must not contract it.
+Operations that round are printed as the step has them. The compiler must not contract them.
 
 References
 ----------
@@ -18,14 +18,14 @@ import numpy as np
 from portadnn.backends.recording import Call, Recording, Slot, _max, _take
 from portadnn.backends.schedule import Part, Schedule, Unprintable, reduces
 
-THREADS = 256  # in a block
-BLOCKS = 1056  # at most, of a part whose threads take several entries
+THREADS = 256  # threads in a block
+BLOCKS = 1056  # the most blocks of a part whose threads take several entries
 LARGEST_INT = 2**31 - 1
 KEPT = 16  # values of a thread that stay in registers from one loop to the next
 
 TYPES = {"float32": "float", "float64": "double", "bool": "bool", "int32": "int",
          "int64": "long long"}  # fmt: skip
-# {f} is f for float32; a comparison with NaN is false, and a maximum with NaN is NaN
+# {f} is 'f' for float32, else ''; a comparison with NaN is false, and a maximum with NaN is NaN
 FORMS = {
     "add": "({0} + {1})", "subtract": "({0} - {1})", "multiply": "({0} * {1})",
     "divide": "({0} / {1})", "negative": "(-{0})", "absolute": "fabs{f}({0})",
@@ -55,7 +55,7 @@ class Kernel:
     schedule: Schedule
     parts: list[Part]
     stored: set[int]  # slots that others read
-    rows: dict[int, int]  # entries of a step of the roots that have a row for each step
+    rows: dict[int, int]  # the entries of a row, for roots with a row for each step
     roots: list[int] = field(default_factory=list)
     blocks: int = 0
     source: str = ""
@@ -83,7 +83,7 @@ class Kernel:
         self.source = "\n".join([head, *lines])
 
     def entry(self, n: int, row: str, column: str) -> str:
-        """Where an entry of a slot lies."""
+        """The C expression for an entry of a slot."""
         recording = self.schedule.recording
         root = recording.root(n)
         if root not in self.roots:
@@ -101,7 +101,7 @@ class Kernel:
 
 
 def layout(recording: Recording, n: int) -> tuple[int, tuple[int, int]]:
-    """A slot's first entry in its root, and the entries from one row and column to the next."""
+    """A slot's offset in its root, and its strides from row to row and column to column."""
 
     def seen(n: int) -> Any:
         of, function = recording.views.get(n, (n, None))
@@ -125,7 +125,7 @@ class _Printed:
             first = part.calls[0][1]
             x, y = (layout(self.recording, n)[1] for n in first.reads())
             self.length = self.likes[first.reads()[0]].shape[1]
-            self.along = x[1] == 1 and y[0] == 1  # neighbours along the sum
+            self.along = x[1] == 1 and y[0] == 1  # contiguous along the sum
             self.lanes = (32 if self.along else 8) if self.length > KEPT else 1
         elif axis == 1:
             self.length, self.along, self.lanes = columns, True, 256 if columns > 64 else 32
@@ -168,7 +168,7 @@ class _Printed:
             out += [f"const bool live = at < {self.entries};", "{"]
         if axis in (None, 2):
             out += [f"const int r = o / {columns}, c = o % {columns};"]
-        # the row and the column of entries with and without a step along the axis
+        # row and column of an entry inside and outside of the loop along the axis
         self.at, self.flat = ("r", "c"), ("r", "c")
         if axis in (0, 1):
             self.at, self.flat = (("i", "o"), ("0", "o")) if axis == 0 else (("o", "i"), ("o", "0"))
@@ -186,14 +186,14 @@ class _Printed:
                     where = self.kernel.entry(call.out, *self.flat)
                     stores += [f"if (live && lane == 0) {where} = v{call.out};"]
             out += self._loop(phase)
-        wait = ["__syncthreads();"] if stores and self.lanes > 1 else []  # for those who still read
+        wait = ["__syncthreads();"] if stores and self.lanes > 1 else []  # others may still read
         return [*out, *wait, *stores, "}"], blocks
 
     def _begins(self, call: Call) -> int:
         return self.phase[call.out] - reduces(call)
 
     def _loop(self, phase: int) -> list[str]:
-        """The steps along the axis that what follows a phase waits for."""
+        """The loop along the axis that makes the inner values and the sums of a phase."""
         calls = [c for _, c in self.part.calls if self._begins(c) == phase]
         reductions = [c for c in calls if reduces(c)]
         inner = [c for c in calls if c.out in self.inner]

@@ -1,6 +1,6 @@
-"""A recorded step brought to the form that a device's launches have.
+"""A recorded step, rewritten for launches on a device.
 
-Every call makes an array of its own, sums go over one axis, and what is put together from pieces is
+Then every call makes an array of its own, every sum goes over one axis, and a concatenation is
 written piece by piece.
 """
 
@@ -16,7 +16,7 @@ from portadnn.backends.recording import Call, Slot, _cast, _concat, _max, _sum
 from portadnn.backends.schedule import Unprintable, shape_of
 from portadnn.backends.tape import Tape
 
-# a product of fewer tiles of 128 x 128 entries is made in parts, to keep more of a GPU busy
+# a product with fewer tiles of 128 x 128 entries is made in parts, to keep more of a GPU busy
 TILES = 66
 
 
@@ -37,7 +37,7 @@ class Normal(Tape):
         self.outputs = [self._copy(n) for n in self.outputs]
 
     def _slot(self, n: int) -> int:
-        """The slot that has the value that ``n`` had in the recording by now."""
+        """The slot that now has the value of the slot ``n`` of the recording."""
         views = self.recording.views
         if n in self.renamed:
             return self.renamed[n]
@@ -71,7 +71,7 @@ class Normal(Tape):
         )
         out = call.out
         if out in views or out in {*self.state, *self.inputs, *self.shared}:
-            raise Unprintable("a call that writes into a part of an array, or into what is given")
+            raise Unprintable("a call that writes into a part of an array, or into an argument")
         if call.function is _concat:
             start, axis = 0, call.arguments[0]
             for piece in arguments[1:]:
@@ -94,9 +94,9 @@ class Normal(Tape):
         self.makers.add(out)
 
     def _buffered(self, x: Slot) -> Slot:
-        """An operand of a product, which cannot be read from a row of the inputs.
+        """The operand of a product, copied if it is a row of the inputs, which change every step.
 
-        The copy has the order of memory of the input, on which the bits of the product may depend.
+        The copy keeps the memory order, because the bits of the product may depend on it.
         """
         root = self.recording.root(x.number)
         if root not in self.inputs:
@@ -106,7 +106,7 @@ class Normal(Tape):
         return Slot(self._slot(x.number))
 
     def _product(self, operands: tuple[Slot, ...], out: int) -> None:
-        """A product, or the sum of several: one whose result is small leaves most of a GPU idle."""
+        """A product, or a sum of products if one with so small a result would leave a GPU idle."""
         likes = self.recording.likes
         (m, k), n, made = likes[operands[0].number].shape, likes[out].shape[1], out
         tiles, parts = -(-m // 128) * -(-n // 128), 1
@@ -150,7 +150,7 @@ class Normal(Tape):
             n = made
         like = self.recording.likes[out]
         if like.size == 1 or like.ndim == 2:
-            self.renamed[out] = n  # and the step may write into it
+            self.renamed[out] = n  # not a view, because the step may write into it
         else:
             key = tuple(0 if a in wanted else slice(None) for a in (0, 1))
             self.recording.views[out] = n, functools.partial(_part, key)

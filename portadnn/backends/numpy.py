@@ -35,7 +35,7 @@ class NumpyBackend(Backend):
 
     def asarray(self, x: Any, *, dtype: str | None = None) -> Any:
         if type(x) is np.ndarray and x.dtype == (dtype or self.dtype_name):
-            return x  # in no time: a prediction of one row asks for every parameter
+            return x  # fast, because a prediction of one row asks for every parameter
         return super().asarray(x, dtype=dtype)
 
     def on_host(
@@ -83,11 +83,11 @@ def running_kernel() -> str | None:
 
 
 def blas_pool() -> dict[str, Any] | None:
-    """What threadpoolctl knows of NumPy's BLAS, or None."""
+    """The entry of threadpoolctl for NumPy's BLAS, or None."""
     from threadpoolctl import threadpool_info
 
-    np.matmul(np.ones((2, 2)), np.ones((2, 2)))  # the library is loaded by now
+    np.matmul(np.ones((2, 2)), np.ones((2, 2)))  # loads the library
     pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-    # other packages bring libraries of their own; NumPy's lies beside NumPy
+    # other packages bring libraries of their own; the path of NumPy's contains "numpy"
     numpys = [pool for pool in pools if "numpy" in pool["filepath"]] or pools
     return numpys[0] if numpys else None

@@ -1,4 +1,4 @@
-"""The calls of a tape as what is to be called, runs of elementwise ones a block at a time."""
+"""The calls of a tape as a list of functions; runs of elementwise calls go block by block."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Program: TypeAlias = list[tuple[Callable[..., Any], tuple[Any, ...]]]
 
 
 def program_of(calls: list[Any], recording: Recording) -> Program:
-    """The calls, each with its operands and what it writes, in order."""
+    """The functions in order, each with its operands and its output."""
     program: Program = []
     users: dict[int, int] = {}
     for call, _, _ in calls:
@@ -43,7 +43,7 @@ def program_of(calls: list[Any], recording: Recording) -> Program:
 
 
 def _rooms(run: list[Any], users: dict[int, int], recording: Recording) -> dict[int, np.ndarray]:
-    """What begins and ends in the run needs the room of one block, and leaves it to others."""
+    """Buffers of one block for arrays that only the run uses; each is used again when free."""
     inside: dict[int, int] = {}
     last: dict[int, int] = {}
     for i, (call, _, _) in enumerate(run):
@@ -65,7 +65,7 @@ def _rooms(run: list[Any], users: dict[int, int], recording: Recording) -> dict[
 
 
 def _part(x: Any, argument: Any, room: dict[int, np.ndarray]) -> tuple[Any, bool | None]:
-    """An operand of a run, and whether it is the room of a block; None for what has no blocks."""
+    """An operand, and its kind: one block (True), a whole array (False) or a scalar (None)."""
     number = argument.number if isinstance(argument, Slot) else None
     if number in room:
         return room[number], True
@@ -75,9 +75,9 @@ def _part(x: Any, argument: Any, room: dict[int, np.ndarray]) -> tuple[Any, bool
 
 
 def _run_key(item: Any) -> tuple[int, Any]:
-    """Calls of one key may be made a block at a time: elementwise ones on arrays of one layout."""
+    """Calls with one key may go block by block: elementwise calls on arrays of one layout."""
     call, operands, out = item
-    if out.size < FEWEST_BLOCKS * BLOCK:  # the list is made in one go
+    if out.size < FEWEST_BLOCKS * BLOCK:  # too short for blocks
         return 0, id(call)
     alike = call.elementwise and all(
         not isinstance(x, np.ndarray)

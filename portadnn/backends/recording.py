@@ -1,4 +1,4 @@
-"""What a step of NumPy calls does, as a list: stand-ins for its arrays note every call."""
+"""The NumPy calls of a step as a list: the step runs on stand-ins that note every call."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 _BITS = {4: np.int32, 8: np.int64}
-_FEW = 1024  # entries, for which fewer calls are faster than no branches
+_FEW = 1024  # entries; below, np.copyto with a mask is faster than three calls on bits
 
 
 class Untraceable(TypeError):
-    """The step does what cannot be recorded: it looks at values, or calls what makes no array."""
+    """The step cannot be recorded: it reads values, or calls an unknown function."""
 
 
 @dataclass(eq=False)
@@ -39,7 +39,7 @@ class Slot:
 
 
 class Stand(NDArrayOperatorsMixin):
-    """What the step sees of an array while it is recorded; ``value`` is one without memory."""
+    """A stand-in for an array of the step; ``value`` has its shape and strides, but no memory."""
 
     __array_priority__ = 1e6
 
@@ -69,7 +69,7 @@ class Stand(NDArrayOperatorsMixin):
         if not all(isinstance(part, slice | int | type(...) | None) for part in parts):
             raise Untraceable(f"index {key!r}")
         if ... not in parts:
-            parts = (*parts, ...)  # so that a single entry is a view as well
+            parts = (*parts, ...)  # so that a single entry is also a view
         return self.recording.view(self, lambda x: x[parts])
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
@@ -84,10 +84,10 @@ class Stand(NDArrayOperatorsMixin):
         return self.recording.call(function, args, function in (_masked, _where, np.rint))
 
     def __array__(self, *args: Any, **keywords: Any) -> Any:
-        raise Untraceable("the step takes an array out")
+        raise Untraceable("the step converts an array")
 
     def __bool__(self) -> bool:
-        raise Untraceable("the step looks at a value")
+        raise Untraceable("the step reads a value")
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -98,7 +98,7 @@ def _where(condition: Any, x: Any, y: Any, out: np.ndarray) -> None:
         np.copyto(out, y)
         np.copyto(out, x, where=condition)
         return
-    # bit by bit, y + condition (x - y) without a carry: a branch on every entry takes 10 times that
+    # y ^ condition (x ^ y) on the bits: a branch on every entry takes 10 times as long
     made = out.view(bits)
     np.bitwise_xor(x.view(bits), y.view(bits), out=made)
     np.multiply(made, condition, out=made)
@@ -112,7 +112,7 @@ def _masked(condition: Any, x: Any, out: np.ndarray) -> None:
 
 
 def _maximum(x: Any, y: Any, out: np.ndarray) -> None:
-    np.maximum(x, y, out=out)  # alone of all, these two take no third argument
+    np.maximum(x, y, out=out)  # these two ufuncs alone do not take out as a third argument
 
 
 def _minimum(x: Any, y: Any, out: np.ndarray) -> None:
@@ -127,7 +127,7 @@ def _cast(x: Any, out: np.ndarray) -> None:
 
 
 def _take(x: Any, indices: Any, axis: int, out: np.ndarray) -> None:
-    np.take(x, indices, axis, out, "clip")  # any other mode copies once more
+    np.take(x, indices, axis, out, "clip")  # other modes copy once more
 
 
 def _concat(axis: int, *arrays: Any) -> None:
@@ -147,7 +147,7 @@ def _max(x: Any, axis: Any, keepdims: bool, out: np.ndarray) -> None:
 
 
 def _with_out(function: Any, args: Any, keywords: Any) -> tuple[Any, tuple[Any, ...]]:
-    """The same call as a function whose last argument is where it writes."""
+    """The same call as a function that writes into its last argument."""
     known = {name: x for name, x in keywords.items() if x is not None and name != "device"}
     axis, keepdims = known.pop("axis", None), known.pop("keepdims", False)
     if known:
@@ -177,9 +177,9 @@ def _with_out(function: Any, args: Any, keywords: Any) -> tuple[Any, tuple[Any, 
 class Recording:
     """The calls of a step, and what its arrays look like; nothing is computed.
 
-    ``likes`` has an array without memory for every slot; ``views`` how a slot is made of another;
-    ``kept`` the slots that are read after the calls. What a call makes is in the order of memory
-    that NumPy gives it, or, of a recording ``in_rows``, in C's order.
+    ``likes`` has an array without memory for every slot, ``views`` how a slot is a view of another,
+    ``kept`` the slots that are read after the calls. The result of a call has the memory order
+    that NumPy gives it, or C order if ``in_rows``.
     """
 
     in_rows: bool = False
@@ -190,12 +190,12 @@ class Recording:
     kept: set[int] = field(default_factory=set)
 
     def stand(self, value: np.ndarray) -> Stand:
-        """A stand-in for an array, which lives as long as the step holds the stand-in."""
+        """A stand-in for an array, of the same dtype, shape and strides."""
         self.likes.append(_without_memory(value.dtype, value.shape, value.strides))
         return Stand(self, len(self.likes) - 1, self.likes[-1])
 
     def made(self, function: Any, values: list[Any], dtype: Any = None) -> Stand:
-        """A stand-in for what a call makes by itself, of which small arrays tell the order."""
+        """A stand-in for the result of a call; a call on small arrays tells its memory order."""
         small = _result_of(function, [_small(x) for x in values])
         shape = _shape_of(function, values)
         strides, size = [0] * len(shape), np.dtype(dtype or small.dtype).itemsize
@@ -220,7 +220,7 @@ class Recording:
         if target is None:
             target = self.made(function, values)
         floats = target.value.dtype if target.value.dtype.kind == "f" else None
-        if elementwise:  # a Python number has the dtype of the array that it meets
+        if elementwise:  # a Python number takes the dtype of the array that it meets
             met = floats or next(x.dtype for x in values if isinstance(x, np.ndarray))
             values = [x if isinstance(x, np.ndarray) else np.asarray(x, met) for x in values]
         operands = tuple(
@@ -238,7 +238,7 @@ class Recording:
 
 
 def noted(function: Any, shape: tuple[int, ...], dtype: str, arrays: tuple[Any, ...]) -> Stand:
-    """A stand-in for what a function of arrays makes, which is called in every step."""
+    """A stand-in for the result of a function of arrays that is called in every step."""
 
     def call(*arguments: Any) -> None:
         arguments[-1][...] = function(*arguments[:-1])
@@ -249,7 +249,7 @@ def noted(function: Any, shape: tuple[int, ...], dtype: str, arrays: tuple[Any, 
 
 
 def _result_of(function: Any, values: list[Any]) -> np.ndarray:
-    """An array like the one that the call makes by itself, in the same order of memory."""
+    """An array like the result of the call, in the same memory order."""
     if function is _where:
         return np.empty_like(np.where(*values))
     if function is _take:
@@ -296,7 +296,7 @@ def _small(x: Any) -> Any:
         return x
     order = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
     shape = [min(x.shape[axis], 2) for axis in order]
-    # no 0 to divide by, and no index above 0
+    # floats are 1, so no division by 0; indices are 0
     made = np.ones(shape, x.dtype) if x.dtype.kind == "f" else np.zeros(shape, x.dtype)
     return made.transpose(np.argsort(order))
 

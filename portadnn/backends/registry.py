@@ -17,7 +17,7 @@ CLASSES = {
     "strict": "StrictBackend",
 }
 
-# where a library's arrays say that they come from, if not from a module of its own name
+# the root module of a library's arrays, if its name is not that of the backend
 _ROOT_MODULES = {"array_api_strict": "strict", "jaxlib": "jax"}
 
 

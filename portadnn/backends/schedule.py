@@ -1,8 +1,8 @@
-"""The calls of a recorded step by levels, and by the parts of launches that make them.
+"""The calls of a recorded step, grouped into parts of launches, and the parts into levels.
 
-A part has one thread, or one row or column of threads, for each entry of its frame. A frame has the
-shape of the arrays of its calls. A sum or a maximum over one axis makes every thread of a part go
-along that axis; what follows the sum, and what has the frame's shape again, stays in the part. A
+A part has one thread, or one row or column of threads, for each entry of its frame. The frame is
+the shape of the arrays of its calls. If a part has a sum or a maximum over one axis, every thread
+loops along that axis. Later calls on the sum, or on arrays of the frame's shape, join the part. A
 small product is a sum over a third axis. Parts that do not depend on each other share a launch.
 """
 
@@ -17,8 +17,8 @@ import numpy as np
 
 from portadnn.backends.recording import Call, Recording, _max, _sum, _take
 
-SMALL = 2**21  # multiplications of a product that is printed, and not a call of cuBLAS
-LONGEST = 120  # calls of a part or a kernel, so that it compiles in a second
+SMALL = 2**21  # multiplications; larger products are calls of cuBLAS
+LONGEST = 120  # the most calls of a part or a kernel, so that it compiles in a second
 
 
 class Unprintable(TypeError):
@@ -26,7 +26,7 @@ class Unprintable(TypeError):
 
 
 def shape_of(like: Any) -> tuple[int, int]:
-    """As a matrix, of whose rows a vector is one."""
+    """The shape as a matrix; a vector is one row."""
     if like.ndim > 2:
         raise Unprintable(f"an array of shape {like.shape}")
     return (1, 1, *like.shape)[-2:]
@@ -60,10 +60,10 @@ Readers: TypeAlias = dict[int, list[tuple[int, Part | None, int, Call]]]
 
 @dataclass(eq=False)
 class Schedule:
-    """The calls of a recording by levels: what has one level has no dependences within it.
+    """The calls of a recording by levels. Parts of one level do not depend on each other.
 
-    ``homes`` has the old state of each new one, which is made, if it can be, when nothing else
-    reads the old one any more.
+    ``homes`` maps the slot of each new state to that of the old one. If possible, the new one is
+    made after the last read of the old one.
     """
 
     recording: Recording
@@ -141,7 +141,7 @@ class Schedule:
             return int(axis), shape_of(likes[call.reads()[0]])
         lines = call.function is _take and likes[call.reads()[0]].ndim == 2
         if call.function is _take and not (lines and call.arguments[2] in (0, 1)):
-            raise Unprintable("take of other than rows or columns")
+            raise Unprintable("a take that is not of rows or columns")
         return None, shape_of(likes[call.out])
 
     def _joins(self, part: Part, call: Call, axis: int | None, shape: tuple[int, int]) -> bool:
@@ -165,7 +165,7 @@ class Schedule:
         return (1, columns) if part.axis == 0 else (rows, 1)
 
     def phases(self, part: Part) -> dict[int, int]:
-        """How many sums, one after the other, each of a part's values waits for."""
+        """How many sums, one after the other, each value of a part depends on."""
         found: dict[int, int] = {}
         for _, call in part.calls:
             known = max((found.get(n, 0) for n in call.reads()), default=0)
@@ -180,7 +180,7 @@ class Schedule:
         return part.axis != 2 and shape_of(self.recording.likes[n]) == part.shape
 
     def readers(self) -> Readers:
-        """Of every root: the level, the part, the slot and the call of all that read it."""
+        """For every root, its readers: the level, the part, the slot and the call of each."""
         found: Readers = {}
         work = [(part.level, part, call) for part in self.parts for _, call in part.calls]
         for level, part, call in [*work, *((level, None, c) for level, c in self.products)]:
@@ -189,7 +189,7 @@ class Schedule:
         return found
 
     def _sink(self) -> None:
-        """Make a value in the part that reads it, if it is only one, so that it is not stored."""
+        """Move a call into the only part that reads its value, so that the value is not stored."""
         readers = self.readers()
         for part in reversed(list(self.parts)):
             for place, call in reversed(list(part.calls)):
@@ -205,7 +205,7 @@ class Schedule:
         if not target or target is part or (target, False) in targets or target.shape != shape:
             return False
         moved, waiting = {call.out}, [call]
-        while waiting:  # with what is read by nothing else
+        while waiting:  # and the calls whose values nothing else reads
             for n in {recording.root(n): n for n in waiting.pop().reads()}.values():
                 if n in moved or not any(m[1] is part for m in self._makers_of(n)):
                     continue
@@ -228,7 +228,7 @@ class Schedule:
         return True
 
     def _delay(self) -> None:
-        """Launch a part that can wait together with one that cannot."""
+        """Move a part that can wait to the level of a part that cannot: they share a launch."""
         last = max((x.level for x in self.parts), default=0)
         readers = self.readers()
 

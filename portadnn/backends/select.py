@@ -1,4 +1,4 @@
-"""Choosing a backend by name, and saying what this machine has."""
+"""Choose a backend by its name, and list the backends of this machine."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def get_backend(
     name : str or Backend
         ``library`` or ``library:device``: "numpy", "cupy", "cupy:1", "torch", "torch:cuda", "jax",
         "jax:gpu", "dask", "strict", "strict:device1". Without a device it is the library's own
-        default. "auto" takes CuPy where a GPU works, else NumPy, and logs which and why; ``train``
-        takes NumPy also where its steps are estimated to be faster.
+        default. "auto" takes CuPy if a GPU works, else NumPy, and logs which and why. ``train``
+        also takes NumPy if it estimates that NumPy is faster.
     dtype : {"float32", "float64"}, optional
-        float32 where nothing is said.
+        Default: float32.
     arithmetic : {"fast", "reproducible"}, optional
         The library's own, which is the default, or one that gives the same bits on every backend,
         see ``portadnn.arithmetic``.
@@ -50,7 +50,7 @@ def get_backend(
     Raises
     ------
     BackendUnavailableError
-        If it cannot run here: the cause and the fix. It never falls back in silence.
+        If it cannot run here, with the cause and the fix. No other backend takes its place.
     InputError
         If the name, the device, the dtype, the arithmetic or the mode of products is unknown, the
         device does not have TF32, or a Backend is given with another dtype, arithmetic or mode.
@@ -69,8 +69,8 @@ def get_backend(
         for what, (given, has) in asked.items():
             if given not in (None, has):
                 raise InputError(
-                    f"{what} is {given}, but that of the backend given is {has}: expected the "
-                    f"same, or the backend by its name"
+                    f"{what} is {given}, but the given backend has {has}: expected the "
+                    f"same, or the name of a backend"
                 )
         return name
     exact = known_name("arithmetic", arithmetic or "fast", ARITHMETICS) == "reproducible"
@@ -94,7 +94,7 @@ def get_backend(
 
 
 def choose_backend(*, dtype: Any = "float32") -> tuple[Backend, str]:
-    """What "auto" takes, and why: CuPy where a GPU works, else NumPy."""
+    """The backend that "auto" takes, and why: CuPy if a GPU works, else NumPy."""
     try:
         backend = get_backend("cupy", dtype=dtype)
         return backend, f"{backend.device_text} works"
@@ -108,7 +108,7 @@ def backend_of(x: Any) -> Backend:
     Raises
     ------
     TypeError
-        If ``x`` is an array of no supported library, or not of float32 or float64.
+        If no supported library has made ``x``, or its dtype is not float32 or float64.
     """
     library = library_of(x)
     if library is None:

@@ -1,4 +1,4 @@
-"""array-api-strict: the checker that has nothing but the standard, and fake devices."""
+"""array-api-strict: a checker with the functions of the standard only, and fake devices."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DEVICES = {"": "CPU_DEVICE", "cpu": "CPU_DEVICE", "device1": "device1", "device
 
 
 class StrictBackend(Backend):
-    """array-api-strict, on its CPU device or on a fake one that no host transfer may cross."""
+    """array-api-strict, on its CPU device or on a fake one that refuses transfers to the host."""
 
     library = "strict"
 

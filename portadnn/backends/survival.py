@@ -1,7 +1,7 @@
-"""Whether code crashes Python here: tried in a process of its own, and the answer remembered.
+"""Whether code crashes Python here: it runs in a separate process, and the answer is stored.
 
-A broken compiler or driver can end the process with a signal, which no ``except`` catches. Whoever
-asked for "auto" would lose the program, although NumPy works.
+A broken compiler or driver can end the process with a signal, which no ``except`` catches. With
+backend "auto" the user's program would end, although NumPy works.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ def answer_to(about: str) -> Path:
 
 @functools.cache
 def crash_of(code: str, about: str) -> str:
-    """How ``code`` ends a fresh Python that imports from the same places, or ''.
+    """How ``code`` crashes a new Python process with the same ``sys.path``, or ''.
 
     Parameters
     ----------
     code : str
-        An exception in it is no crash.
+        An exception is not a crash.
     about : str
-        What the answer depends on, such as the versions of library and driver: it is remembered for
-        these, in this process and in the file ``answer_to(about)``.
+        The facts that decide the answer, such as the versions of library and driver. The answer is
+        stored for them, in this process and in the file ``answer_to(about)``.
 
     Returns
     -------

@@ -1,14 +1,14 @@
-"""A step of NumPy calls, recorded once and repeated without what Python costs between the calls.
+"""A step of NumPy calls, recorded once, then repeated with little Python between the calls.
 
 A pure step makes the same calls every time, so one step is run with stand-ins for its arrays that
 note every call, as a compiler traces a program. The calls are then repeated in a flat loop that
-writes into buffers made beforehand: no allocation, no dictionaries, no checks. What is computed,
-and in which order, is the step's own; the bits are the same.
+writes into buffers made beforehand: no allocation, no dictionaries, no checks. The bits are those
+of the step itself.
 
-Three things are done to the list of calls. Those whose results nobody reads are left out; a buffer
-is used again once its last reader is done, and a state is updated in place where it may be; long
-runs of elementwise calls go over their arrays a block at a time, so that a block stays in the
-processor's cache from the first call to the last.
+The list of calls is changed in three ways. Calls whose results nobody reads are left out. A buffer
+is used again after its last reader, and a state is updated in place if possible. Long runs of
+elementwise calls go over their arrays a block at a time, so that a block stays in the processor's
+cache from the first call to the last.
 
 References
 ----------
@@ -84,7 +84,7 @@ class Tape:
         recording.kept = {recording.root(n) for n in (*self.new_state, *self.outputs)}
 
     def _sunk(self, calls: list[Call]) -> list[Call]:
-        """Elementwise calls right before the first one that reads them, to make one run with it."""
+        """The calls, each elementwise call right before its first reader, to make longer runs."""
         root, likes = self.recording.root, self.recording.likes
         reads = {call: {root(n) for n in call.reads()} for call in calls}
         following: list[Call] = []  # the last first
@@ -114,7 +114,7 @@ class Tape:
         for n in (*self.new_state, *self.outputs):
             last_read[root(n)] = end
         given = {*self.state, *self.inputs, *self.shared}
-        # where the new state may replace the old one in place
+        # the old state that each new state may overwrite
         home: dict[int, int] = {}
         for old, new in zip(self.state, self.new_state, strict=True):
             if new not in given and new not in recording.views and new not in home:
@@ -199,7 +199,7 @@ class Tape:
         return unflatten(states, new), unflatten(outputs, iter(kept))
 
     def _moves(self, array: Callable[[int], Any]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """What is to be copied to where the next step expects its state, none over another."""
+        """Copies (target, source) of the new state, in an order that overwrites no source."""
         moves = [
             (array(old), array(new))
             for old, new in zip(self.state, self.new_state, strict=True)
@@ -218,7 +218,7 @@ class Tape:
             ]
             if ready:
                 ordered.append(moves.pop(ready[0]))
-            else:  # a cycle: by way of a copy
+            else:  # a cycle, which needs a copy
                 target, value = moves.pop()
                 between = np.empty_like(value)
                 ordered.insert(0, (between, value))
@@ -238,9 +238,9 @@ _TAPES: OrderedDict[Any, Tape | None] = OrderedDict()
 
 
 def tape_for(step: Any, state: Any, inputs: Any, shared: Any) -> Tape | None:
-    """The tape of a step, recorded if it is new; None where it cannot be recorded."""
+    """The tape of a step, recorded if it is new; None if it cannot be recorded."""
     parts = [flatten(tree) for tree in (state, inputs, shared)]
-    kinds = tuple(  # inputs count for one step: a recording serves any number of steps
+    kinds = tuple(  # the inputs without the axis of the steps: a recording serves any number
         None if x is None else (x.shape[skip:], x.dtype, x.strides[skip:])
         for (leaves, _), skip in zip(parts, (0, 1, 0), strict=True)
         for x in leaves
@@ -257,7 +257,7 @@ def tape_for(step: Any, state: Any, inputs: Any, shared: Any) -> Tape | None:
 def repeat(
     step: Any, state: Any, inputs: Any, shared: Any, every_output: bool = True
 ) -> tuple[Any, Any] | None:
-    """As ``Backend.repeat``, by a tape; None where the step cannot be recorded."""
+    """As ``Backend.repeat``, by a tape; None if the step cannot be recorded."""
     tape = tape_for(step, state, inputs, shared)
     if tape is None:
         return None
@@ -277,7 +277,7 @@ def _first(inputs: Any) -> Any:
 def tape_of(
     kind: type[Tape], recording: Recording, step: Any, state: Any, inputs: Any, shared: Any
 ) -> Any:
-    """The tape of a step, of whose inputs those of one step are given; None if there is none."""
+    """The tape of a step, from the inputs of one step; None if it cannot be recorded."""
 
     def stands(leaves: list[Any]) -> list[Any]:
         return [None if x is None else recording.stand(x) for x in leaves]

@@ -6,13 +6,13 @@ import functools
 import threading
 from typing import Any
 
-# Multiplications. Beside a busy process a second thread is not there when a product waits for it,
-# which makes a step of small ones 10 times slower; with idle processors it gains a third.
+# Multiplications. If other processes are busy, a product waits for its second thread, and a step of
+# small products is 10 times slower. If the processors are idle, the second thread gains a third.
 SMALL_PRODUCT = 2**23
 
 
 class _OneThread:
-    """One thread of BLAS as long as anybody is inside; the number is that of the process."""
+    """Limit BLAS to one thread, in the whole process, while any thread is inside."""
 
     def __init__(self) -> None:
         self.lock, self.inside = threading.Lock(), 0

@@ -78,7 +78,7 @@ class TorchBackend(Backend):
     def _tf32(self) -> Any:
         import torch
 
-        cuda = self.device.type == "cuda" and torch.version.cuda is not None  # not of AMD
+        cuda = self.device.type == "cuda" and torch.version.cuda is not None  # None on AMD
         has = cuda and torch.cuda.get_device_capability(self.device) >= (8, 0)
         return WithTF32(self.xp) if has else None
 

@@ -217,5 +217,5 @@ def test_a_library_that_is_broken_is_named_with_its_error(monkeypatch):
 def test_a_backend_and_another_dtype_contradict():
     backend = get_backend("numpy", dtype="float64")
     assert get_backend(backend, dtype="float64") is backend
-    with pytest.raises(InputError, match="dtype is float32, but that of the backend given is"):
+    with pytest.raises(InputError, match="dtype is float32, but the given backend has"):
         get_backend(backend, dtype="float32")

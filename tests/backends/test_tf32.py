@@ -121,7 +121,7 @@ def test_the_certificate_says_it_and_knows_its_bounds(tf32):
 def test_it_is_part_of_the_backend(tf32):
     assert tf32 != get_backend(tf32.name)
     assert get_backend(tf32) is get_backend(tf32, matmul="tf32") is tf32
-    with pytest.raises(InputError, match="matmul is plain, but that of the backend given is tf32"):
+    with pytest.raises(InputError, match="matmul is plain, but the given backend has tf32"):
         get_backend(tf32, matmul="plain")
     modes = environment(tf32)
     assert modes["matmul"] == "tf32"

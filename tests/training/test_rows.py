@@ -244,7 +244,7 @@ def test_dtype():
     assert model.dtype == "float64"
     assert dnn.train(X, list("abab"), layers=[4], epochs=2, backend="numpy").dtype == "float32"
     single = dnn.get_backend("numpy")
-    with pytest.raises(InputError, match="dtype is float64, but that of the backend given is"):
+    with pytest.raises(InputError, match="dtype is float64, but the given backend has"):
         dnn.train(X, list("abab"), backend=single, dtype="float64")
 
 
