@@ -2,7 +2,7 @@
 
 from portadnn.arithmetic.namespace import Reproducible, for_one_step, reproducible
 
-# The name of its bits. Whoever changes a bit of any operation gives them another name.
+# The name of its bits. If a bit of any operation changes, the name must change.
 MARK = "reproducible-2"
 
 __all__ = ["MARK", "Reproducible", "for_one_step", "reproducible"]

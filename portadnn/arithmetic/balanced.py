@@ -10,42 +10,42 @@ so every partial sum, in whatever order, is a whole number that float64 holds: t
 k is exact, by any BLAS, and however the terms are divided. A norm is
 bounded in the same way: entries are rounded to c bits, the sum S of their squares is exact, and the
 norm is at most sqrt(S) + sqrt(n) / 2 in units of 2^-c of the power of two above the largest entry.
-With that, and the next power of two, a unit is kappa times what the norm asks for, and kappa is at
-most 3.1 (2.3 up to 256 terms, 2.1 beyond 1,024). Or it is the least unit, see below.
+Because of this bound, and because it is a power of two, a unit is kappa times what the norm needs,
+with kappa at most 3.1 (2.3 up to 256 terms, 2.1 beyond 1,024). Or it is the least unit, see below.
 
 **Balance.** Column k of A is multiplied by 1 / d_k and row k of B by d_k, with d_k a power of two,
-which is exact: so entries that belong to a small feature keep their digits.
+which is exact. So the entries of a small feature keep their digits.
 
 ``product`` (Z = W A and dA = W^T dZ) takes d_k from the largest entry of column k of A alone: a
-column of the result does not depend on the other columns of B. An example does not see the others.
+column of the result does not depend on the other columns of B, nor an example on the others.
 Both operands get norms of 2^26.5. With a = A_i / d, b = d B_j, and u = 2^-24::
 
     abs(error) <= (u + 2^-51) abs(c) + kappa 2^-27.5 (norm(a) sum(abs(b)) + norm(b) sum(abs(a)))
                   + n kappa^2 2^-55 norm(a) norm(b) + 2^-96.
 
-Beyond 2,048 terms B gets two slices, as below. The error is small beside the norms, as that of an
-ordinary float32 product is, but not beside every single entry of C: if large entries of a row meet
-only zeros, the other entries have the absolute error of the large ones.
+Beyond 2,048 terms B gets two slices, as below. As in an ordinary float32 product, the error is
+small beside the norms. It need not be small beside a single entry of C: if the large entries of a
+row meet only zeros, the small ones still have the absolute error of the large ones.
 
 ``finer_product`` (dW = dZ A^T, whose entries Adam divides by their size) takes d_k near the root
 of ``max(abs(B_k)) / max(abs(A_k))``, from both operands. A gets a norm of 2^31.5, and B two slices:
-a norm of 2^21.5, and what that leaves, in f = 22.5 - log2(n) / 2 more bits (rounded down)::
+a norm of 2^21.5, and the remainder, in f = 22.5 - log2(n) / 2 more bits (rounded down)::
 
     abs(error) <= (u + 2^-51) abs(c) + kappa 2^-32.5 norm(a) sum(abs(b))
                   + kappa 2^(-22.5 - f) norm(b) (sum(abs(a)) + n kappa 2^-32.5 norm(a)) + 2^-96.
 
-**Range.** Numbers below 2^-126 are subnormal: some devices take them for 0, and some make 0 of
-them. All units are so large that an operand below 2^-126 counts as 0, and results are multiples of
-2^-95, so none is subnormal, nor is it after a division by up to 2^31 examples. A row whose largest
-entry is below 2^-97 has the absolute accuracy of one with 2^-97 there.
+**Range.** Numbers below 2^-126 are subnormal: some devices read them as 0, and some return 0 for
+them. All units are so large that an operand below 2^-126 counts as 0. Results are multiples of
+2^-95, so none is subnormal, even after a division by up to 2^31 examples. A row whose largest
+entry is below 2^-97 has the absolute accuracy of a row whose largest entry is 2^-97.
 
-**Several processes.** Units follow from the largest entries and from exact sums of squares, of the
-terms of all processes, and the products of units are whole numbers. So ``shared.py`` adds them
-exactly, and the result does not depend on who has which terms.
+**Several processes.** Units are computed from the largest entries and the exact sums of squares of
+all processes. In these units the products are whole numbers. So ``shared.py`` adds them exactly,
+and the result does not depend on which process has which terms.
 
 **Not finite.** A row with a NaN gives NaN. A row with an infinity gives that infinity, or NaN if
 the other operand's entry is 0 or counts as 0, or if there are two products. Other rows and columns
-have the accuracy that is proved above, with d_k = 1 for the column of A that has it.
+have the accuracy that is proved above, with d_k = 1 for the column of A that is not finite.
 
 References
 ----------
@@ -65,7 +65,7 @@ SHIFT = 1.5 * 2.0**52  # x + SHIFT U - SHIFT U is x rounded to a multiple of U, 
 GRID = 2.0**-95  # results are multiples of it
 LEAST_UNIT = 2.0**-124  # subnormal numbers are below half of it
 LEAST, MOST = 2.0**-97, 2.0**127  # so that zeros and infinities have a unit
-LEAST_SCALE, MOST_SCALE = 2.0**-50, 2.0**60  # powers that balance are kept within
+LEAST_SCALE, MOST_SCALE = 2.0**-50, 2.0**60  # limits of the sizes that d_k is made from
 LONG = 2048  # terms beyond which B gets two slices
 NARROW = 1024  # terms whose norm is summed in float32
 
@@ -82,7 +82,7 @@ def product(A: Any, B: Any, *, xp: Any) -> Any:
     Returns
     -------
     array, shape (m, p), float64
-        The bound is in the text above.
+        See the bounds at the top of this file.
     """
     d = _power(_scale(A, 0, xp), xp)  # (1, n)
     top = xp.max(d, axis=1, keepdims=True)
@@ -98,10 +98,10 @@ def product(A: Any, B: Any, *, xp: Any) -> Any:
 
 
 def finer_product(A: Any, B: Any, *, xp: Any, terms: Terms = ALONE) -> Any:
-    """``A @ B`` in float64 by two products, balanced by both; as for ``product``.
+    """``A @ B`` in float64 by two products, balanced by A and B; arguments as for ``product``.
 
-    ``terms`` says which of the n terms the operands have; the result is float32 of several
-    processes.
+    ``terms`` says which of the n terms the operands have. The result of several processes is
+    float32.
     """
     a, b = _scale(A, 0, xp), _scale(B, 1, xp)  # (1, n), (n, 1)
     root = xp.sqrt(xp.divide(_power(b, xp), _power(a.T, xp)))
@@ -134,8 +134,8 @@ def total(x: Any, axis: int, *, xp: Any, terms: Terms = ALONE) -> Any:
     """The sum of float32 over one axis, which stays with length 1, in float64.
 
     The unit is that at which the largest entry has 52 - log2(n) bits (rounded down), so the sum is
-    exact in any order, and ``abs(error) <= n max(abs(x)) 2^-(52 - log2(n)) + 2^-96``. It is float32
-    of several processes.
+    exact in any order, and ``abs(error) <= n max(abs(x)) 2^-(52 - log2(n)) + 2^-96``. The sum of
+    several processes is float32.
     """
     n = terms.number(x, axis)
     (mu,) = terms.largest(largest(x, axis, xp))
@@ -145,41 +145,41 @@ def total(x: Any, axis: int, *, xp: Any, terms: Terms = ALONE) -> Any:
 
 
 def _power(v, xp, factor=1.0):
-    """The power of two that is v or below it, times a power of two; v far from float64's ends.
+    """The largest power of two <= v, times ``factor``, a power of two; v is far from 0 and inf.
 
-    ``q`` has its last bit there, and ``q (1 - 2^-53)`` is the number before it. The factor may be a
-    little more than a power of two, for a root that may be a little less.
+    The last bit of ``q`` is that power, and ``q (1 - 2^-53)`` rounds to the number before ``q``. If
+    v is a root that may be rounded down, the factor is a little more than a power of two.
     """
     q = xp.multiply(v, (2.0**52 + 1) * factor)
     return q - xp.multiply(q, 1 - 2.0**-53)
 
 
 def _above(mu, xp, factor=2.0):
-    """The power of two above the largest size, or another multiple of that below it."""
+    """``factor`` times the largest power of two <= mu; by default the power of two above mu."""
     mu = xp.astype(mu, xp.float64)
     return _power(xp.minimum(xp.maximum(mu, LEAST), MOST), xp, factor)
 
 
 def _scale(x, axis, xp):
-    """The largest size along the axis, within bounds; 1 where it is not finite."""
+    """The largest size along the axis, within limits; 1 if it is not finite."""
     mu = xp.astype(largest(x, axis, xp), xp.float64)
     mu = xp.where(mu < math.inf, mu, 1.0)
     return xp.minimum(xp.maximum(mu, LEAST_SCALE), MOST_SCALE)
 
 
 def _least(d, xp):
-    """The least unit of what was multiplied by d at most."""
+    """The least unit of entries that were multiplied by at most d."""
     return xp.maximum(d, 1.0) * LEAST_UNIT
 
 
 def _shift(x, axis, bits, least, xp):
-    """``SHIFT U`` for every row or column, where the norm of ``x / U``, rounded, is <= 2^bits."""
+    """``SHIFT U`` for every row or column, so that the rounded ``x / U`` has a norm <= 2^bits."""
     n, P = x.shape[axis], _above(largest(x, axis, xp), xp)
     return _unit(_squares(x, axis, P, n, xp), P, n, bits, least, xp)
 
 
 def _squares(x, axis, P, n, xp):
-    """The exact sum of the squares of ``x 2^c / P``, rounded; of n terms in all, abs(x) < P."""
+    """The exact sum of squares of ``x 2^c / P``, rounded; n terms in all processes, abs(x) < P."""
     q = xp.round(x * xp.astype(xp.divide(2.0 ** _bits(n), P), xp.float32))
     q = q if n <= NARROW else xp.astype(q, xp.float64)
     return xp.sum(q * q, axis=axis, keepdims=True)
@@ -203,7 +203,7 @@ def _unit(S, P, n, bits, least, xp):
 
 
 def _rounded(x, s, xp):
-    """A multiple of the unit of ``s``, in float64; x is overwritten if it is of float64."""
+    """x, rounded to a multiple of the unit of ``s``, in float64. A float64 x is overwritten."""
     q = xp.astype(x, xp.float64, copy=False)
     q += s
     q -= s
@@ -215,7 +215,7 @@ def _on_grid(*parts, s):
     C = parts[0]
     for part in parts[1:]:
         C += part
-    s = s * 0.0 + SHIFT * GRID  # not a literal: a compiler would not add one and take it off again
+    s = s * 0.0 + SHIFT * GRID  # not a literal, because a compiler would cancel + and - of one
     C += s
     C -= s
     return C

@@ -4,11 +4,11 @@ A library's own functions differ in the last bit from each other, and from one p
 next. These are made of +, -, * and /, which IEEE 754 rounds in one way, and of ``floor``,
 ``minimum``, ``maximum``, ``where`` and ``copysign``, which do not round. ``xp`` is a namespace
 whose products and quotients a compiler can neither fuse with a sum nor rearrange; sums and
-differences are operators, and no constant is added only to be taken off again.
+differences are operators, and no constant is added and subtracted again.
 
-The library's ``exp`` and ``log2`` are called as estimates of a power of two and of its exponent,
-where an error of a tenth would not change what comes out (``_power_of_two``, ``log``). So is its
-``sqrt``, which not every library rounds correctly.
+The library's ``exp`` and ``log2`` only estimate a power of two and its exponent: even an error of a
+tenth would not change the result (``_power_of_two``, ``log``). Its ``sqrt`` also serves only as an
+estimate, because not every library rounds it correctly.
 
 | function | largest error | measured | x = 0      | -inf | inf | else                   |
 |----------|---------------|----------|------------|------|-----|------------------------|
@@ -18,14 +18,14 @@ where an error of a tenth would not change what comes out (``_power_of_two``, ``
 | log1p    | 0.95 ulp      | 0.85     | x          | NaN  | inf | -inf at -1, NaN below  |
 | tanh     | 0.95 ulp      | 0.76     | x          | -1   | 1   |                        |
 
-They hold wherever argument and result are normal numbers or those of the table; x keeps the sign
-of a zero, and NaN gives NaN. Results of ``exp`` that would be subnormal are 0, because some devices
-make them 0. Subnormal arguments are outside of the promise for the same reason; ``log`` takes them
-as 0. Arrays are float64, of any shape.
+The errors hold if argument and result are normal numbers or stand in the table. A result x keeps
+the sign of a zero, and NaN gives NaN. Results of ``exp`` that would be subnormal are 0, because
+some devices make them 0. For the same reason nothing is promised for subnormal arguments; ``log``
+takes them as 0. Arrays are float64, of any shape.
 
-The errors are sums of roundings: where a result is a large part plus a small one, the large part
-is exact, the small one is below a quarter of it and carries a few roundings of its own, and the
-last addition rounds once more (half an ulp). The comments give the numbers.
+The errors are sums of roundings. A result is a large part plus a small one: the large part is
+exact, the small one is below a quarter of it and has a few roundings of its own, and the last
+addition rounds once more (half an ulp). The comments give the numbers.
 
 References
 ----------
@@ -85,17 +85,17 @@ def exp(x: Any, *, xp: Any) -> Any:
     array([0.        , 1.        , 2.71828183])
     """
     x = xp.minimum(xp.maximum(x, EXP_IS_0), 710.0)
-    one = xp.minimum(xp.multiply(x - EXP_IS_0, 2.0**60), 1.0)  # 0 where the result is to be 0
+    one = xp.minimum(xp.multiply(x - EXP_IS_0, 2.0**60), 1.0)  # 0 if the result is to be 0
     k, high, low = _reduced(x, xp)
     s, t = _scales(k, xp)
-    # where the result is least, 3/4, the bracket is 1/4: its rounding is an eighth of an ulp of the
-    # result, and those in low, five of numbers below 0.05, are another sixth
+    # the smallest y is 3/4, and then the bracket is 1/4: its rounding is an eighth of an ulp of y,
+    # and the five roundings in low, of numbers below 0.05, are another sixth
     y = (high + low) + 1.0
     return xp.multiply(xp.multiply(y, xp.multiply(t, one)), s)
 
 
 def expm1(x: Any, *, xp: Any) -> Any:
-    """``exp(x) - 1``, also where x is so small that exp(x) is 1.
+    """``exp(x) - 1``, also if x is so small that exp(x) is 1.
 
     >>> import array_api_compat.numpy as xp
     >>> expm1(xp.asarray([-1000.0, 1e-20, 1.0]), xp=xp)
@@ -103,13 +103,13 @@ def expm1(x: Any, *, xp: Any) -> Any:
     """
     k, high, low = _reduced(xp.minimum(xp.maximum(x, -40.0), 710.0), xp)
     s, t = _scales(k, xp)
-    # (s t - 1) + s t (high + low), all of it over s, which could overflow else
+    # (s t - 1) + s t (high + low), divided by s, because s t could overflow
     one = xp.divide(1.0, s)
     a = t - one
-    lost = (t - a) - one  # by that difference: not 0 from k = 54 on
+    lost = (t - a) - one  # by that difference: not 0 if k >= 54
     y, rest = _fast_two_sum(a, xp.multiply(t, high))
-    # low is below 0.1; its two roundings are 0.3 ulp of the result where that is just below 1/2,
-    # and 0.35 where it is just above, with 2 low and the rounding of r
+    # low is below 0.1; its two roundings are 0.3 ulp of a result just below 1/2, and 0.35 ulp of
+    # one just above, with 2 low and the rounding of r
     y = y + (rest + (xp.multiply(t, low) + lost))
     return xp.copysign(xp.multiply(y, s), x)
 
@@ -132,7 +132,7 @@ def tanh(x: Any, *, xp: Any) -> Any:
     n, n_low = _fast_two_sum(minus, high)
     d, d_low = _fast_two_sum(plus, high)
     n_low = n_low + low
-    d_low = (d_low + low) + (2.0 - (plus - minus))  # from k = 53 on, 1 is lost in s
+    d_low = (d_low + low) + (2.0 - (plus - minus))  # if k >= 53, s + 1 loses the 1
     # long division: 26 bits of the quotient, whose product with 26 bits of d is exact, and the rest
     d_high = _head(d, xp)
     d_low = (d - d_high) + d_low
@@ -152,18 +152,18 @@ def log(x: Any, *, xp: Any) -> Any:
     """
     # x = s**2 (2 p) (1 + f) with powers of two s and p, and f in (-0.3, 0.4]
     m = xp.minimum(xp.maximum(x, SMALLEST), LARGEST)
-    s = _power_below(xp.sqrt(m), xp)  # which neither overflows nor underflows
+    s = _power_below(xp.sqrt(m), xp)  # sqrt neither overflows nor underflows
     m = xp.divide(xp.divide(m, s), s)  # in [1, 4]
     p = _power_below(xp.multiply(m, 1 / 1.4), xp)  # 1/2, 1 or 2
     f = xp.divide(m, xp.multiply(p, 2.0)) - 1.0  # exact
-    h = xp.floor(xp.log2(s) + 0.5)  # an integer, whatever log2 makes of its last bits
+    h = xp.floor(xp.log2(s) + 0.5)  # an integer, whatever the last bits of log2 are
     y = _log_1_plus(f, 0.0, h + h + xp.floor(p), xp)
     at_0 = xp.sqrt(xp.minimum(x, 0.0)) - math.inf
     return xp.where(x < SMALLEST, at_0, y + xp.maximum(x - LARGEST, 0.0))
 
 
 def log1p(x: Any, *, xp: Any) -> Any:
-    """``log(1 + x)``, also where x is so small that 1 + x is 1.
+    """``log(1 + x)``, also if x is so small that 1 + x is 1.
 
     >>> import array_api_compat.numpy as xp
     >>> log1p(xp.asarray([-1.0, 1e-20, 1.0]), xp=xp)
@@ -176,7 +176,7 @@ def log1p(x: Any, *, xp: Any) -> Any:
     # exact for p below 2**54; above, the error is smaller than the result's last bit
     a = xp.multiply(xp.divide(1.0, p), 0.5) - 1.0
     f, f_low = _fast_two_sum(a, xp.multiply(xp.divide(y, p), 0.5))
-    # f_low is not 0 only for x from 0.4 to 0.5, where 1 / (1 + f) is 1.375, give or take 0.05
+    # f_low is 0, except for x from 0.4 to 0.5: there 1 / (1 + f) is 1.375, give or take 0.05
     y = _log_1_plus(f, xp.multiply(f_low, 1.375), k, xp)
     at_minus_1 = xp.sqrt(xp.minimum(1.0 + x, 0.0)) - math.inf
     y = xp.where(x <= -1.0, at_minus_1, y + xp.maximum(x - LARGEST, 0.0))
@@ -186,8 +186,8 @@ def log1p(x: Any, *, xp: Any) -> Any:
 def _reduced(x, xp):
     """``k, high, low`` with ``exp(x) = 2**k (1 + high + low)``, and low small beside high.
 
-    ``x = k ln 2 + r`` with r from -log(4/3) to log(3/2), -0.288 to 0.406: so ``expm1`` has k = 0
-    where it is between -1/4 and 1/2, and r = x carries no rounding there.
+    ``x = k ln 2 + r`` with r from -log(4/3) to log(3/2), -0.288 to 0.406. So k = 0 if the result of
+    ``expm1`` is between -1/4 and 1/2, and then r = x has no rounding.
     """
     k = xp.floor(xp.multiply(x, PER_LN2) + SWITCH)
     high = x - xp.multiply(k, LN2_HIGH)  # exact
@@ -252,7 +252,7 @@ def _head(x, xp):
 
 
 def _polynomial(coefficients, x, xp):
-    """By Horner's rule, the constant term first."""
+    """A polynomial, by Horner's rule. The constant coefficient comes first."""
     y = xp.multiply(x, coefficients[-1])
     for c in coefficients[-2:0:-1]:
         y += c

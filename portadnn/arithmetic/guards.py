@@ -1,11 +1,11 @@
-"""Products, quotients and roots that a compiler leaves alone.
+"""Products, quotients and roots that a compiler does not rewrite.
 
 XLA compiles a whole step, and on the way it contracts ``a * b + c`` into one rounding (FMA) and
 rewrites ``x / 209`` as ``x * (1 / 209)``, ``(a / b) / c`` as ``a / (b * c)``, ``(x * 0.1) * 0.3``
-as ``x * 0.03``, ``a / sqrt(b)`` as ``a * rsqrt(b)``: each rounds differently. None of these reaches
-through ``where(p == p, p, nan)``, which is ``p`` itself for every p, NaN included; a test over
-compiled programs holds it to that. What stays forbidden is a literal that is added or subtracted
-twice, ``(x + 0.1) + 0.3``.
+as ``x * 0.03``, ``a / sqrt(b)`` as ``a * rsqrt(b)``: each rounds differently. The compiler makes no
+such change across ``where(p == p, p, nan)``, which is ``p`` itself for every p, NaN included. A
+test over compiled programs checks that. Code must still not add or subtract two literals in a row,
+as in ``(x + 0.1) + 0.3``.
 
 References
 ----------
@@ -26,12 +26,12 @@ from portadnn.errors import InputError
 
 @dataclass(frozen=True)
 class Guarded:
-    """A namespace that is compiled, with guards around the results of three functions.
+    """A namespace for compiled code, with guards around the results of three functions.
 
     Attributes
     ----------
     raw : namespace
-        All else is its own.
+        All other functions are its own.
     """
 
     raw: Any
@@ -41,20 +41,20 @@ class Guarded:
         return self._kept(self.raw.multiply(x, y))
 
     def divide(self, x: Any, y: Any, /) -> Any:
-        """``x / y``, rounded once; ``y`` is an array, and not one that is made of a literal."""
+        """``x / y``, rounded once; ``y`` is an array, and not made from a literal."""
         if isinstance(y, int | float):
             raise InputError(
                 f"a division by the literal {y!r} is compiled into a product: multiply by its "
                 f"reciprocal"
             )
         if not isinstance(x, int | float):
-            # a quotient by a row or column is compiled into a product with its reciprocals: this
-            # divisor has an entry of its own for every entry of x
+            # a quotient by a row or column is compiled into a product with its reciprocals, so the
+            # divisor gets the shape of x
             y = self.raw.where(x == x, y, float("nan"))
         if y.dtype != self.raw.float32:
             return self._kept(self.raw.divide(x, y))
-        # on a GPU, XLA's quotient of float32 is often not the right one; that of float64 is
-        # right, and its 53 bits decide where it is rounded to 24
+        # on a GPU, XLA often does not round a quotient of float32 correctly, but it does in
+        # float64, and rounding these 53 bits to 24 gives the right float32
         x, y = (self.raw.asarray(v, dtype=y.dtype).astype(self.raw.float64) for v in (x, y))
         return self._kept(self.raw.divide(x, y)).astype(self.raw.float32)
 
@@ -74,5 +74,5 @@ class Guarded:
 
 
 def guarded(xp: Any) -> Any:
-    """``xp`` itself where it is eager, for then every call rounds by itself; else its guards."""
+    """``xp`` itself if it is eager, because then every call rounds by itself; else ``Guarded``."""
     return Guarded(xp) if is_jax_namespace(xp) else xp

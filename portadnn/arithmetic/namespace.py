@@ -37,28 +37,28 @@ REFUSED = frozenset({
 
 @dataclass(frozen=True)
 class Reproducible:
-    """An array namespace whose floating results are those of every other, to the last bit.
+    """An array namespace with the same floating-point results for every library, bit by bit.
 
-    Products, sums, quotients, roots and elementary functions are replaced; what is exact anyhow
-    (``max``, ``where``, ``concat``, ...) passes through, and what is not reproducible is missing.
-    It is equal to another of the same namespace, so what is compiled for one serves the other.
+    Products, sums, quotients, roots and elementary functions are replaced. Exact functions such as
+    ``max``, ``where`` and ``concat`` pass through. Functions that are not reproducible are missing.
+    Two of the same namespace are equal, so a program compiled for one serves the other.
 
     Attributes
     ----------
     raw : namespace
-        Of the library.
+        The library's own.
     terms : Terms
         Which of the examples are here, if several processes share them.
 
     Notes
     -----
     Some devices and compilers flush subnormal numbers to 0, in float32 those below 1.2e-38. So in
-    float32 products, sums and exp make 0 of what is so small, with room to spare, and an optimizer
-    does so with gradients, slots and parameters if a namespace ``settles``. In float64, which
-    flushes below 2.2e-308, every number on the way must be a normal number or 0.
+    float32, products, sums and exp return 0 for such small results, with a margin. An optimizer
+    does the same to gradients, slots and parameters if a namespace ``settles``. In float64 the
+    limit is 2.2e-308, and every intermediate number must be a normal number or 0.
 
     An operator between arrays is the library's: ``+`` and ``-`` round as IEEE 754 says, and so does
-    ``*`` where it is not compiled. Two literals must not be added to one array: see ``guards.py``.
+    ``*`` if it is not compiled. Two literals must not be added to one array: see ``guards.py``.
     """
 
     raw: Any
@@ -88,16 +88,16 @@ class Reproducible:
         return self._matmul(x1, x2)
 
     def sum(self, x: Any, /, *, axis: Axes = None, keepdims: bool = False) -> Any:
-        """The sum over an axis or over all, exact before it is rounded; of integers the library's.
+        """The sum over an axis or over all, exact before it is rounded; integers: the library's.
 
-        Of two axes it is the sum over the first of the sums over the second. Up to 8 terms of
-        float64 are added in their order.
+        Over two axes, it sums over the second one, then over the first. Up to 8 terms of float64
+        are added in their order.
         """
         return self._sum(x, axis=axis, keepdims=keepdims)
 
     @property
     def examples(self) -> Any:
-        """``matmul`` and ``sum`` over the axis of the examples: exact, however they are divided."""
+        """``matmul`` and ``sum`` over the examples of all processes: exact, however divided."""
         return SimpleNamespace(
             matmul=functools.partial(self._matmul, terms=self.terms),
             sum=functools.partial(self._sum, terms=self.terms),
@@ -117,7 +117,7 @@ class Reproducible:
         S = x if x.ndim == 2 else x[None, :]
         for a in sorted((a + 2 - x.ndim for a in axes), reverse=True):
             if S is not x and x.ndim == 2 and S.shape[a] == 1:
-                continue  # a sum of one sum is that sum
+                continue  # the sum of one term is that term
             here = terms if a == 1 or terms is None else ALONE  # examples are columns
             S = products.total(S, a, xp=self.guards, cut=self._cut, terms=here)
         if x.ndim == 1:
@@ -138,9 +138,9 @@ class Reproducible:
         return self.guards.multiply(x1, x2)
 
     def divide(self, x1: Any, x2: Any, /) -> Any:
-        """``x1 / x2``, rounded once; by a number, the product with its reciprocal.
+        """``x1 / x2``, rounded once; if x2 is a number, the product with its reciprocal.
 
-        So do compilers and some libraries on GPUs, and every library can do that.
+        Compilers and some libraries on GPUs divide by a number in this way, and every library can.
         """
         if isinstance(x2, int | float):
             reciprocal = 1.0 / x2 if x2 else math.copysign(math.inf, x2)
@@ -158,10 +158,10 @@ class Reproducible:
         return self.guards.multiply(x, x)
 
     def exp(self, x: Any, /) -> Any:
-        """See ``elementary.py``, also for the four below; float32 is rounded once, at the end.
+        """The exponential: see ``elementary.py``. float32 is rounded once, at the end.
 
-        Results below 2^-1022 are 0; of float32 those below 2^-100, so that a quotient by the number
-        of classes is a normal number.
+        Results below 2^-1022 are 0. In float32 results below 2^-100 are 0, so that a quotient by
+        the number of classes is a normal number.
         """
         return self._elementary(elementary.exp, x, vanishes=True)
 
@@ -182,9 +182,9 @@ class Reproducible:
         return self._elementary(elementary.tanh, x)
 
     def slices_of(self, x: Any, /, *, axis: int) -> Slices | tuple[()]:
-        """What ``remembering`` takes: the slices of an operand that is to be summed over ``axis``.
+        """The slices, for ``remembering``, of an operand that will be summed over ``axis``.
 
-        It looks at values, to leave out slices that are all zero: not for use in a compiled step.
+        This reads values, to leave out slices that are all zero, so a compiled step cannot call it.
 
         Parameters
         ----------
@@ -194,7 +194,7 @@ class Reproducible:
         Returns
         -------
         tuple of two arrays
-            Empty if a product of so few terms, or of float32, needs none.
+            Empty if the product has few terms or float32, and so needs no slices.
         """
         self._needs_float64()
         if x.ndim != 2 or axis not in (0, 1):
@@ -206,14 +206,14 @@ class Reproducible:
         return without_zeros(self._cut(x, axis), x.shape[1 - axis], axis, xp=self.guards)
 
     def remembering(self, known: Iterable[tuple[Any, int, Slices | tuple[()]]] = ()) -> Remembering:
-        """This namespace for the length of one step: it cuts no operand twice.
+        """This namespace for one step, in which no operand is cut twice.
 
-        The results are the same; a step that is given slices must be given those of its operands.
+        The results are the same, if the slices are those of the step's operands.
 
         Parameters
         ----------
         known : sequence of (x, axis, slices)
-            The operands whose slices are there already, each the very object that the step uses.
+            Operands whose slices are known. Each x must be the same object that the step uses.
         """
         remembering = Remembering(self.raw, self.terms)
         for x, axis, slices in known:
@@ -248,7 +248,7 @@ class Reproducible:
 class Remembering(Reproducible):
     """A reproducible namespace that keeps the slices of its operands; made for one step.
 
-    Operands are known by identity, so none may be changed in place once it has been used.
+    Operands are known by their ``id``, so no operand may be changed in place after its first use.
     """
 
     memory: dict[tuple[int, int, bool], tuple[Any, Slices]] = field(
@@ -261,7 +261,7 @@ class Remembering(Reproducible):
     def _cut(self, x, axis, terms=ALONE):
         key = id(x), axis, terms is ALONE
         found = self.memory.get(key)
-        if found is None:  # x is kept with its slices, so that no other gets its identity
+        if found is None:  # x is kept with its slices, so that no other array gets its id
             found = self.memory[key] = x, super()._cut(x, axis, terms)
         return found[1]
 
@@ -277,7 +277,7 @@ def for_one_step(xp: Any, known: Iterable[tuple[Any, int, Slices | tuple[()]]] =
 
 
 def _axes(axis, x):
-    """The axes over which is summed, as a set of numbers >= 0."""
+    """The axes of a sum, as a set of numbers >= 0."""
     if x.ndim not in (1, 2):
         raise InputError(
             f"an array of shape {tuple(x.shape)} was given: reproducible sums take 1 or 2 axes"

@@ -1,9 +1,8 @@
 """Sums and products of matrices with the same bits everywhere.
 
-**Few terms** (n <= 8, which do not belong to examples): products and sums, one after the other, in
-the order of the terms; every operation is rounded as IEEE 754 says, so the bits are the same, and
-the error is at most
-``n u abs(A) abs(B)`` with u = 2^-53 (Jeannerod and Rump 2013).
+**Few terms** (n <= 8, which are not examples) are multiplied and added one after the other, in
+their order. IEEE 754 says how every operation is rounded, so the bits are the same, and the error
+is at most ``n u abs(A) abs(B)`` with u = 2^-53 (Jeannerod and Rump 2013).
 
 **More terms of float32** are an exact float64 product of balanced integers, see ``balanced.py``.
 
@@ -13,35 +12,35 @@ order. They are added by Horner's rule, first over q and then over p,
 
     C = U_A U_B sum_p e_A^(p-1) (sum_q e_B^(q-1) P_pq).
 
-Beyond 512 terms the P_pq are sums of exact blocks, added with what each addition loses, and rounded
-once: so they, and C, are the same however the terms are divided and ordered.
+Beyond 512 terms each P_pq is a sum of exact blocks. The error of each addition is added too, and
+the sum is rounded once. So P_pq and C do not depend on how the terms are divided and ordered.
 
-Accuracy (float64, three slices, all nine products kept). Let T = w_A + w_B, mu_i the largest entry
-of row i and nu_j that of column j. Dropped are at most ``2^-(3 w_A + 1) mu_i`` of each a_ik and
+Accuracy (float64, three slices, all nine products kept). Let mu_i be the largest entry of row i and
+nu_j that of column j. The slices drop at most ``2^-(3 w_A + 1) mu_i`` of each a_ik and
 ``2^-(3 w_B + 1) nu_j`` of each b_kj. Horner's rule rounds four times, a sum of blocks once more;
 every time the error is at most u times a partial sum of ``sum_k sum_pq abs(A_p) abs(B_q)``. The
 slices of an entry add up in absolute value to ``abs(a) + (1 + 2^-w) 2^(2-w) mu`` at most, so in
-all, with a d < 2^-20 for that and for what is of higher order in u::
+all, with a d < 2^-20 for that and for terms of higher order in u::
 
     abs(error_ij) <= (1 + d) sum_k [ (4 + (blocks > 1)) u (abs(a_ik) + 2^(2-w_A) mu_i)
                                                        (abs(b_kj) + 2^(2-w_B) nu_j)
                                      + 2^-(3 w_A + 1) mu_i abs(b_kj)
                                      + 2^-(3 w_B + 1) nu_j abs(a_ik) ].
 
-Where the entries of the row and of the column that are not zero span at most 2^20,
+If the nonzero entries of the row and of the column span at most 2^20, then
 mu_i <= 2^20 abs(a_ik) for each of them, and the sum is ``bound(n) u abs(A) abs(B)``, with
 ``bound(n) <= n`` for every n: no worse than the a-priori bound of an ordinary product.
-Beyond that span, ``abs(error_ij) <= 6 u n mu_i nu_j`` still.
+Beyond that span, ``abs(error_ij) <= 6 u n mu_i nu_j`` still holds.
 
 Domain of float64. Entries are normal numbers or 0, and the result is as promised if it is a normal
 number or 0: subnormal numbers are flushed to zero by some devices. (In float32 they count as 0.)
 For more than 8 terms nothing overflows or underflows before the result itself does. Rows (columns)
-whose largest entry is below 2^-970 have the absolute accuracy of rows with 2^-970 there, and an
-entry below 2^-1022 counts where its row's largest is below 2^-920. **Not finite**: a row with a NaN
-gives NaN; with an infinity it gives that infinity where IEEE 754 does, or NaN: the other operand's
-entries below 2^-(w+1) of their column's largest (all finite ones, where that is infinite) count as
-0, and ``inf * 0`` is NaN. Other rows are not touched by it. The result is never -0 for n > 8; a
-NaN's sign and payload are the library's.
+whose largest entry is below 2^-970 have the absolute accuracy of rows with a largest entry of
+2^-970, and an entry below 2^-1022 counts if the largest of its row is below 2^-920. **Not finite**:
+a row with a NaN gives NaN. A row with an infinity gives that infinity if IEEE 754 does, or NaN: in
+the other operand, entries below 2^-(w+1) of the largest in their column (if that is infinite, all
+finite ones) count as 0, and ``inf * 0`` is NaN. Other rows do not change. The result is never -0
+for n > 8; a NaN's sign and payload are the library's.
 
 References
 ----------
@@ -94,8 +93,8 @@ def matmul(x: Any, y: Any, *, xp: Any, cut: Cut, terms: Terms | None = None) -> 
     cut : callable
         ``cut(operand, axis, terms)``, the slices of a 2-D operand of float64.
     terms : Terms, optional
-        If the terms belong to examples, which may lie in several processes: then also a few of
-        them are summed exactly, and of float32 single entries are right, see ``balanced.py``.
+        Given if the terms belong to examples, which several processes may share. Then few terms
+        are also summed exactly, and float32 uses ``balanced.finer_product``.
 
     Returns
     -------
@@ -105,7 +104,7 @@ def matmul(x: Any, y: Any, *, xp: Any, cut: Cut, terms: Terms | None = None) -> 
     Raises
     ------
     InputError
-        If the ranks, shapes or dtypes are others.
+        If the number of axes, the shapes or the dtypes do not fit.
     """
     _check_product(x, y)
     check(x.dtype, xp)
@@ -146,7 +145,7 @@ def total(x: Any, axis: int, *, xp: Any, cut: Cut, terms: Terms | None = None) -
     Raises
     ------
     InputError
-        If there are more than 2^31 terms, or the dtype is another.
+        If there are more than 2^31 terms, or the dtype is not float32 or float64.
     """
     shared = terms or ALONE
     n = shared.number(x, axis)
@@ -174,7 +173,7 @@ def total(x: Any, axis: int, *, xp: Any, cut: Cut, terms: Terms | None = None) -
 
 def _few(A, B, xp):
     if A.dtype == xp.float32:
-        # a subnormal number is 0 to some devices
+        # some devices read a subnormal number as 0
         A, B = (xp.astype(_normal(x, 2.0**-126, xp), xp.float64) for x in (A, B))
     C = xp.multiply(A[:, 0:1], B[0:1, :])  # (m, 1) times (1, p)
     for k in range(1, A.shape[1]):
@@ -202,7 +201,7 @@ def _sliced(A, B, xp, cut, terms):
 
 
 def _whole(left, right, n, xp):
-    """The products of all slices of the terms here, of n in all: whole numbers, of any size."""
+    """The products of all slices, for the terms of this process: whole numbers of any size."""
     step = block_length(n)
     if n <= step:
         return xp.matmul(left, right)
@@ -216,13 +215,13 @@ def _whole(left, right, n, xp):
 
 
 def _exact(left, right, n, xp):
-    """The products of all slices, whose sums are exact: of several blocks, rounded once."""
+    """The products of all slices: exact, or rounded once if there are several blocks."""
     step = block_length(n)
     P, lost = xp.matmul(left[:, :step], right[:step, :]), None
     for k in range(step, n, step):
         end = min(k + step, n)
         block = xp.matmul(left[:, k:end], right[k:end, :])
-        whole = P + block  # and what its rounding loses, a whole number (Knuth)
+        whole = P + block  # rest is what this rounding loses (Knuth)
         part = whole - P
         rest = (P - (whole - part)) + (block - part)
         P, lost = whole, rest if lost is None else lost + rest
@@ -250,21 +249,21 @@ def _horner(parts, w):
 
 
 def _nested(widths, *parts, s):
-    """The parts, arrays of NumPy, by Horner's rule: over the last index first."""
-    C = [1.0 * part for part in parts]  # rounded, if they are of several blocks
+    """Add the parts, arrays of NumPy, by Horner's rule, over the last index first."""
+    C = [1.0 * part for part in parts]  # rounded here, if they are sums of several blocks
     for w in widths[::-1]:
         C = [_horner(C[i : i + SLICES], w) for i in range(0, len(C), SLICES)]
     return C[0] + s
 
 
 def _finite(C, first, xp):
-    """C, where the first product of slices is finite; else what that product is."""
+    """C, with each entry of ``first``, the first product of slices, that is not finite."""
     return xp.where(xp.isfinite(first), C, first)
 
 
 def _placed(C, L, root):
     """``C root^2``."""
-    C += L - L  # +0: a zero has the sign that the library's order of summation gave it
+    C += L - L  # adds +0: the order of summation decides the sign of a zero
     C *= root  # twice: the unit itself may lie outside the exponent range
     C *= root
     return C

@@ -1,14 +1,14 @@
-"""The square root, rounded as IEEE 754 says, from one that is nearly so.
+"""The square root, rounded as IEEE 754 says, from a root that may be a neighbour of it.
 
-Not every library's root is: PyTorch's on a CPU is the vector library's of MKL, and 1.3 % of its
-roots of float64, 19 % of those of float32, are the neighbour of the right one. So the library's
-root s is compared with the midpoints beside it. With g the distance to the next number, and the
-residual r = x - s^2, which two halves of s give exactly,
+Not every library rounds its root correctly. PyTorch on a CPU takes that of MKL's vector library:
+1.3 % of its float64 roots, and 19 % of its float32 roots, are a neighbour of the right one. So the
+library's root s is compared with the midpoints beside it. With g the distance to the next number,
+and the residual r = x - s^2, which two halves of s give exactly,
 
     sqrt(x) > s + g/2  <=>  r > s g + g^2/4  <=>  r > s g,
 
-for r and s g are multiples of the square of s's last bit, and no such multiple is between; below s
-in the same way, ``r <= -s g``. All terms are exact.
+because r and s g are multiples of the square of s's last bit, and no such multiple lies between the
+two bounds. Below s the test is ``r <= -s g``. All terms are exact.
 
 References
 ----------
@@ -32,15 +32,15 @@ def sqrt(x: Any, *, xp: Any) -> Any:
     Parameters
     ----------
     x : array of any shape
-        NaN, with a library's sign, for a negative entry; -0 for -0.
+        A negative entry gives NaN, with the library's sign; -0 gives -0.
     xp : namespace
-        Guarded. Its root must be a neighbour of the right one at worst.
+        Guarded. Its root must be the right one or a neighbour of it.
     """
     if x.dtype == xp.float32:
-        # 53 bits of the root decide where it is rounded to 24: no root is that near a midpoint
+        # 53 bits of the root are enough to round it to 24: no root is so near a midpoint
         return xp.astype(xp.sqrt(xp.astype(x, xp.float64)), xp.float32)
     below = x < 1.0
-    # into the middle of the exponent range, where no part of s^2 underflows
+    # scale into the middle of the exponent range, so that no part of s^2 underflows
     x = xp.where(below, xp.multiply(x, 2.0**600), xp.multiply(x, 2.0**-100))
     s = xp.sqrt(x)
     step = xp.multiply(s, SUCCESSOR)
@@ -52,5 +52,5 @@ def sqrt(x: Any, *, xp: Any) -> Any:
     r = (r - xp.multiply(high + high, low)) - xp.multiply(low, low)
     rounded = xp.where(r > xp.multiply(s, up), s + up, s)
     rounded = xp.where(r <= -xp.multiply(s, down), s - down, rounded)
-    rounded = xp.where(s > 0, rounded, s)  # 0 has no neighbours that count
+    rounded = xp.where(s > 0, rounded, s)  # a root of 0 stays
     return xp.where(below, xp.multiply(rounded, 2.0**-300), xp.multiply(rounded, 2.0**50))

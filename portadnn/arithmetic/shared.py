@@ -1,6 +1,6 @@
-"""Sums whose terms several processes share: what an exact sum needs to know of the terms elsewhere.
+"""Sums over several processes: what an exact sum must know about the terms of the others.
 
-``portadnn.parallel`` has the ``Terms`` of several processes. Here are those of one.
+``portadnn.parallel`` has the ``Terms`` of several processes. ``Alone`` is for one process.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from typing import Any, Protocol
 
 
 class Terms(Protocol):
-    """The terms of a sum, of which the operands here have all or some."""
+    """The terms of a sum. The operands of this process have all or some of them."""
 
     @property
     def count(self) -> int | None:
-        """How many there are in all; None if the operands have them all."""
+        """The number of terms of all processes; None if this process has them all."""
         ...
 
     def number(self, x: Any, axis: int) -> int:
-        """How many terms there are in all; those of ``x`` lie along ``axis``."""
+        """The number of terms of all processes; those of ``x`` lie along ``axis``."""
         ...
 
     def largest(self, *sizes: Any) -> tuple[Any, ...]:
-        """The entrywise largest of all processes, of sizes >= 0; NaN if one is NaN."""
+        """The entrywise maximum over all processes, of sizes >= 0; NaN if one is NaN."""
         ...
 
     def summed(self, *sums: Any) -> tuple[Any, ...]:
@@ -34,16 +34,16 @@ class Terms(Protocol):
         ...
 
     def finished(self, parts: tuple[Any, ...], finish: Callable[..., Any], s: Any) -> Any:
-        """``finish(*sums, s=s)`` of the sums of all processes, of which ``parts`` are those here.
+        """``finish(*sums, s=s)``, in which ``sums`` are ``parts`` added over all processes.
 
-        ``s`` is an array that a compiler takes for no constant. What is not finite becomes NaN of
-        several processes, which give ``finish`` arrays of NumPy and the number 0.
+        ``s`` is an array that a compiler does not treat as a constant. If there are several
+        processes, ``finish`` gets arrays of NumPy and s = 0, and NaN for values not finite.
         """
         ...
 
 
 class Alone:
-    """All terms are here."""
+    """One process that has all terms."""
 
     count: int | None = None
 
@@ -52,11 +52,11 @@ class Alone:
         return x.shape[axis]
 
     def largest(self, *sizes: Any) -> tuple[Any, ...]:
-        """They themselves."""
+        """The sizes themselves."""
         return sizes
 
     def summed(self, *sums: Any) -> tuple[Any, ...]:
-        """They themselves."""
+        """The sums themselves."""
         return sums
 
     def gathered(self, A: Any) -> Any:
@@ -64,7 +64,7 @@ class Alone:
         return A
 
     def finished(self, parts: tuple[Any, ...], finish: Callable[..., Any], s: Any) -> Any:
-        """What ``finish`` makes of the parts."""
+        """The parts are the sums."""
         return finish(*parts, s=s)
 
 

@@ -16,7 +16,7 @@ holds: the sum is **exact**, by any BLAS, on any number of threads.
 The unit comes from the largest entry, mu = max abs(a_k), rounded to 26 bits: L is the power of two
 with L <= sqrt(mu 2^(2-w)) < 2 L, so abs(a_k) / U < 2^w, or 2^w itself. The root keeps L and U far
 from the ends of the exponent range for every mu, so nothing overflows or underflows on the way.
-With U <= (1 + 2^-26) mu 2^(2-w), what is dropped is, but for that factor,
+With U <= (1 + 2^-26) mu 2^(2-w), the dropped part is, up to that factor,
 
     abs(a - slices) <= U e^2 / 2 <= 2^-(3w+1) mu.
 
@@ -38,10 +38,10 @@ from portadnn.errors import InputError
 
 PRECISION = 53  # bits of float64
 BLOCK = 512  # the longest sum of products; longer ones are cut into blocks
-SLICES = 3  # each operand has so many
+SLICES = 3  # slices of each operand
 LONGEST = 2**31  # the longest sum
 
-# mu is kept inside, so that zeros, and infinities, have a unit: below, accuracy is absolute
+# mu is kept between these, so that zeros and infinities have a unit; below, accuracy is absolute
 SMALLEST, LARGEST = 2.0**-970, 2.0**1023 * (2 - 2.0**-52)
 SUCCESSOR = 2.0**-53 * (1 + 2.0**-52)  # v + v * this is the number after v
 
@@ -50,7 +50,7 @@ Slices = tuple[Any, Any]
 
 
 def block_length(n: int) -> int:
-    """How many of n products are added at a time: n, or as equal blocks as there can be."""
+    """How many of n products are added at a time: n, or the length of nearly equal blocks."""
     return -(-n // -(-n // BLOCK)) if n else 0
 
 
@@ -71,15 +71,15 @@ def check(dtype: Any, xp: Any) -> None:
 
 
 def largest(x: Any, axis: int | tuple[int, int], xp: Any) -> Any:
-    """The largest size along the axis, which stays; 0 if there is none, NaN if there is a NaN."""
-    extreme = xp.sum if 0 in x.shape else xp.max  # the largest of nothing is an error
+    """The largest size along the axis, which is kept; 0 without entries, NaN if one is NaN."""
+    extreme = xp.sum if 0 in x.shape else xp.max  # xp.max of an empty array is an error
     return extreme(xp.abs(x), axis=axis, keepdims=True)
 
 
 def without_zeros(slices: Slices, size: int, axis: int, *, xp: Any) -> Slices:
-    """The slices without the last ones where these are all zero: the sums are the same.
+    """The slices without the last ones if these are all zero; the sums are the same.
 
-    So 8-bit images, and small whole numbers, need one slice. It looks at values, which a compiled
+    So 8-bit images, and small whole numbers, need one slice. This reads values, which a compiled
     step cannot do.
 
     Parameters
@@ -109,13 +109,13 @@ def cut(x: Any, axis: int, *, xp: Any, terms: Terms = ALONE) -> Slices:
     xp : namespace
         Guarded, see ``guards.py``.
     terms : Terms
-        Of several processes a row with an infinity is one with a NaN.
+        With several processes, a row with an infinity is treated as if it had a NaN.
 
     Returns
     -------
     stack : array, float64, shape (3 m, n) for axis 1, (n, 3 p) for axis 0
-        The integers q1, q2 and q3 one after the other. Of rows that are not finite, q1 has the
-        infinities and NaN where they were, and the others are NaN there.
+        The integers q1, q2 and q3 one after the other. Infinities and NaN stay in q1, and q2 and
+        q3 have NaN in their place.
     L : array, float64, shape (m, 1) for axis 1, (1, p) for axis 0
         The root of the unit; NaN for a row with a NaN.
     """
@@ -126,7 +126,7 @@ def cut(x: Any, axis: int, *, xp: Any, terms: Terms = ALONE) -> Slices:
     mu = xp.minimum(xp.maximum(mu, SMALLEST), LARGEST)
     mu = xp.multiply(mu, 2.0 ** (-18 - w))
     # 26 bits of mu, and a little more: then the root is on a known side of every power of two,
-    # although not every library rounds its roots rightly
+    # even if a library does not round it correctly
     big = xp.multiply(mu, 2.0**27 + 1)
     v = xp.multiply(xp.sqrt(big - (big - mu)), 1 + 2.0**-30)
     spacing = (v + xp.multiply(v, SUCCESSOR)) - v  # 2^-52 of the power of two that is <= v
