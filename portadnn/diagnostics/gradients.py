@@ -1,18 +1,18 @@
-"""Gradients by backpropagation against differences of the cost, in float64, aware of kinks.
+"""Check gradients of backpropagation by differences of the cost, in float64, aware of kinks.
 
 For an entry theta of a parameter and ``D(h) = (J(theta + h) - J(theta - h)) / 2h``, the derivative
 is ``(4 D(h) - D(2h)) / 3`` up to terms of h^4 (Richardson). Two things keep it from being exact.
-Both are estimated for each entry, so that what is allowed is not chosen:
+Both are estimated for each entry, so nobody chooses the allowed error:
 
-- truncation: about ``abs(D(h) - D(2h)) / 3``, the error of ``D(h)`` alone, and no less;
+- truncation: ``abs(D(h) - D(2h)) / 3``, about the error of ``D(h)`` alone, which is larger;
 - rounding: each Z is a sum of terms that add up to M in magnitude, so it is off by a few u M, and
   the cost by ``dZ`` times that: a few u S in all, ``S = J + sum over layers of mean(sum(|dZ| M))``,
   and so a few u S / h.
 
-A ReLU whose Z changes its sign between theta - 2h and theta + 2h bends the cost there: h is made
-smaller. Where no h helps, because a Z is at 0, the entry is counted as sitting on a kink, where a
-difference says nothing of the gradient. Without a change at the ends there is none between them: as
-long as no unit switches, every Z is a straight line in theta (behind tanh and sigmoid, nearly so).
+If the Z of a ReLU changes its sign between theta - 2h and theta + 2h, the cost has a kink there,
+and a smaller h is tried. If no h helps, because a Z is 0, the entry is counted as kinked: a
+difference says nothing about its gradient. If the signs at both ends agree, there is no change
+between them: Z is linear in theta until a unit switches (after tanh and sigmoid, nearly so).
 
 References
 ----------
@@ -38,15 +38,15 @@ from portadnn.network.names import named, of
 from portadnn.network.spec import Network, infer_network
 
 KINKED = ("relu", "leaky_relu")
-STEPS = (1e-3, 1e-4, 1e-5, 1e-6)  # h, times abs(theta) where that is above 1
-# u S / h that are allowed; 14,000 entries of random networks were off by 3 of them at most
+STEPS = (1e-3, 1e-4, 1e-5, 1e-6)  # h, times abs(theta) if that is above 1
+# the allowed error in units of u S / h; 14,000 entries of random networks had at most 3
 ROUNDINGS = 8.0
 BLIND = 0.1  # share of the gradient: if rounding may be more, the difference says nothing
 UNIT_ROUNDOFF = 2.0**-53
 
 
 class EntryCheck(NamedTuple):
-    """An entry of a parameter: its gradient, the difference of the cost, and what is allowed."""
+    """An entry of a parameter: its gradient, the difference of the cost, the allowed error."""
 
     at: tuple[int, ...]
     gradient: float
@@ -55,7 +55,7 @@ class EntryCheck(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """The error over what is allowed; above 1 is a fault."""
+        """The error divided by the allowed error; above 1 is a fault."""
         error = abs(self.gradient - self.difference)
         if math.isnan(error):
             return math.inf
@@ -64,7 +64,7 @@ class EntryCheck(NamedTuple):
 
 @dataclass(frozen=True)
 class TensorCheck:
-    """What was found of a parameter.
+    """The result of the check for one parameter.
 
     Attributes
     ----------
@@ -75,11 +75,11 @@ class TensorCheck:
     kinked : int
         Entries that sit on a kink, and were not compared.
     blind : int
-        Of those compared, the ones whose gradient is too small for a difference to tell.
+        Compared entries with a gradient so small that a difference would not show a fault.
     faults : int
-        Of those compared, the wrong ones.
+        Compared entries that are wrong.
     worst : EntryCheck or None
-        The largest error over what is allowed; None where nothing was compared.
+        The entry with the largest ``ratio``; None if nothing was compared.
     """
 
     name: str
@@ -134,7 +134,7 @@ def check_gradients(
         ``dW1``, ``db1``, ...: the gradients to check, computed in float64 from the same numbers;
         None checks those of ``L_model_backward``.
     entries : int, optional
-        Of each parameter, drawn at random; None checks all.
+        How many of each parameter to check, drawn at random; None checks all.
     rng : int, Generator or RandomState
         Draws the entries.
     backend : str or Backend, optional
@@ -203,7 +203,7 @@ class _Costs:
         return self._cost(caches), b"".join(masks)
 
     def at(self, theta: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], float]:
-        """The gradients of backpropagation, and S of the cost's rounding."""
+        """The gradients of backpropagation, and the S of the cost's rounding (see above)."""
         xp = self.backend.xp
         AL, caches = self._forward(theta)
         cost = self._cost(caches)
@@ -238,7 +238,7 @@ def _check_entry(
     gradient: np.ndarray,
     scale: float,
 ) -> EntryCheck | None:
-    """The entry at the step that allows least, or None where it sits on a kink."""
+    """The check with the step that allows the least error; None if the entry is on a kink."""
     index = tuple(int(i) for i in index)
     value, best = float(theta[name][index]), None
 

@@ -19,10 +19,10 @@ class UnitEvent(NamedTuple):
     Attributes
     ----------
     iteration : int
-        Updates made when it was first seen so; 0 is before the first.
+        The updates made when the change was first seen; 0 is before the first update.
     since : int
-        Updates made when it was last seen otherwise: it happened after these, and by ``iteration``.
-        Where every update has a report (``report_every=1``) it is ``iteration - 1``.
+        The updates made at the look before. The change came after these, and not after
+        ``iteration``. If every update has a report (``report_every=1``) it is ``iteration - 1``.
     layer : int
         1 .. L-1.
     unit : int
@@ -60,15 +60,15 @@ class UnitLives:
     Parameters
     ----------
     X : array, shape (n_x, m)
-        The data on which a unit counts as dead, one column per example: the training data, for
-        what is said of the first layer to hold.
+        The data on which a unit counts as dead, one column per example. ``LayerUnits.for_good``
+        holds only for the training data.
 
     Attributes
     ----------
     events : list of UnitEvent
-        Of the last run, in order; units that were dead from the start have iteration 0.
+        The events of the last run, in order; units dead from the start have iteration 0.
     census : list of UnitCensus
-        A row for every look.
+        One before the first update, and one for every report.
 
     Raises
     ------

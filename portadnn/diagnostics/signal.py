@@ -32,9 +32,9 @@ class LayerSignal:
     ----------
     layer, n_l : int
     activation : str
-        The head's, of the last layer.
+        For the last layer, the head.
     weight_variance : float
-        That the weights were drawn with, or the mean of their squares.
+        The variance with which the weights were drawn, or the mean of their squares.
     z_variance, z_square : float
         ``Var(Z)`` and ``E[Z^2]``.
     z_predicted : float
@@ -44,18 +44,18 @@ class LayerSignal:
     a_predicted : float
         ``E[A^2]`` in theory: half of ``z_predicted`` for ReLU.
     chi_square : array, shape (m,)
-        Of each example ``sum_i (z_i - b_i)^2 / (v |a_prev|^2)``. Given a_prev, it is distributed as
-        chi-square of n_l degrees of freedom where W was drawn from a normal distribution.
+        For each example ``sum_i (z_i - b_i)^2 / (v |a_prev|^2)``. Given a_prev, it is chi-square
+        distributed with n_l degrees of freedom if W was drawn from a normal distribution.
     zero_share : array, shape (m,)
-        The share of units whose output is 0, of each example: its sparsity.
+        For each example, the share of units whose output is 0: its sparsity.
     dz_square, dz_predicted : float or None
-        ``E[dZ^2]``, and in theory from that of the last layer; None without labels.
+        ``E[dZ^2]``, measured, and predicted from the last layer; None without labels.
     dW_norm, db_norm : float or None
         Euclidean norms of the gradients; None without labels.
     overflowed : int
         Entries of Z that are not finite.
     saturated : int
-        Entries of A, of sigmoid and tanh units, whose derivative is 0 in the dtype.
+        Entries of sigmoid and tanh units whose derivative is 0 in the dtype.
     """
 
     layer: int
@@ -87,7 +87,7 @@ def layer_signals(
     init: str | Initializer | Sequence[str | Initializer] | None = None,
     xp: Any = None,
 ) -> list[LayerSignal]:
-    """Signals and gradients of every layer, beside the theory's.
+    """Signals and gradients of every layer, measured and predicted.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def _weight_shapes(network: Network) -> list[tuple[int, int]]:
 
 
 def _float64(x: Any) -> np.ndarray:
-    """On the host, where the square of a small float32 does not vanish."""
+    """On the host, in float64, in which the square of a small float32 does not underflow."""
     return np.asarray(to_host(x), dtype=np.float64)
 
 

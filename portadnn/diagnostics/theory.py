@@ -1,8 +1,8 @@
-"""What becomes of variances from layer to layer, in theory.
+"""How variances change from layer to layer, in theory.
 
-Weights of mean 0 and variance v, drawn independently, make of given inputs a unit's
-``z = sum_i w_i a_i``, of mean 0 and variance ``n_prev v E[a^2]``. Where z is symmetric about 0,
-ReLU halves its second moment: ``E[a^2] = Var(z) / 2``. So a layer multiplies the signal by
+If the weights are drawn independently, with mean 0 and variance v, then for given inputs a unit's
+``z = sum_i w_i a_i`` has mean 0 and variance ``n_prev v E[a^2]``. If z is symmetric about 0, ReLU
+halves its second moment: ``E[a^2] = Var(z) / 2``. So a layer multiplies the signal by
 ``n_prev v / 2``: He's v = 2 / n_prev keeps it, LeCun's 1 / n_prev halves it. Backward,
 ``E[da_prev^2] = n_l v E[dz^2]``, and ReLU halves again.
 
@@ -27,16 +27,16 @@ _REACH, _NODES = 9.0, 4000  # standard deviations; an even number, so none lies 
 def activation_moments(activation: str, variance: float) -> tuple[float, float]:
     """``E[g(z)^2]`` and ``E[g'(z)^2]`` for z normal with mean 0.
 
-    By the trapezoidal rule: for the smooth activations its error falls faster than any power of the
-    width of a node, until a node (0.0045 standard deviations) is as wide as the step of a saturated
-    unit, at a standard deviation of about 100; for ReLU both are 1/2 by symmetry.
+    By the trapezoidal rule. For smooth activations its error falls faster than any power of the
+    distance of nodes (0.0045 standard deviations), until the step of a saturated unit is as narrow
+    as that, at a standard deviation of about 100. For ReLU both factors are 1/2 by symmetry.
 
     Parameters
     ----------
     activation : str
-        Of one unit; softmax has none of its own, and gives NaN, as what is a head's alone does.
+        A function of one unit. Softmax, and functions that only heads have, give NaN.
     variance : float
-        Of z.
+        The variance of z.
 
     Examples
     --------
@@ -62,5 +62,5 @@ def activation_moments(activation: str, variance: float) -> tuple[float, float]:
 
 
 def round_off(x: float) -> float:
-    """``x`` to 12 digits, which is what the rule is good for."""
+    """``x`` to 12 digits, the accuracy of the rule."""
     return float(f"{x:.12g}")

@@ -1,15 +1,15 @@
 """Units that never fire, and units whose weights no gradient reaches.
 
-A ReLU unit is **dead** on data where ``Z <= 0`` for every example: its output is 0, and so is,
-exactly, the gradient of its weights and its bias. Whether it can come back depends on its layer:
+A ReLU unit is **dead** on data if ``Z <= 0`` for every example. Then its output and the gradients
+of its weights and its bias are exactly 0. Whether it can come back depends on its layer:
 
 - in the first layer, not under full-batch gradient descent on the same data: Z1 depends on nothing
-  but X and the unit's own weights, which stay as they are. (A velocity that it had, decay of its
-  weights or other data can move it.)
+  but X and the unit's own weights, which stay as they are. (Its velocity from earlier steps, weight
+  decay or other data can move it.)
 - in a later layer it can: the layers before it go on learning through other units, so its inputs
   change although its weights do not.
 
-A unit that fires may get no gradient either, where every way from it to the output is dead: it is
+A unit that fires also gets no gradient if every path from it to the output is dead: then it is
 **cut off**. Leaky ReLU has slope 0.01 where ReLU has none, so its units are neither.
 
 References
@@ -48,7 +48,7 @@ class LayerUnits:
     dead : array of bool, shape (n_l,)
         Never above 0 (ReLU only), so that its weights have gradient 0.
     cut_off : array of bool, shape (n_l,)
-        Not dead, but of gradient 0: no example has a way from it to the output.
+        Not dead, but with gradient 0: no example has a path from it to the output.
     """
 
     layer: int
@@ -106,7 +106,7 @@ def unit_activity(
         ways = xp.astype(W_next != 0, X.dtype)  # (n_(l+1), n_l)
         if reached is None:
             reached = xp.ones_like(caches[l][1])
-        # sums of 0 and 1: above 0 where there is a way
+        # sums of 0 and 1: above 0 if there is a path
         reached = xp.matmul(ways.T, reached) > 0
         # NaN is not 0, so a unit that overflows is not taken for dead
         passes = ~(Z <= 0) if activation == "relu" else xp.ones_like(Z, dtype=xp.bool)

@@ -1,4 +1,4 @@
-"""What ranks need of a transport, and MPI, which every cluster has."""
+"""The communication that ranks need, and how MPI provides it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from portadnn.choice import as_text, check_number, choose
 from portadnn.errors import InputError
 from portadnn.parallel.ranks import Late, Ranks
 
-GRACE = 2.0  # seconds in which a rank that waits answers the question who waits
+GRACE = 2.0  # seconds in which a waiting rank answers if it is asked whether it waits
 SPIN = 0.001  # seconds of waiting without a pause
-PAUSE = 0.0002  # seconds
+PAUSE = 0.0002  # seconds of a pause
 LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_SIZE", "MPI_LOCALNRANKS")
 
 
@@ -27,7 +27,7 @@ class Communicator(Protocol):
     Attributes
     ----------
     rank, size : int
-        The number of this process, from 0, and of all processes.
+        The number of this process, from 0, and the number of processes.
     """
 
     rank: int
@@ -46,7 +46,7 @@ class Communicator(Protocol):
         ...
 
     def gather(self, x: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-        """The entries of all processes, one after the other, of so many each; x has one axis."""
+        """The entries of all processes, one after the other; ``sizes`` says how many each has."""
         ...
 
     def abort(self, code: int) -> None:
@@ -113,7 +113,7 @@ class MPICommunicator:
             self._side.isend(None, asking, tag=ANSWER).Free()
 
     def _silent(self) -> list[int]:
-        """Ask all ranks whether they wait; those that do not answer."""
+        """Ask all ranks whether they wait; return those that do not answer."""
         silent = set(range(self.size)) - {self.rank}
         for rank in silent:
             self._side.isend(None, rank, tag=QUESTION).Free()
@@ -159,7 +159,7 @@ class MPI:
         Raises
         ------
         InputError
-            If there is no MPI, or not the one that started the processes.
+            If there is no MPI, or another MPI started the processes.
         """
         try:
             from mpi4py import MPI as mpi
@@ -185,7 +185,7 @@ def as_ranks(given: Any) -> Ranks | None:
     Raises
     ------
     InputError
-        If the text names none, or they cannot be had.
+        If the text names no ranks, or they cannot connect.
     """
     if given is None or isinstance(given, Ranks):
         return given
@@ -201,5 +201,5 @@ def working(given: Any, *agreed: type[BaseException]) -> Iterator[Ranks | None]:
 
 
 def together(ranks: Ranks | None) -> contextlib.AbstractContextManager[None]:
-    """A scope whose errors are those of all ranks, if there are any: ``Ranks.together``."""
+    """The scope ``Ranks.together``, or an empty one if there are no ranks."""
     return contextlib.nullcontext() if ranks is None else ranks.together()

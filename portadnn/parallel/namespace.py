@@ -17,7 +17,7 @@ from portadnn.parallel.ranks import Ranks
 
 
 def shared_namespace(backend: Backend, ranks: Ranks, number: int) -> Any:
-    """The backend's namespace for a step over so many examples, of which this rank has a share.
+    """The backend's namespace for a step over ``number`` examples, shared by the ranks.
 
     Reproducible arithmetic adds whole numbers and rounds their sum, so its bits do not depend on
     the ranks. In fast arithmetic the rounded sums of the ranks are added.
@@ -36,7 +36,7 @@ class SharedTerms:
     ----------
     ranks : Ranks
     backend : Backend
-        Of this rank.
+        The backend of this rank.
     count : int
         The number of all examples.
     """
@@ -78,7 +78,7 @@ class SharedTerms:
     def _packed(
         self, function: Callable[[np.ndarray], np.ndarray], arrays: tuple[Any, ...]
     ) -> tuple[Any, ...]:
-        """What the function makes of rows and columns, in one call."""
+        """Apply the function to rows and columns, all in one call."""
 
         def on_host(*arrays: np.ndarray) -> np.ndarray:
             return function(np.concatenate([x.astype(np.float64).ravel() for x in arrays]))

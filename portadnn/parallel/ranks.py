@@ -1,4 +1,4 @@
-"""The ranks of a run: shares of a batch, sums over all of them, agreement, and what ends them."""
+"""The ranks of a run: their shares of a batch, their sums, their agreement, and their end."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from portadnn.parallel.communicator import Communicator
 
 CHECKED = "PORTADNN_CHECK_RANKS"  # if it is set, every call is compared between the ranks
-EXACT_EXAMPLES = 2**19  # a batch of more has sums of float64 that do not fit in 64 bits
+EXACT_EXAMPLES = 2**19  # a larger batch has sums of float64 that do not fit in 64 bits
 
 
 class RanksError(InputError):
-    """Something on one rank ends the work of all: all raise it, with the same message.
+    """An error on one rank that ends all ranks: all raise it, with the same message.
 
     Attributes
     ----------
     elsewhere : bool
-        Whether it is for another rank to print it.
+        Whether another rank prints it.
     """
 
     elsewhere = False
 
 
 class Late(Exception):
-    """Ranks that do not take part in a call within the timeout."""
+    """Some ranks did not take part in a call within the timeout."""
 
     def __init__(self, ranks: Sequence[int], seconds: float) -> None:
         super().__init__(ranks, seconds)
@@ -55,10 +55,10 @@ class Ranks:
     Attributes
     ----------
     rank, size : int
-        The number of this process, from 0, and of all.
+        The number of this process, from 0, and the number of processes.
     calls, bytes : int
-        So many collective calls were made; the bytes are those of sums over all ranks, of which a
-        sum that each rank has a part of, and the exchange of these parts, are a half each.
+        The number of collective calls, and their bytes. A sum over all ranks counts in full. A sum
+        of which each rank gets a part counts half, and the exchange of these parts the other half.
     """
 
     def __init__(self, communicator: Communicator, shares: str | Sequence[float] = "") -> None:
@@ -99,9 +99,9 @@ class Ranks:
         return self._call("sum", x, x.nbytes).reshape(x.shape)
 
     def largest(self, x: np.ndarray) -> np.ndarray:
-        """The largest of all ranks' sizes, float64 of 0 or more, entry by entry; NaN is largest.
+        """The entrywise maximum over all ranks, of float64 >= 0; NaN counts as the largest.
 
-        They are compared as integers, which have the same order: MPI leaves NaN undefined.
+        The bits are compared as integers, which have the same order: MPI leaves NaN undefined.
         """
         bits = np.ascontiguousarray(np.abs(x)).view(np.int64)
         return self._call("largest", bits, bits.nbytes).view(np.float64)
@@ -122,13 +122,13 @@ class Ranks:
         return self._gather(own, [size] * self.size)[:n].reshape(shape)
 
     def columns(self, A: np.ndarray, n: int) -> np.ndarray:
-        """The n columns of all ranks, of which each has its own."""
+        """The n columns of all ranks, in order; A has those of this rank."""
         bounds, rows = self._bounds(n), len(A)
         sizes = [(bounds[i + 1] - bounds[i]) * rows for i in range(self.size)]
         return self._gather(np.ascontiguousarray(A.T).ravel(), sizes).reshape(n, rows).T
 
     def all(self, value: Any) -> list[Any]:
-        """What each rank gives, for all."""
+        """The values of all ranks, in order, on every rank."""
         raw = np.frombuffer(pickle.dumps(value), np.uint8)
         sizes = self._gather(np.asarray([len(raw)]), [1] * self.size).tolist()
         whole = self._gather(raw, sizes).tobytes()
@@ -136,7 +136,7 @@ class Ranks:
         return [pickle.loads(whole[end - n : end]) for end, n in zip(ends, sizes, strict=True)]
 
     def told(self, value: Any) -> Any:
-        """What the first rank gives, for all."""
+        """The value of the first rank, on every rank."""
         return self.all(value if self.first else None)[0]
 
     def _gather(self, x: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
@@ -172,7 +172,7 @@ class Ranks:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """A scope in which no rank calls another. What one of them raises, all raise at its end.
+        """A scope without collective calls. If one rank raises in it, all raise at its end.
 
         Raises
         ------
@@ -204,14 +204,14 @@ class Ranks:
                     )
 
     def error(self, text: str) -> RanksError:
-        """For all ranks to raise; the first one prints it."""
+        """An error that all ranks raise, and only the first one prints."""
         error = RanksError(text)
         error.elsewhere = not self.first
         return error
 
     @contextlib.contextmanager
     def ending_all(self, *agreed: type[BaseException]) -> Iterator[None]:
-        """A scope out of which an error ends all ranks, unless it is one that all raise."""
+        """A scope whose errors end all ranks, except those that all ranks raise (``agreed``)."""
         try:
             yield
         except BaseException as error:
@@ -227,14 +227,14 @@ class Ranks:
             raise
 
     def end(self, text: str, code: Any = 1) -> None:
-        """Say why, and end all ranks."""
+        """Print the reason, and end all ranks."""
         print(f"portadnn: error: {text}", file=sys.stderr, flush=True)
         sys.stdout.flush()
         self.communicator.abort(code if isinstance(code, int) and 0 < code < 256 else 1)
 
 
 def _number(text: Any) -> Any:
-    """A number from a text."""
+    """The text as a number, or the text itself if it is none."""
     try:
         return float(text)
     except ValueError:
