@@ -50,7 +50,7 @@ class Bundle:
 def step_digest(record: StepRecord) -> str:
     """SHA-256 of a step's tensors: names, shapes, dtypes and little-endian bytes, in order.
 
-    A changed sign, also of a zero, and a changed order of entries change it.
+    A changed sign, even of a zero, or a changed order of entries gives another digest.
     """
     return digest(record.tensors)
 
@@ -76,8 +76,8 @@ def record_bundle(
     Raises
     ------
     InputError
-        If a step is not of the run, the optimizer or the schedule is one of your own, which no file
-        can say, or the file cannot be written.
+        If a step is not of the run, if the optimizer or the schedule is an object of your own,
+        which no file can hold, or if the file cannot be written.
     """
     for name in ("optimizer", "schedule"):
         rule = getattr(run.declaration, name)
@@ -102,7 +102,7 @@ def record_bundle(
 
 
 def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
-    """Write a bundle; its root carries the SHA-256 of all that is in it."""
+    """Write a bundle. The root of the file has the SHA-256 of the whole content."""
     run = bundle.run
     header = {
         "network": asdict(run.network),
@@ -135,7 +135,7 @@ def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:
-    """Read a bundle, with the suspicion that any input gets.
+    """Read a bundle, and check it like any file of a stranger.
 
     Raises
     ------
@@ -200,7 +200,7 @@ def _read(file: Hdf5File) -> Bundle:
 
 
 def _declaration(header: dict[str, Any]) -> Declaration:
-    """What the header declares: as a text, or before version 3 as its parts."""
+    """The declaration in the header: a text, or its parts before version 3."""
     if "declaration" in header:
         return Declaration.from_toml(header["declaration"], "its declaration", parts=True)
     names = ("learning_rate", "batch_size", "seed", "schedule", "epochs")
@@ -208,12 +208,12 @@ def _declaration(header: dict[str, Any]) -> Declaration:
 
 
 def replay(bundle: Bundle, backend: Backend) -> Comparison:
-    """Check what a bundle holds, make its run again on a backend, and compare the two.
+    """Check the steps of a bundle, make its run again on a backend, and compare the two.
 
     The first certificate is the bundle's, with the environment that it came from, over the steps
     that the bundle keeps. The second one is the backend's, over these steps and as many of the
-    others as ``SECONDS`` allow. Of the others the recorded digests are compared, which differ
-    lawfully between two environments: a note says which steps are the same bits.
+    others as ``SECONDS`` allow. The digests of all steps are compared with the recorded ones. They
+    may differ lawfully between two environments, and a note says which steps have the same bits.
     """
     run, kept = bundle.run, {record.step: record for record in bundle.records}
     same: list[bool] = []
@@ -239,23 +239,21 @@ def replay(bundle: Bundle, backend: Backend) -> Comparison:
         modes=[bundle.matmul, backend.matmul],
     )
     if all(same):
-        note = f"all {run.steps} steps are the same bits as the recorded ones"
-        note += ", so what is said of the one holds for the other" * (len(checked) == run.steps)
+        note = f"all {run.steps} steps have the same bits as the recorded ones"
+        note += ", so the results of one run hold for the other" * (len(checked) == run.steps)
     else:
         first = same.index(False)
-        note = f"the steps before step {first} are the same bits as the recorded ones, it is not"
+        note = f"step {first} is the first one that has other bits than the recorded one"
         if first == 0:
-            note = "step 0 is not the same bits as the recorded one"
+            note = "step 0 has other bits than the recorded one"
         if here == bundle.environment:
             note += ", though the environment is the same: a step that was not kept may be at fault"
     result.notes.append(note)
     if len(kept) < run.steps:
-        note = (
-            f"the file holds {len(kept)} of {run.steps} steps; of the others it has digests alone"
-        )
+        note = f"the file holds {len(kept)} of {run.steps} steps, and only digests of the others"
         result.notes.append(note)
     if left := run.steps - len(checked):
-        result.notes.append(f"{left} of the others were not checked: {SECONDS:g} seconds were over")
+        result.notes.append(f"{left} of the others were not checked after {SECONDS:g} seconds")
     return result
 
 

@@ -1,4 +1,4 @@
-"""``certificate.json``: what was checked of a run, with a SHA-256 of its own."""
+"""``certificate.json``: the checks of a run, with a SHA-256 of the file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from portadnn.training.models import Model, fingerprint
 from portadnn.training.problem import Problem
 
 FORMAT = "portadnn certificate 1"
-# settings that may lie elsewhere on another machine
+# settings whose paths may differ on another machine
 PATHS = ("data", "labels", "test", "validation")
 STATES = ".h5"
 OTHER_START = (
@@ -39,8 +39,8 @@ OTHER_START = (
 class Certificate:
     """What a ``Certifier`` found; docs/certificates.md describes the content.
 
-    Its SHA-256 shows any change of the file. It is no signature: who writes another certificate can
-    also compute its digest, so ``portadnn verify --replay`` makes steps again.
+    Its SHA-256 shows any change of the file. It is no signature: anyone can write another one with
+    its digest, so ``portadnn verify --replay`` makes steps again.
 
     Attributes
     ----------
@@ -72,16 +72,16 @@ class Certificate:
         return f"{text}; {self._reason()}" if self.content["failures"] else text
 
     def declaration(self, data: str | None = None, labels: str | None = None) -> Declaration:
-        """What the run was declared as, over the data and labels of another place if given.
+        """The declaration of the run, with data and labels from another place if given.
 
         Raises
         ------
         InputError
-            If it was not made by ``train``.
+            If ``train`` did not make the run.
         """
         given = self.content["declaration"]
         if "data" not in given:
-            raise InputError("the certificate is of an estimator: what it learnt from is not known")
+            raise InputError("the certificate is of an estimator: it does not name the data")
         if data is not None:
             given = {**given, "data": data, "labels": "none"}
         if labels is not None:
@@ -95,7 +95,7 @@ class Certificate:
         Raises
         ------
         InputError
-            If a file cannot be written, or the one of HDF5 is there and holds no states.
+            If a file cannot be written, or the HDF5 file exists and holds no states.
         """
         if self.states:
             parts = {"steps": [watched.part() for watched in self.states]}
@@ -113,7 +113,7 @@ class Certificate:
         Raises
         ------
         InputError
-            If any byte of it is another, or it does not hold what a certificate does.
+            If any byte of it has changed, or its content is not that of a certificate.
         """
         with open_regular(path) as file:
             raw = file.read()
@@ -134,7 +134,7 @@ class Certificate:
     def read_states(
         self, path: str | os.PathLike[str], like: Mapping[str, np.ndarray]
     ) -> list[Watched]:
-        """The states that ``save`` wrote beside a certificate, in the form of others.
+        """The states that ``save`` wrote beside a certificate, with the shapes of ``like``.
 
         Raises
         ------
@@ -144,7 +144,7 @@ class Certificate:
         path = Path(path).with_suffix(STATES)
         if not path.exists():
             raise InputError(
-                f"{path} is missing, which has states of the run to repeat steps from: the whole "
+                f"{path}, with the states to repeat steps from, is missing: the whole "
                 f"run can be made again (--whole)"
             )
         parts = read_part(path)
@@ -155,13 +155,13 @@ class Certificate:
             for watched in found:
                 named = self.checked[str(watched.step)]
                 if watched.digests != (named["before"], named["after"]):
-                    raise InputError(f"the states of step {watched.step} are others")
+                    raise InputError(f"the states of step {watched.step} differ")
                 if watched.cost != named["cost"]:
-                    raise InputError(f"the cost of step {watched.step} is another")
+                    raise InputError(f"the cost of step {watched.step} differs")
         return sorted(found, key=lambda watched: watched.step)
 
     def check_model(self, model: Model, declared: dict[str, Any] | None = None) -> list[str]:
-        """What does not fit of a model and of the settings beside it, in sentences."""
+        """How a model and the settings beside it differ from those of the run, in sentences."""
         found = []
         if self.outcome != "PARITY":
             found.append(f"the certificate itself says {self.outcome}: {self._reason()}")
@@ -187,7 +187,7 @@ class Certificate:
         return found
 
     def check_data(self, part: str, digests: dict[str, str]) -> list[str]:
-        """What does not fit of the data of a part, in sentences."""
+        """How the data of a part differ from those of the run, in sentences."""
         names = {"X": "examples", "Y": "labels", "S": "weights of the examples"}
         wanted = self.content["data"].get(part, {})
         return [
@@ -198,7 +198,7 @@ class Certificate:
         ]
 
     def check_replay(self, again: Certificate) -> list[str]:
-        """What does not fit of the same run, made once more, in sentences."""
+        """How the same run, made again, differs from this one, in sentences."""
         found = [f"the run that was made again fails: {again._reason()}"]
         found = found if again.outcome != "PARITY" else []
         ours, theirs = self.checked["0"], again.checked["0"]
@@ -207,8 +207,8 @@ class Certificate:
         reach = float(ours["cost_within"]) + float(theirs["cost_within"])
         if abs(ours["cost"] - theirs["cost"]) > reach:
             found.append(
-                f"the cost of the first step is {ours['cost']!r}, but made again "
-                f"{theirs['cost']!r}: more than the bound {reach:.3g} apart"
+                f"the cost of the first step is {ours['cost']!r}, but {theirs['cost']!r} in the "
+                f"run that was made again: they differ by more than the bound {reach:.3g}"
             )
         environments = [c.content["environment"] for c in (self, again)]
         earlier = self.content.get("earlier_environments", ())
@@ -235,7 +235,7 @@ def data_digests(problem: Problem, part: str) -> dict[str, str]:
 
 
 def model_of(problem: Problem) -> dict[str, Any]:
-    """What a model has beside its weights."""
+    """The parts of a model that are not weights."""
     data = problem.examples["train"]
     return {
         "classes": list(data.classes),
@@ -246,7 +246,7 @@ def model_of(problem: Problem) -> dict[str, Any]:
 
 
 def _check_form(content: dict[str, Any]) -> None:
-    """Raise LookupError, TypeError or ValueError unless a content has all that is read of it."""
+    """Raise LookupError, TypeError or ValueError if a content lacks what is read of it."""
     kinds: dict[str, Any] = dict.fromkeys(("outcome", "weights", "initial", "held"), str) | {
         "failures": list
     }

@@ -1,8 +1,8 @@
 """The certificate of a run that trains: it is watched, and its steps are checked when it has ended.
 
-A watched step is cut out of its chunk, so that the state before it and the state that the program
-made of it are both at hand. Then ``observed_step`` makes it again from the same state. Every tensor
-is held against its bound, and the program's next state against the watched one.
+A watched step is cut out of its chunk, so that the states before and after it are known. Then
+``observed_step`` makes it again from the same state. Every tensor is checked against its bound, and
+the program's next state against the watched one.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ SPARE = 10  # steps that were kept for a while, and are checked if time allows
 
 @dataclass(eq=False)
 class Certifier:
-    """Watches one run of ``train`` or of an estimator, and then has its ``certificate``.
+    """Watch one run of ``train`` or of an estimator, and make its ``certificate`` at the end.
 
     Parameters
     ----------
     share : float
-        Of the time of the run, for more steps than the least: the first two, the last, and
-        ``random_steps`` random ones, which are checked in any case.
+        The share of the run's time for checks of more steps. The first two steps, the last, and
+        ``random_steps`` random steps are checked in any case.
     random_steps : int
-        They are drawn from the system's entropy among the steps that were made.
+        How many steps are drawn, with the system's entropy, from those that were made.
     steps : sequence of int, optional
-        Check these instead, and the first and the last.
+        Check these steps instead, and the first and the last.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Certifier:
     stopped: str | None = field(default=None, init=False)
 
     def begin(self, loop: Any, start: RunState) -> None:
-        """The run that begins; of several ranks, a loop that could make it in one process."""
+        """For the loop: the run begins. With ranks, ``loop`` is one that needs one process."""
         self.began, self.certificate = time.perf_counter(), None
         self.loop, self.backend, self.random = loop, loop.backend, secrets.SystemRandom()
         self.data = {name: digest({name: x}) for name, x in self.given.items()}
@@ -73,7 +73,7 @@ class Certifier:
         self.start = self.host(start.parameters) | self.host(start.slots)
         self.start_digest = digest(self.start)
         self.environment = environment(self.backend)
-        self.moved: float = 0  # a step
+        self.moved: float = 0  # steps before this one may have other bits here
         self.earlier: list[dict[str, Any]] = []
         self.lbfgs = hasattr(loop, "solver")
         self._fixed: dict[int, Watched] = {}
@@ -140,7 +140,7 @@ class Certifier:
         return {"said": said, "parts": parts | {start: self.start}}
 
     def _go_on(self, now: RunState, said: dict[str, Any], parts: dict[str, Any]) -> None:
-        """Take up what another process saw of the run; InputError if it is of another."""
+        """Go on from what a process before saw of the run; InputError if it saw another run."""
         device, like = self.backend.asarray, self.start
         states = now.parameters, now.slots
 
@@ -171,8 +171,8 @@ class Certifier:
                 self.moved = now.step
         if self.moved and self.held_digest != said["held"]:
             raise InputError(
-                "the data in sample space have other bits in this environment than in that of the "
-                "steps before: go on there, or without a certificate"
+                "the data in sample space have other bits in this environment than in the "
+                "environment of the steps before: go on there, or without a certificate"
             )
         self.held_digest = said["held"]
 
@@ -199,7 +199,7 @@ class Certifier:
             self._keep(self._last)
 
     def reported(self, record: EpochRecord, parameters: Any) -> None:
-        """For the loop: a report, and the parameters that it is of."""
+        """For the loop: a report, and its parameters."""
         self.rows.append(record)
         entry = record, parameters
         self.reports.setdefault("first", entry)
@@ -254,7 +254,7 @@ class Certifier:
         self._next = self._draw(watched.step + 1)
 
     def _draw(self, step: int) -> int:
-        """The next step for the reservoir, which holds each made so far with the same chance."""
+        """The next step for the reservoir, which keeps every step with the same chance."""
         last = math.inf if self.lbfgs else self.loop.plan.steps - 1
         while step < last:
             seen = step - self.first_step - 1  # from the third step on
@@ -264,9 +264,9 @@ class Certifier:
         return -1
 
     def _last_step(self) -> list[Watched]:
-        """The step that the run ended with; if it lies in a chunk, from the chunk's start.
+        """The last step of the run; if it is in a chunk, the chunk is made again up to it.
 
-        Empty if that chunk was made in another environment, whose bits cannot be had.
+        Empty if that chunk was made in another environment, whose bits cannot be made here.
         """
         if self.lbfgs:
             return [self._last]
@@ -283,7 +283,7 @@ class Certifier:
         return Watched(step, float(factor), states[0], states[1], cost)
 
     def held(self) -> dict[str, np.ndarray]:
-        """What every step reads, as the backend has it."""
+        """The arrays that every step reads, as the backend has them."""
         arrays = zip(Shared._fields[:4], self.loop.shared, strict=False)
         return self.host({name: x for name, x in arrays if x is not None})
 

@@ -114,14 +114,14 @@ def test_replay_says_in_words_what_was_checked(capsys, tmp_path, monkeypatch):
     path = tmp_path / "run.h5"
     run(capsys, "parity", "record", "--out", path, *QUICK[:4], "--keep", "1")
     _, out, _ = run(capsys, "parity", "replay", path, "--backend", "strict")
-    assert "the file holds 1 of 3 steps; of the others it has digests alone" in out
+    assert "the file holds 1 of 3 steps, and only digests of the others" in out
     assert out.rstrip().endswith(
         "PARITY over 3 steps, checked: every operation of 1, nothing of 2 on numpy (recorded); "
         "every operation of all of them on strict"
     )
     monkeypatch.setattr("portadnn.parity.bundles.SECONDS", 0.0)
     _, out, _ = run(capsys, "parity", "replay", path, "--backend", "strict")
-    assert "2 of the others were not checked: 0 seconds were over" in out
+    assert "2 of the others were not checked after 0 seconds" in out
     assert out.rstrip().endswith("PARITY over 3 steps, checked: every operation of 1, nothing of 2")
 
 

@@ -150,17 +150,17 @@ def test_it_replays_in_another_process(path, backends_under_test):
 def test_a_fault_in_a_step_that_is_not_kept_shows_in_the_digests(path):
     bundle = recorded(path)
     assert replay(bundle, get_backend("numpy")).notes[0] == (
-        "all 6 steps are the same bits as the recorded ones, so what is said of the one holds for "
+        "all 6 steps have the same bits as the recorded ones, so the results of one run hold for "
         "the other"
     )
     digests = [*bundle.digests[:3], "0" * 64, *bundle.digests[4:]]
     notes = replay(replace(bundle, digests=digests), get_backend("numpy")).notes
-    assert "steps before step 3 are the same bits" in notes[0]
+    assert "step 3 is the first one that has other bits" in notes[0]
     assert "though the environment is the same" in notes[0]
     assert notes[1].startswith("the file holds 4 of 6 steps")
     digests = ["0" * 64, *bundle.digests[1:]]
     (note, _) = replay(replace(bundle, digests=digests), get_backend("numpy")).notes
-    assert note.startswith("step 0 is not the same bits as the recorded one")
+    assert note.startswith("step 0 has other bits than the recorded one")
 
 
 def test_replay_checks_the_steps_that_are_not_kept_while_there_is_time(path, monkeypatch):
@@ -172,7 +172,7 @@ def test_replay_checks_the_steps_that_are_not_kept_while_there_is_time(path, mon
     result = replay(bundle, get_backend("numpy"))
     assert [certificate.full for certificate in result.certificates] == [4, 4]
     assert result.checked == {0, 1, 2, 5}
-    assert result.notes[-1] == "2 of the others were not checked: 0 seconds were over"
+    assert result.notes[-1] == "2 of the others were not checked after 0 seconds"
 
 
 def test_replay_finds_a_fault_in_a_step_that_is_not_kept(path, monkeypatch):

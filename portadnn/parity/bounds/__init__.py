@@ -1,8 +1,8 @@
 """How far an operation may lie from the exact result, given the inputs that it had.
 
 Every function takes observed inputs as float64 arrays on the host, computes the operation there
-(the shadow) and returns what the backend's arithmetic may differ from it by. ``u`` is the unit
-roundoff of that arithmetic, ``U_SHADOW`` the shadow's own. Nothing is chosen: each bound follows
+(the shadow) and returns how far the backend's arithmetic may be from it. ``u`` is the unit
+roundoff of that arithmetic, ``U_SHADOW`` the shadow's own. Nothing is tuned: each bound follows
 from the standard model of floating point, ``fl(x op y) = (x op y)(1 + d)``, ``|d| <= u``.
 
 References
@@ -49,7 +49,7 @@ class Format(NamedTuple):
         Unit roundoff of a matrix product's sums. Tensor cores do not round to nearest (Fasi,
         Higham, Mikaitis and Pranesh 2021), so theirs is 2^-23 and has no statistical bound.
     slices : bool
-        Whether sums are made in reproducible arithmetic of float64, of slices.
+        Whether sums are made of slices, in reproducible arithmetic of float64.
     units : bool
         Whether products are made in reproducible arithmetic of float32, see ``balanced.py``.
     """
@@ -92,9 +92,9 @@ class Bound(NamedTuple):
     """The shadow's result and two bounds on a backend's distance from it, entry by entry.
 
     No order of summation exceeds ``det``; an honest one exceeds ``stat`` with a chance of
-    ``EPSILON`` in the whole run. An operation without a sum has only one, and both are it.
-    ``magnitude`` is that of the largest intermediate result: where it and the bound exceed the
-    format's largest number, the backend may overflow lawfully.
+    ``EPSILON`` in the whole run. An operation without a sum has one bound, so both are equal.
+    ``magnitude`` is that of the largest intermediate result: if it and the bound together exceed
+    the format's largest number, the backend may overflow lawfully.
     """
 
     exact: np.ndarray
@@ -109,13 +109,13 @@ def gamma(k: float, u: float) -> float:
 
 
 def confidence(entries: int) -> float:
-    """lambda: a Gaussian tail beyond it, in any of so many entries, has the chance EPSILON."""
+    """lambda: any of so many Gaussian entries exceeds lambda sigma with a chance of EPSILON."""
     return math.sqrt(2 * math.log(2 * entries / EPSILON))
 
 
 @dataclass(frozen=True, eq=False)
 class Operands:
-    """``(P R + b) / divisor``, to be summed again in other orders and to have its bits counted."""
+    """``(P R + b) / divisor``, kept to sum it in other orders and to count its effective bits."""
 
     P: np.ndarray
     R: np.ndarray
@@ -133,7 +133,7 @@ def product(
     entries: int | None = None,
     finer: bool = False,
 ) -> Bound:
-    """``S = (P R + b) / divisor`` by any blocking, order, FMA or none.
+    """The bound of ``S = (P R + b) / divisor`` for any blocking and order, with FMA or without.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def product(
     from the front and from the back; between edges each is within the larger of the two ends, up
     to the block's own products, which ``Q n / (2 nb)`` covers.
 
-    Reproducible arithmetic also drops what the slices of a row do not hold, see ``_dropped``.
+    Reproducible arithmetic also drops the digits that its slices do not hold, see ``_dropped``.
     """
     n = P.shape[1]
     extra = (b is not None) + (1 + K_DIV) * (divisor != 1)
@@ -207,16 +207,16 @@ def product(
         # other side, the sum is NaN
         finite = (np.where(np.isfinite(x), np.abs(x), 0.0) for x in (P, R))
         largest = np.where(np.isfinite(S), largest, np.matmul(*finite))
-        if form.units or form.slices:  # an infinity times what counts as 0, or in two products
+        if form.units or form.slices:  # inf times what counts as 0, or in two products
             largest = np.where(np.isinf(S), 2 * form.largest, largest)
     return Bound(S / divisor, det / divisor, stat / divisor, largest)
 
 
 def _dropped(P: np.ndarray, R: np.ndarray) -> np.ndarray:
-    """What slices do not hold of entries far below the largest one of their row or column.
+    """The error of slices, which drop digits of entries far below the largest in a row or column.
 
     ``arithmetic.products`` derives it for three slices. Its terms in ``abs(P) abs(R)`` are those of
-    an ordinary product, and left out.
+    an ordinary product, and are left out here.
     """
     n = P.shape[1]
     A, B = np.abs(P), np.abs(R)
@@ -228,7 +228,7 @@ def _dropped(P: np.ndarray, R: np.ndarray) -> np.ndarray:
     of_a = 2.0 ** -(3 * w_a + 1) + rounded * 2.0 ** (2 - w_a)
     of_b = 2.0 ** -(3 * w_b + 1) + rounded * 2.0 ** (2 - w_b)
     both = n * rounded * 2.0 ** (4 - w_a - w_b)
-    # a sum over two axes is made of two
+    # twice, because a sum over two axes is made of two sums
     return 2 * (1 + 2.0**-20) * (of_a * mu * b + of_b * nu * a + both * mu * nu)
 
 

@@ -1,7 +1,7 @@
 """How far a product of float32 in reproducible arithmetic may be from the sum of its terms.
 
-Entries are rounded to units of their rows and columns there, so the error is bounded beside norms:
-the derivation is in ``portadnn/arithmetic/balanced.py``. Here the units are bounded, not computed.
+That arithmetic rounds entries to units of their rows and columns, so norms bound the error. See
+``portadnn/arithmetic/balanced.py`` for the derivation. Here the units are bounded, not computed.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import math
 
 import numpy as np
 
-KAPPA = 3.1  # how much larger a unit may be than the norm asks for
+KAPPA = 3.1  # how much larger a unit may be than the norm needs
 LEAST_UNIT, GRID = 2.0**-124, 2.0**-95
 
 
 def units_error(P: np.ndarray, R: np.ndarray, finer: bool) -> tuple[np.ndarray, np.ndarray]:
-    """What the units add to the deterministic bound of ``P R``, and one sigma of it.
+    """The error that the units add to the deterministic bound of ``P R``, and one sigma of it.
 
-    Roundings to a unit lie within half of it to both sides, so as terms of a sum that are
-    independent they have a sigma of at most half a unit (Hoeffding).
+    The error of a rounding to a unit is at most half a unit to either side. So the sigma of each
+    independent term of a sum is at most half a unit (Hoeffding).
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def units_error(P: np.ndarray, R: np.ndarray, finer: bool) -> tuple[np.ndarray, 
 
 
 def _sizes(x: np.ndarray, axis: int) -> np.ndarray:
-    """The largest entries along an axis, as the arithmetic takes them."""
+    """The largest entries along an axis, within the limits of the arithmetic."""
     size = np.max(np.abs(x), axis=axis, keepdims=True)
     return np.clip(np.where(size < np.inf, size, 1.0), 2.0**-50, 2.0**60)
 

@@ -1,8 +1,8 @@
 """Bounds of the activations, which have no matrix product.
 
-Each takes observed inputs in float64 and a Format, and returns what ``bounds.within`` holds. One
-rounding makes a relative error of at most u, a function of the library K ulp or 2 K u, and the
-shadow the same with its own u, so every bound is written with ``v = u + U_SHADOW``. A result below
+Each takes observed inputs in float64 and a Format, and returns a ``Bound``. One rounding makes a
+relative error of at most u, a function of the library one of K ulp, or 2 K u. The shadow makes the
+same errors with its own u, so every bound is written with ``v = u + U_SHADOW``. A result below
 the smallest normal number may be flushed to 0, which costs ``tiny``.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from portadnn.parity.bounds import K_DIV, U_SHADOW, Bound, Format, within
 from portadnn.parity.bounds.sums import summed
 
-NEGATIVE_SLOPE = 0.01  # declared once more: a wrong one in the step must not be taken from there
+NEGATIVE_SLOPE = 0.01  # declared again here, so that a wrong one in the step is found
 MOST_ENTRIES = 10**12  # more than any run checks, for the statistical bounds of sums over units
 
 # Errors of the libraries' elementary functions in ulp, an ulp being at most 2u relative. The
@@ -25,7 +25,7 @@ MOST_ENTRIES = 10**12  # more than any run checks, for the statistical bounds of
 K_EXP = K_LOG = K_LOG1P = 4
 K_TANH = 8
 
-SECOND_ORDER = 1.01  # products of two roundings; each is below a hundredth of the first order
+SECOND_ORDER = 1.01  # for products of two roundings, which are below a hundredth of the first order
 
 
 def _flushed(x: np.ndarray, form: Format) -> np.ndarray:
@@ -159,7 +159,7 @@ def roundings(form: Format) -> float:
 
 
 class ActivationBounds(NamedTuple):
-    """A row: bounds of A and of dZ, and by how much |A - A'| may exceed |Z - Z'|, at most."""
+    """Bounds of A and of dZ, and the Lipschitz constant, the most that |A - A'| / |Z - Z'| is."""
 
     forward: Callable[..., Bound]
     backward: Callable[..., Bound]
@@ -175,5 +175,5 @@ ACTIVATION_BOUNDS = {
     "identity": ActivationBounds(identity, identity_backward),
     "softmax": ActivationBounds(softmax, softmax_backward),
 }
-# the activations whose derivative jumps where Z crosses 0
+# the activations whose derivative jumps at Z = 0
 KINKED = ("relu", "leaky_relu")

@@ -1,6 +1,6 @@
-"""Bounds of the heads: what they make of Z, their cost and its gradient.
+"""Bounds of the heads: their output from Z, their cost and its gradient.
 
-They are written as those of the activations are, in ``elementwise.py``.
+They are written like those of the activations in ``elementwise.py``.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def output_gradient(AL: np.ndarray, Y: np.ndarray, form: Format, S: Weights = No
 
 
 def softmax_gradient(AL: np.ndarray, Y: np.ndarray, form: Format, S: Weights = None) -> Bound:
-    """``AL - Y``, of an AL whose last rounding a fused multiply-add may have left out.
+    """``AL - Y``, in which a fused multiply-add may leave out the last rounding of AL.
 
-    Jitted XLA computes ``t (1 / sum) - Y`` in one. Only a soft label, between 0 and 1, can come so
+    Jitted XLA rounds ``t (1 / sum) - Y`` once. Only a soft label, between 0 and 1, can come so
     close to AL that this shows: A - 0 is A, and the largest A has t = 1.
     """
     bound = output_gradient(AL, Y, form, S)
@@ -41,8 +41,8 @@ def softmax_gradient(AL: np.ndarray, Y: np.ndarray, form: Format, S: Weights = N
 class Terms(NamedTuple):
     """The terms of a cost, in float64, and how far the backend's own may be from them.
 
-    ``det`` and ``stat`` as in ``Bound``, entry by entry; ``widest`` is the largest value on the
-    way to them.
+    ``det`` and ``stat`` are as in ``Bound``, entry by entry; ``widest`` is the largest
+    intermediate value.
     """
 
     value: np.ndarray
@@ -89,10 +89,10 @@ def softmax_cross_entropy(Z: np.ndarray, Y: np.ndarray, form: Format) -> Terms:
 
 
 def squared_error(Z: np.ndarray, Y: np.ndarray, form: Format) -> Terms:
-    """``E * E / 2`` with ``E = Z - Y``: E's rounding twice and its own; the half is exact."""
+    """``E * E / 2`` with ``E = Z - Y``: two roundings of E, one of E E; the half is exact."""
     half = np.square(Z - Y) / 2
     error = SECOND_ORDER * 3 * roundings(form) * half + form.tiny
-    return Terms(half, error, error, float(np.sum(half)))  # the sum is of twice the halves
+    return Terms(half, error, error, float(np.sum(half)))  # the backend sums E * E
 
 
 def exp(Z: np.ndarray, form: Format) -> Bound:
@@ -120,10 +120,10 @@ def cost(
 ) -> Bound:
     """``sum(S terms) / m``: the terms' errors added up, and the error of their sum.
 
-    What the terms err by may go one way for all of them, so it is added up as it is: that is a
-    multiple of u however many there are. Only the sum is taken statistically, see ``sums.summed``.
-    A weight makes one rounding more. The division comes last, so the sum may overflow where the
-    mean does not.
+    The errors of the terms may all have the same sign, so their sizes are added up: a multiple of
+    u for any number of terms. Only the error of the sum has a statistical bound, see
+    ``sums.summed``. A weight makes one rounding more. The division comes last, so the sum may
+    overflow although the mean does not.
     """
     terms = HEAD_BOUNDS[head].terms(Z, Y, form)
     value, errors = terms.value, (terms.det, terms.stat)
@@ -137,14 +137,14 @@ def cost(
         SECOND_ORDER * (np.sum(error) / m + of_sum.ravel()[0]) + form.tiny
         for error, of_sum in zip(errors, (total.det, total.stat), strict=True)
     )
-    # if exp(Z) overflows, what is finite may do so as well: then inf - inf is NaN
+    # if exp(Z) overflows, the finite part may also overflow: then inf - inf is NaN
     reach = det * m if np.isfinite(det) else 0.0
     magnitude = total.magnitude.ravel()[0] + reach + terms.widest
     return Bound(*map(np.asarray, (total.exact.ravel()[0], det, stat, magnitude)))
 
 
 class HeadBounds(NamedTuple):
-    """A row: bounds of ``A[L]`` from Z, the terms of the cost, the bound of dZ[L] from A, Y, S."""
+    """The bound of ``A[L]`` from Z, the terms of the cost, the bound of dZ[L] from A, Y, S."""
 
     output: Callable[..., Bound]
     terms: Callable[..., Terms]

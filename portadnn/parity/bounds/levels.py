@@ -35,8 +35,8 @@ def level(network: Network, tensor: str, m: int, dtype: str) -> float:
     that bound is at most ``lambda u sqrt(V)`` with lambda below 9 for 10^17 entries and V at most
     ``1.02 n + 7`` times the square of the largest partial sum, and at most ``gamma(n + 6)``: twice
     it is below 32 u sqrt(n) of such a sum. Elementwise formulas make at most 32 roundings, an
-    update some 30 on top of 11 that its gradient may have. Where terms cancel, and the result is
-    much smaller than they are, a run's own bound may be wider than the level: see
+    update some 30, and its gradient has up to 11. If terms cancel, so that the result is much
+    smaller than the terms, a run's own bound may be wider than the level: see
     ``smallest_fault``.
     """
     kind, l = kind_and_layer(tensor)
@@ -59,10 +59,10 @@ def level(network: Network, tensor: str, m: int, dtype: str) -> float:
 
 
 def smallest_fault(bound: Bound) -> float:
-    """What the bound of a tensor of a run finds for certain: twice ``stat``, as a share of it.
+    """The smallest fault that the bound surely finds: twice ``stat``, as a share of the tensor.
 
-    A fault that moves no entry by more than twice its ``stat`` is no larger than that. It is 0 for
-    an operation that rounds nothing, and infinite if nothing can be said.
+    A larger fault moves an entry by more than twice its ``stat``. The share is 0 for an operation
+    that rounds nothing, and infinite if nothing is known.
     """
     widest, size = (float(np.linalg.norm(x)) for x in (2 * bound.stat, bound.exact))
     return widest / size if size > 0 else np.inf if widest > 0 else 0.0

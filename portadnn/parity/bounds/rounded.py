@@ -1,8 +1,8 @@
-"""Numbers with the rounding that they carry: a formula written with them derives its own bound.
+"""Numbers that carry their rounding error: a formula written with them derives its own bound.
 
-Running error analysis: every operation computes in float64 and adds what the backend's arithmetic
-may err by, its own rounding and that of its operands. The bounds hold with a fused multiply-add as
-well, which rounds less.
+This is running error analysis. Every operation computes in float64, and adds up the errors that its
+operands and its own rounding may have on the backend. A fused multiply-add rounds less, so the
+bounds also hold with it.
 
 References
 ----------
@@ -23,7 +23,7 @@ K_SQRT = 4  # XLA takes an approximate root or its reciprocal on a GPU
 
 @dataclass(frozen=True, eq=False)
 class Rounded:
-    """A value, how far the backend's may be from it, and the largest value on the way to it.
+    """A value, the error that it may have on the backend, and the largest intermediate value.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Rounded:
 
     @classmethod
     def observed(cls, x: Any, form: Format, error: Any = 0.0) -> Rounded:
-        """What the backend had itself, exact but for ``error``."""
+        """A value that the backend itself had, exact up to ``error``."""
         return cls(x, error, np.abs(x), form)
 
     @classmethod
@@ -78,7 +78,7 @@ class Rounded:
         return self._made(value, error, self, K_SQRT)
 
     def settled(self, least: float) -> Rounded:
-        """0 if it is smaller than ``least``, in reproducible float32; either if it may be so."""
+        """In reproducible float32, 0 if smaller than ``least``; near ``least`` both are allowed."""
         if not self.form.units:
             return self
         small = np.abs(self.value) < least
@@ -87,13 +87,13 @@ class Rounded:
         return Rounded(np.where(small, 0.0, self.value), error, self.magnitude, self.form)
 
     def bound(self) -> Bound:
-        """As the bound of a tensor."""
+        """The bound of a tensor of this value."""
         return within(self.value, self.error * np.ones_like(self.value), self.magnitude)
 
     def _made(self, value: Any, error: Any, other: Rounded, roundings: int = 1) -> Rounded:
         v = self.form.u + U_SHADOW
         error = error + roundings * v * (np.abs(value) + error) + self.form.tiny
-        # nothing can be said of a value that may overflow, nor of one made from it
+        # nothing is known about a value that may overflow, nor about one made from it
         sayable = np.isfinite(value) & (np.abs(value) + error <= self.form.largest)
         error = np.where(sayable, error, np.inf)
         magnitude = np.maximum(np.maximum(self.magnitude, other.magnitude), np.abs(value) + error)

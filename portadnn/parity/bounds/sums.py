@@ -6,7 +6,7 @@ import numpy as np
 
 from portadnn.parity.bounds import Bound, Format, product
 
-REPLAYED = 4  # an honest sum errs by at most 4 times what the worst of three other orders does
+REPLAYED = 4  # an honest sum has at most 4 times the worst error of three other orders
 LANES = 8
 
 
@@ -16,7 +16,7 @@ def summed(terms: np.ndarray, form: Format, entries: int, divisor: int = 1) -> B
     Parameters
     ----------
     terms : array, shape (rows, n)
-        In float64. How far the backend's own terms are from them is the caller's to add.
+        In float64. The caller adds the error that the backend's own terms have.
     form : Format
     entries : int
         As in ``bounds.product``.
@@ -30,19 +30,17 @@ def summed(terms: np.ndarray, form: Format, entries: int, divisor: int = 1) -> B
     sums. For n terms of one sign and any order V is below ``(1.02 n + 1) S^2``, so the statistical
     bound grows with sqrt(n) and the deterministic one with n.
 
-    Equal terms do not err by chance: every addition rounds to the same side until the sum reaches
-    the next power of two. So the sum is made in the backend's own dtype in three orders, forward,
-    backward and in eight lanes, and the statistical bound is no less than 4 times what the worst of
-    them errs by. This is the rule by which ``certify.check_orders`` judges products.
+    The errors of equal terms are not random: every addition rounds to the same side until the sum
+    reaches the next power of two. So the sum is made in the backend's own dtype in three orders,
+    forward, backward and in eight lanes, and the statistical bound is at least 4 times their worst
+    error. ``certify.check_orders`` judges products by the same rule.
     """
-    form = form._replace(
-        u_in=0.0, u_sum=form.u, units=False
-    )  # sums alone are not made by tensor cores
+    form = form._replace(u_in=0.0, u_sum=form.u, units=False)  # tensor cores do not make plain sums
     bound = product(
         terms, np.ones((terms.shape[1], 1)), form=form, divisor=divisor, entries=entries
     )
     replayed = REPLAYED * _largest_error(terms, form)[:, None] / divisor
-    stat = np.fmin(bound.det, np.fmax(bound.stat, replayed))  # NaN of what overflows is left out
+    stat = np.fmin(bound.det, np.fmax(bound.stat, replayed))  # NaN from overflow is left out
     return bound._replace(stat=stat)
 
 
@@ -58,5 +56,5 @@ def _largest_error(terms: np.ndarray, form: Format) -> np.ndarray:
 
 
 def _in_order(x: np.ndarray) -> np.ndarray:
-    """The sum over axis 1, one after the other; ``np.sum`` adds in pairs."""
+    """The sum over axis 1, term by term; ``np.sum`` adds in pairs."""
     return np.add.accumulate(x, axis=1)[:, -1]

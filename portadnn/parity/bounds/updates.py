@@ -1,8 +1,8 @@
-"""Bounds of the update: penalties, clipping, and what every optimizer makes of a gradient.
+"""Bounds of the update: penalties, clipping, and the step of every optimizer.
 
-The formulas are written out once more, from their sources and not from ``network/optimizers.py``,
-in numbers that carry their rounding. A state that is kept, v or s, is computed again for the step
-that uses it: a compiler may fuse the two and round them differently.
+The formulas are written again, from their sources and not from ``network/optimizers.py``, in
+numbers that carry their rounding. A slot, v or s, is computed again for the step that uses it: a
+compiler may fuse the two and round them differently.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def penalty(
 ) -> Bound:
     """``l2 / 2 sum(W^2) + l1 sum(|W|)``: sums of products, added up layer by layer.
 
-    In sample space the first is ``l2 / 2 sum((K gram) K)``, where what ``K gram`` may err by counts
-    as much as its own K.
+    In sample space the first term is ``l2 / 2 sum((K gram) K)``. Each error of ``K gram`` counts
+    times its entry of K.
     """
     if gram is None:
         bound = _sum(_penalty_terms(Ws, l2, l1), form, entries, lambda total: total)
@@ -77,7 +77,7 @@ def placed(
     divisor: int | None,
     form: Format,
 ) -> Bound:
-    """dW1 in sample space: ``dZ1 / B`` where the batch's examples stand, else 0; one division."""
+    """dW1 in sample space: ``dZ1 / B`` in the columns of the batch, else 0; one division."""
     n_1, size = dZ.shape
     if place is not None:
         dZ = np.concatenate([dZ, np.zeros((n_1, 1))], axis=1)[:, place.astype(int)]
@@ -111,14 +111,14 @@ def _sum(
 ) -> Bound:
     """``function`` of the sum of ``factor sum(P R)`` over the terms, which are 0 or more.
 
-    ``first`` stands before them, once with the deterministic error and once with the statistical.
+    ``first`` is added before them: one with the deterministic error, one with the statistical.
     """
     sums = [(summed((P * R).reshape(1, -1), form, entries), factor) for P, R, factor in terms]
     bounds = []
     for i, which in enumerate(("det", "stat")):
         total = first[i] if first else None
         for one, factor in sums:
-            # a gradient may be rounded again if its square is fused with what made it: 3 u each
+            # a gradient may be rounded again if its square is fused with its operation: 3 u each
             error = getattr(one, which) + 6 * form.u * one.exact
             part = Rounded(one.exact, error, one.magnitude, form)
             if factor != 1.0:
@@ -131,7 +131,7 @@ def _sum(
 
 
 def clipped(g: np.ndarray, norm: np.ndarray, clip_norm: float, form: Format) -> Bound:
-    """``g clip_norm / norm`` where the norm is larger: at the limit itself either is right."""
+    """``g clip_norm / norm`` if the norm is larger; at the limit both results are right."""
     scale = np.where(norm > clip_norm, clip_norm / norm, 1.0)
     error = (3 + 1 + K_DIV + 1) * form.u * np.abs(g * scale)
     return within(g * scale, SECOND_ORDER * error + 2 * form.tiny, np.abs(g))

@@ -1,4 +1,4 @@
-"""Certifying what a backend was recorded to compute, call by call, and pairing the masks of two."""
+"""Certify the recorded calls of a backend, one by one, and compare the masks of two backends."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class CertifiedCall:
 
 @dataclass(frozen=True)
 class MaskDifference:
-    """An entry where a comparison came out differently on two backends.
+    """An entry in which a comparison has different results on two backends.
 
-    ``first`` and ``second`` are the differences of the compared values, ``rounding`` what the calls
-    that made these values may have rounded. Within it, the kink is undecidable; beyond it, what
-    differs came from earlier calls.
+    ``first`` and ``second`` are the differences of the compared values, ``rounding`` the error of
+    the calls that made these values. Within this error the kink is undecidable. Beyond it, the
+    difference came from earlier calls.
     """
 
     operation: int
@@ -68,7 +68,7 @@ def certify_calls(
     matmul: str | None = None,
     unchecked: Collection[str] = (),
 ) -> list[CertifiedCall]:
-    """Check every call on the inputs that it had, but those of the ``unchecked`` functions.
+    """Check every call on its own inputs, except calls of the ``unchecked`` functions.
 
     Every floating result must have the dtype; ``matmul`` is the mode that the backend declares for
     products of float32. An InputError is raised for a function that has no bound.
@@ -101,7 +101,7 @@ def certify_calls(
                 if operands:
                     check = check_orders(check, found, bound, operands, dtype)
                 if found.dtype.kind == "f" and found.dtype != dtype and check.verdict.passed:
-                    # honest rounding, of another format than was declared
+                    # the rounding is honest, but not of the declared format
                     check = replace(check, verdict=Verdict.DIVERGED)
                 checks.append(check)
         certified.append(CertifiedCall(call, tuple(checks), tuple(b.stat for b in bounds)))
@@ -121,7 +121,7 @@ def mask_differences(
     found: list[MaskDifference] = []
     for ours, theirs in zip(first, second, strict=False):
         if ours.call.function != theirs.call.function:
-            break  # from here the recordings are of different things
+            break  # from here on the recordings differ
         if ours.call.function not in COMPARISONS.values():
             continue
         (a,), (b,) = ours.call.results, theirs.call.results
@@ -146,11 +146,11 @@ def structural_difference(
     backends: tuple[str, str],
     kinked: bool,
 ) -> str | None:
-    """Where two recordings are not of the same computation: other calls, or other data, in words.
+    """The first place, in words, at which two recordings have other calls or other data.
 
-    A function may branch on values, and so part after a kink. Before one, every call must have the
-    same operands and the same arguments beside them, and what it makes from Python's own values
-    the same bits, or the two computed different things, each correctly.
+    A function may branch on values, so the recordings may differ after a kink. Before a kink every
+    call must have the same operands and other arguments, and arrays made from Python's own values
+    must have the same bits. If not, the two computed different things, each correctly.
     """
     here, there = backends
     for ours, theirs in zip(first, second, strict=False):
@@ -179,7 +179,7 @@ def structural_difference(
 
 
 def _plain(call: RecordedCall) -> list[Any]:
-    """What a call was given beside arrays and dtypes: scalars, axes, slices."""
+    """The arguments of a call that are not arrays or dtypes: scalars, axes, slices."""
     arguments = [*call.arguments, *(value for _, value in sorted(call.keywords.items()))]
     return [repr(x) for x in arguments if isinstance(x, int | float | tuple | slice | None)]
 
@@ -195,7 +195,7 @@ def _difference(call: RecordedCall) -> np.ndarray:
 
 
 def _rounding(certified: CertifiedCall, calls: Sequence[CertifiedCall]) -> np.ndarray:
-    """What the calls that made the compared values may have rounded; an input is exact."""
+    """The rounding of the calls that made the compared values; an input is exact."""
     total: np.ndarray = np.zeros(())
     for origin in certified.call.origins:
         if origin is not None and origin[0] > 0 and calls[origin[0] - 1].rounding:

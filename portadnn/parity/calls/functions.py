@@ -2,8 +2,8 @@
 
 A call is computed again in float64 from the inputs that the backend itself had. A function is in
 one of three tables: it rounds nothing (a selection, a comparison, a change of shape), it is
-elementwise and rounds its result, or it adds up, see ``reductions.py``. What stands in none of them
-has no bound, and is not certified. ``linalg.matmul`` is ``matmul``, and so on.
+elementwise and rounds its result, or it adds up, see ``reductions.py``. Any other function has no
+bound, and is not certified. ``linalg.matmul`` is ``matmul``, and so on.
 
 References
 ----------
@@ -52,7 +52,7 @@ ROUNDINGS = {"add": 1, "subtract": 1, "multiply": 1, "square": 1, "divide": K_DI
 EXACT_OF_INTEGERS = frozenset({"matmul", "vecdot", "tensordot", "sum", "cumulative_sum"})
 FLOORED = frozenset({"floor_divide", "remainder"})
 
-# functions of xp.linalg that are others under a second name; vector_norm is there alone
+# functions of xp.linalg that xp also has, and vector_norm, which only xp.linalg has
 ALIASES = {f"linalg.{name}": name for name in ("matmul", "matrix_transpose", "tensordot", "vecdot",
                                                "vector_norm")}  # fmt: skip
 
@@ -89,7 +89,7 @@ def bounds_of_call(
             K = np.where(np.asarray(arguments[0]) < 0, K_LOG1P_NEGATIVE, K)
         relative = 2 * K * form.u + 8 * U_SHADOW
     else:
-        # Nothing is rounded here, so the results are equal except where the inputs may differ
+        # Nothing is rounded here, so the results are equal unless inputs are read differently
         results = _results(_compute(function, _read(arguments), _read(keywords)))
         unsure = _unsure(function, arguments, keywords, results, form)
         return [within(*pair) for pair in zip(results, unsure, strict=True)], ()
@@ -102,7 +102,7 @@ def bounds_of_call(
 def _unsure(
     function: str, arguments: tuple, keywords: dict, results: list[np.ndarray], form: Format
 ) -> list[np.ndarray]:
-    """By how much each result moves with the ways in which the same inputs may be read.
+    """How far each result moves if the same inputs are read in another lawful way.
 
     A Python number may be rounded to the format or not, and a subnormal may be read as 0 (XLA, and
     some GPUs). A comparison or a selection may go either way there.

@@ -1,4 +1,4 @@
-"""A namespace that records every call, for seam 1: it drops in wherever ``xp`` is asked for."""
+"""A namespace that records every call. It can take the place of ``xp`` in any function."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class RecordedCall:
 
     The numbers begin at 1. An operator has the name of its function, indexing is ``getitem``.
     Arrays and dtypes are NumPy's, Python objects as they were given; there is no device. Each
-    positional argument has an origin: the call and the position of the result that it is; call 0
-    for an input, None for what is no array.
+    positional argument has an origin: the call that made it, and its position among the results;
+    call 0 for an input, None if it is not an array.
     """
 
     number: int
@@ -82,7 +82,7 @@ class RecordingNamespace:
         return recorded
 
     def input(self, x: Any) -> RecordedArray:
-        """An array of the backend, as one that is seen."""
+        """An array of the backend, wrapped so that its use is recorded."""
         self._inputs += 1
         return RecordedArray(x, self, (0, self._inputs))
 
@@ -138,7 +138,7 @@ def _like(x: Any, values: list) -> Any:
 
 
 def _bare(x: Any) -> Any:
-    """``x`` with the arrays themselves for recorded ones."""
+    """``x``, with the arrays themselves in place of recorded ones."""
     if isinstance(x, RecordedArray):
         return x._array
     if isinstance(x, tuple | list):

@@ -41,7 +41,7 @@ def reduction_bound(
         y = np.asarray(arguments[1], np.float64)
         operands = OPERANDS[function](x, y, *arguments[2:], **keywords)
         return _products(operands, form, entries, shape)
-    form = form._replace(u_in=0.0, u_sum=form.u)  # sums alone are not made by tensor cores
+    form = form._replace(u_in=0.0, u_sum=form.u)  # tensor cores do not make plain sums
     if function == "cumulative_sum":
         return _cumulative_sum(x, form, entries, **_only(keywords, "axis", "include_initial")), []
     axes = arguments[1] if len(arguments) > 1 else keywords.get("axis")
@@ -109,8 +109,8 @@ def _variance(rows: np.ndarray, form: Format, entries: int, correction: float, r
     """``sum((x - mean)^2) / (n - correction)``, or its root, row by row.
 
     Every d = x - mean has the error E of the mean and a rounding, its square one more. Welford's
-    running mean errs no more at any example than the mean of all, so its way is lawful too. E does
-    not cancel from ``2 d E`` as it does in exact arithmetic, where the sum of d is 0.
+    running mean has no larger error at any example than the mean of all, so it is lawful too. In
+    exact arithmetic the sum of d is 0, so ``2 d E`` cancels; here it does not.
     """
     n = rows.shape[1]
     if n <= correction:
@@ -133,7 +133,7 @@ def _variance(rows: np.ndarray, form: Format, entries: int, correction: float, r
 
 
 def _norm(rows: np.ndarray, form: Format, entries: int, order: float) -> Bound:
-    """The norm of every row; one of 2 may be scaled by its largest entry first, 4 roundings."""
+    """The norm of every row. A 2-norm may be scaled by the largest entry first: 4 roundings."""
     if math.isinf(order):
         largest = np.max if order > 0 else np.min
         return exact(largest(np.abs(rows), axis=1))
@@ -163,8 +163,8 @@ def _cumulative_sum(
     """The sums of the first 1, 2, ... n terms, one after the other or as a tree of segments.
 
     Sum k adds k terms, so ``gamma(k)`` of their magnitudes bounds it. Every partial sum of it is
-    that of a segment, no larger than R_k, the range of the sums up to k; k of them have a variance
-    of at most ``k u^2 R_k^2``.
+    the sum of a segment, so at most R_k, the range of the sums up to k. The roundings of k such
+    sums have a variance of at most ``k u^2 R_k^2``.
     """
     axis = 0 if axis is None else axis
     terms = np.moveaxis(x, axis, -1)
@@ -189,10 +189,10 @@ def _only(keywords: dict, *names: str) -> dict:
 def floored_bound(function: str, x: Any, y: Any, form: Format) -> Bound:
     """``floor(x / y)`` and ``x - y floor(x / y)``.
 
-    Where the quotient is within its own rounding of a whole number, the floor may be that or the
-    one below, and the remainder may be near 0 or near y. Elsewhere the floor rounds once, where the
-    format does not hold it. The remainder may be exact, or made as it is written (CuPy), which
-    rounds the product, of at most ``abs(x) + abs(y)``, and the difference.
+    If the quotient is within its own rounding of a whole number, the floor may be that or the one
+    below, and the remainder may be near 0 or near y. If not, the floor rounds once at most. The
+    remainder may be exact, or computed as it is written (CuPy), which rounds the product, of at
+    most ``abs(x) + abs(y)``, and the difference.
     """
     x, y = (np.asarray(value, np.float64) for value in (x, y))
     quotient, v = x / y, roundings(form)

@@ -17,7 +17,7 @@ from portadnn.parity.step.operations import compute, operands
 
 @dataclass(frozen=True)
 class Cause:
-    """What an operation did instead: a word or two, what the numbers show, and what mends it."""
+    """The fault of an operation: its name, what the numbers show, and how to mend it."""
 
     name: str
     sentence: str
@@ -29,7 +29,7 @@ class Cause:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A tensor to be explained, and what it could have been computed from."""
+    """A tensor to be explained, and the tensors that it may have been computed from."""
 
     run: Run
     record: StepRecord
@@ -74,7 +74,7 @@ class Case:
 
     @functools.cached_property
     def given(self) -> np.ndarray | None:
-        """What the step should have been given, before any rounding; None if nobody knows."""
+        """The tensor that the step should have been given, not rounded; None if not known."""
         declared = self.run.declared(self.record.step, "float64")
         if self.tensor in declared:
             return declared[self.tensor].astype(np.float64)
@@ -84,7 +84,7 @@ class Case:
 
     @functools.cached_property
     def expected(self) -> Bound:
-        """What the tensor should have been, from its operands or as it should have been given."""
+        """The right tensor: from its operands, or the one that should have been given."""
         if self.given is None:
             return self.compute()
         return exact(self.given.astype(self.record.dtype).astype(np.float64))
@@ -92,7 +92,7 @@ class Case:
     def compute(
         self, changes: Mapping[str, np.ndarray] | None = None, *, run: Run | None = None, **options
     ) -> Bound:
-        """The tensor from its operands, some of them changed, or as another run would have it."""
+        """The tensor from its operands, some of them changed, or with another run's settings."""
         options = {"form": self.form, "entries": self.run.entries(self.record), **options}
         return compute(run or self.run, self.tensor, {**self.t, **(changes or {})}, **options)
 

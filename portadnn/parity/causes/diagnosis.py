@@ -1,8 +1,8 @@
-"""Why an operation failed: what is known to go wrong, tried on the tensors themselves.
+"""Why an operation failed: the known faults, tried on the tensors themselves.
 
-Every hypothesis computes the failed tensor once more as the fault would have made it. One under
-which the observed tensor lies within its bound names the cause; where several do, the first in
-the table among those that leave about the least error. Where none does, nothing is said.
+Every hypothesis computes the failed tensor again, as its fault would have made it. If the observed
+tensor is within the bound of the result, the hypothesis explains it. The cause is the first one of
+the table that explains it with about the least error. If none explains it, no cause is named.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from portadnn.parity.run import Run, StepRecord
 
 __all__ = ["HYPOTHESES", "Cause", "name_cause"]
 
-UNLIKELY = 30  # entries rounded correctly, of those that neither order of float32 sums would round
+UNLIKELY = 30  # so many right entries, although both orders of float32 sums make them wrong
 
 # by kind of tensor, the simplest first
 _ELEMENTWISE = (precision.narrow_result, op.sign_flip, op.stale, op.permuted)
@@ -71,11 +71,11 @@ def name_cause(
     *,
     matmul: str | None = None,
 ) -> Cause | None:
-    """What went wrong in an operation, if it is one of the faults that are known.
+    """The cause of a failed operation, if it is a known fault.
 
-    The check is one of ``record`` that failed. One that passed is asked whether its product was
-    computed in float64 where less was declared, the one fault that makes errors smaller. Without
-    ``previous``, the step before, nothing stale is recognised.
+    The check is one of ``record`` that failed. If it passed, only one fault is tried: a product in
+    float64 although float32 was declared, which makes errors smaller. Without ``previous``, the
+    step before, stale tensors are not recognised.
     """
     form = record.form(matmul)
     case = Case(run, record, check.tensor, previous, form)
@@ -96,7 +96,7 @@ def name_cause(
 
 
 def _computed_in_float64(case: Case) -> Cause | None:
-    """Whether a product of float32 came out as only a sum in float64 would round it."""
+    """The cause, if a product of float32 is rounded as only a sum in float64 would be."""
     dtype = np.dtype(case.record.dtype)
     if dtype == np.float64:
         return None
@@ -111,7 +111,7 @@ def _computed_in_float64(case: Case) -> Cause | None:
     right = case.expected.exact.astype(dtype)
     if not np.array_equal(right, case.record.tensors[case.tensor]):
         return None
-    # float32 sums of these very numbers, forward and backward: where would both have shown?
+    # the entries that float32 sums of these numbers, forward and backward, both make wrong
     forward, backward = (
         functools.reduce(lambda S, k: S + P[:, k : k + 1] * R[k : k + 1], order, dtype.type(0))
         for order in (range(P.shape[1]), range(P.shape[1])[::-1])

@@ -107,9 +107,9 @@ def _costs(case: Case) -> np.ndarray:
 
 
 def stale(case: Case) -> Found:
-    """An operand, or the whole tensor, of the step before."""
+    """An operand, or the whole tensor, is that of the step before."""
     before, tensor, names = case.before, case.tensor, case.operands
-    remedy = "Hand on what this step computed: look for a cache or a buffer that is used again"
+    remedy = "Pass on the tensors of this step: look for a cache or a buffer that is used again"
     step = case.previous.step if case.previous else 0
     for name in names:
         if name in before and not np.array_equal(before[name], case.t[name]):
@@ -125,7 +125,7 @@ def stale(case: Case) -> Found:
 
 
 def not_updated(case: Case) -> Found:
-    """The parameters that came in."""
+    """The parameters were returned without an update."""
     given = of(*slot_and_parameter(case.tensor))
     remedy = "Return the updated parameters, not those that came in"
     yield exact(case.t[given]), "no update", f"{case.tensor} is {given}, not updated", remedy
@@ -151,7 +151,7 @@ def other_step(case: Case) -> Found:
     for step in near[1 : SEARCHED_STEPS + 1]:
         x = run.declared(step, case.record.dtype)[case.tensor].astype(np.float64)
         if np.array_equal(x, case.observed):
-            sentence = f"{case.tensor} of step {here} is that of the {what} of step {step}"
+            sentence = f"{case.tensor} of step {here} belongs to the {what} of step {step}"
             remedy = (
                 f"Take the {what} by the number of the step: look at an offset, a counter or a "
                 f"loader that is started again, or another seed"
@@ -161,7 +161,7 @@ def other_step(case: Case) -> Found:
 
 
 def transposed(case: Case) -> Found:
-    """A square matrix that was transposed where it should not be, or was not where it should."""
+    """A square matrix was transposed although it should not be, or the other way round."""
     operand = case.kind in ("Z", "dA", "dAD")
     name = case.operands[0] if operand else case.tensor
     if case.t[name].shape[0] != case.t[name].shape[1]:
@@ -177,7 +177,7 @@ def transposed(case: Case) -> Found:
 
 
 def shifted(case: Case) -> Found:
-    """Everything stands one place further, but for what left one end and came in at the other."""
+    """All rows or columns are moved by one place, except the one at the end."""
     for axis, what in ((1, "example or input"), (0, "class or unit")):
         n = case.observed.shape[axis]
         for step in (1, -1) if n > 2 else ():
@@ -221,7 +221,7 @@ def bias_dropped(case: Case) -> Found:
 
 def permuted(case: Case) -> Found:
     """The rows (units) or the columns in another order."""
-    remedy = "Keep the order: look at a sort, a gather, or parameters loaded by another layout"
+    remedy = "Keep the order: look at a sort, a gather, or parameters loaded in another layout"
     for axis, name, what in (
         (0, "permuted units", "units (rows)"),
         (1, "permuted columns", "examples or inputs (columns)"),
@@ -238,7 +238,7 @@ def permuted(case: Case) -> Found:
 
 
 def wrong_mask(case: Case) -> Found:
-    """The derivative of a kink taken as 1 at Z = 0."""
+    """The derivative at a kink, Z = 0, was taken as 1."""
     l, network = case.layer, case.run.network
     if l < network.L and network.activations[l - 1] in KINKED:
         dA, Z = case.t[named("dA", l)], case.t[named("Z", l)]

@@ -72,9 +72,9 @@ def narrow_inputs(case: Case) -> Found:
 
 
 def _likely_bits(case: Case) -> range:
-    """So many bits of the inputs would make about the error that was seen, 2 to 10.
+    """The bits of the inputs, from 2 to 10, that would make about the observed error.
 
-    Inputs of b bits make effective bits of about b + 1.4, and half a bit more if it is only one.
+    Inputs of b bits make about b + 1.4 effective bits, half a bit more if one operand has them.
     """
     o = factors(case.run, case.tensor, case.t)
     if o is None:
@@ -88,7 +88,7 @@ def _likely_bits(case: Case) -> range:
 
 
 def narrow_result(case: Case) -> Found:
-    """Every value is one of a narrower format, and as near as that format's arithmetic comes."""
+    """Every value fits a narrower format, and has the error of that format's arithmetic."""
     observed = case.observed[np.isfinite(case.observed) & (case.observed != 0)]
     # nearly every value of bfloat16 is one of float16, and one in 8 the other way round
     names = ["bfloat16", "float16"] if observed.size >= FEWEST_ENTRIES else ["float16", "bfloat16"]
@@ -101,7 +101,7 @@ def narrow_result(case: Case) -> Found:
         if name == "float32":
             remedy = "Give dtype=float64 everywhere; on JAX set jax.enable_x64 first"
         sentence = (
-            f"{case.tensor} was computed or kept in {name}: every value is one of {name}, where "
+            f"{case.tensor} was computed or kept in {name}: every value fits {name}, but "
             f"{case.record.dtype} was declared"
         )
         for form in _arithmetics_of(name):
@@ -130,16 +130,16 @@ def wide_input(case: Case) -> Found:
 
 
 def silent_float64(case: Case) -> tuple[str, str, str]:
-    """The cause of float64 where less was declared."""
+    """The cause that names float64 although a narrower dtype was declared."""
     return (
         "silent float64",
-        f"{case.tensor} was computed or kept in float64, where {case.record.dtype} was declared",
+        f"{case.tensor} was computed or kept in float64, but {case.record.dtype} was declared",
         WHERE_IT_IS_MADE,
     )
 
 
 def other_rate(case: Case) -> Found:
-    """A learning rate that was rounded, left out, or another altogether."""
+    """The learning rate was rounded, left out, or a different one."""
     _, name = slot_and_parameter(case.tensor)
 
     def updated_at(used: float) -> Bound:

@@ -1,4 +1,4 @@
-"""Faults of what stands around the gradient: dropout, weights, penalties, clipping, optimizers.
+"""Faults around the gradient: dropout, weights, penalties, clipping, optimizers.
 
 Each hypothesis computes the tensor of a ``Case`` once more as its fault would have made it.
 """
@@ -18,7 +18,7 @@ from portadnn.parity.step.operations import final_gradient
 
 
 def unscaled_dropout(case: Case) -> Found:
-    """What is kept was not divided by the share that is kept."""
+    """The kept units were not divided by the share that is kept."""
     if case.layer not in case.run.recipe.dropped_layers():
         return
     given, mask = (case.t[name] for name in case.operands)
@@ -117,7 +117,7 @@ def other_correction(case: Case) -> Found:
 
 
 def other_decay(case: Case) -> Found:
-    """Weight decay applied twice, left out, or to a bias."""
+    """Weight decay was applied twice, left out, or applied to a bias."""
     if not case.run.recipe.optimizer.weight_decay:
         return
     remedy = "Multiply every W once by 1 - rate weight_decay, and no b"
@@ -133,11 +133,11 @@ def other_decay(case: Case) -> Found:
 
 
 def unaveraged(case: Case) -> Found:
-    """A slot that was made from nothing before."""
+    """A slot was computed without its value before the step."""
     slot = of(*slot_and_parameter(case.tensor))
     bound = case.compute({slot: np.zeros_like(case.t[slot])})
-    sentence = f"{case.tensor} was computed from nothing before: the slot was not carried on"
-    yield bound, "slot reset", sentence, "Hand the slots of a step to the next"
+    sentence = f"{case.tensor} was computed without its value before: the slot was not carried on"
+    yield bound, "slot reset", sentence, "Pass the slots of a step to the next"
 
 
 def other_betas(case: Case) -> Found:
@@ -159,7 +159,7 @@ def other_betas(case: Case) -> Found:
 
 
 def penalized_bias(case: Case) -> Found:
-    """The penalty taken of the biases as well."""
+    """The biases were penalized, too."""
     recipe, t = case.run.recipe, case.t
     if not recipe.penalized:
         return
@@ -172,7 +172,7 @@ def penalized_bias(case: Case) -> Found:
         for given in {final_gradient(case.run, b), of("d", b)}
     }
     if changes:
-        sentence = f"{case.tensor} has the penalty of the biases in it"
+        sentence = f"{case.tensor} includes a penalty of the biases"
         remedy = "Penalize every W and no b"
         yield case.compute(changes), "bias penalized", sentence, remedy
 

@@ -374,7 +374,7 @@ def test_the_step_of_a_different_batch_is_named(tensor):
 
     cause = diagnose(tensor, plant, run)
     assert cause.name == "different batch"
-    assert cause.sentence == f"{tensor} of step 1 is that of the batch of step 6"
+    assert cause.sentence == f"{tensor} of step 1 belongs to the batch of step 6"
 
 
 def test_faults_under_a_declared_mode():
