@@ -150,7 +150,7 @@ def test_a_divergence_is_told_in_words_with_its_cause(records, tmp_path):
     assert "DIVERGED step 3, layer 2, dW2[" in page.text
     assert "missing 1/m: dW2 was not divided by m = 16." in page.text
     assert "What to do: Divide by m." in page.text
-    assert "torch: MODE MISMATCH: a run that nobody watched ended with other" in page.text
+    assert "torch: MODE MISMATCH: an unwatched run ended with other" in page.text
     assert rows(page, "Backends")["verdict"] == ["PARITY", "DIVERGED"]
     assert rows(page, "Backends")["watched = unwatched"][0] == "not tried"
     comparison.certificates[1].cause = None

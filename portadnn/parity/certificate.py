@@ -144,7 +144,7 @@ class Certificate:
         path = Path(path).with_suffix(STATES)
         if not path.exists():
             raise InputError(
-                f"{path}, with the states to repeat steps from, is missing: the whole "
+                f"{path} is missing, so no step can be repeated from its states: the whole "
                 f"run can be made again (--whole)"
             )
         parts = read_part(path)

@@ -1,4 +1,4 @@
-"""Checking every operation of a recorded step against what its own inputs allow.
+"""Check every operation of a recorded step against the bound that its own inputs allow.
 
 Each operation is checked on the inputs that the backend itself had, so an error shows at the
 tensor that made it and nowhere after: the first one that fails is the fault.
@@ -51,13 +51,13 @@ class Check:
     Attributes
     ----------
     ratio : float
-        The largest error over its bound (the statistical one); at most 1 where it passed, unless
-        another order of summation was found to err as much.
+        The largest error divided by its (statistical) bound; at most 1 if the check passed, unless
+        another order of summation has about the same error.
     flagged : int
         Entries above the bound, of ``entries``.
     bits : float or None
         Effective bits of a matrix product's inputs, ``-log2(rms error / rms sqrt(2 Q))``: about 23
-        for float32, 12.4 for TF32, 9 for bfloat16; more where little was lost.
+        for float32, 12.4 for TF32, 9 for bfloat16; more if little was lost.
     """
 
     step: int
@@ -112,9 +112,9 @@ def certify_step(
     matmul : {"float32", "tf32", "bfloat16"}, optional
         The mode that the backend declares for products of float32.
     bounds : dict of Bound, optional
-        Those of ``step_bounds``, if they are known; only what has one is checked.
+        From ``step_bounds``, if they are known. Only tensors that have one are checked.
     factor : float
-        Of a plateau schedule on the rate.
+        The factor of a plateau schedule on the rate.
     bits : bool
         Whether the effective bits of products are counted.
 
@@ -154,9 +154,9 @@ def step_bounds(
     matmul: str | None = None,
     kinds: Container[str] | None = None,
 ) -> dict[str, Bound]:
-    """The bounds of all that a step made, each from the operands that it was made of.
+    """The bounds of all tensors that a step made, each from its own operands.
 
-    ``kinds`` are those of the tensors that there are, if not all of them are.
+    ``kinds`` are the kinds of tensors to bound, if the record does not have all of them.
     """
     form = record.form(matmul)
     t = record.wide
@@ -178,14 +178,14 @@ def certify_program(
     fuses: bool,
     matmul: str | None = None,
 ) -> list[Check]:
-    """Check what the program that trains made of the state that a watched step started from.
+    """Check the step of the program that trains, from the state of a watched step.
 
     Parameters
     ----------
     made : dict of arrays
         The cost and the state after the step, as ``training_step`` names them.
     bounds : dict of Bound
-        Those of ``step_bounds``.
+        From ``step_bounds``.
     fuses : bool
         Whether the backend compiles the two programs, so that they may differ by rounding: by no
         more than ``spread`` allows. Otherwise every bit is the same.
@@ -217,7 +217,7 @@ def _check(
 ) -> Check:
     found = record.wide[tensor]
     check = check_tensor(record.step, layer, tensor, found, bound, form, bits=bits)
-    if record.tensors[tensor].dtype != dtype_of(tensor, record.dtype):  # silent float64, say
+    if record.tensors[tensor].dtype != dtype_of(tensor, record.dtype):  # for example silent float64
         return replace(check, verdict=Verdict.DIVERGED, ratio=math.inf, flagged=check.entries)
     if operands is None or not (counted or check.verdict is Verdict.SUSPECT):
         return check
@@ -229,8 +229,8 @@ def check_orders(
 ) -> Check:
     """The check of a product, or of a stack of them, with its effective bits.
 
-    An entry above the statistical bound alone passes if another order of summation errs as much, or
-    if its terms repeat often enough.
+    An entry above only the statistical bound passes if another order of summation has about the
+    same error, or if its terms repeat often enough.
     """
     error = np.abs(found - bound.exact).reshape(len(operands), operands[0].P.shape[0], -1)
     ratio = error / bound.stat.reshape(error.shape)
@@ -252,10 +252,10 @@ def check_tensor(
     *,
     bits: bool = False,
 ) -> Check:
-    """One tensor against its bound; with ``bits`` the sign of a zero must be right as well.
+    """Check one tensor against its bound; with ``bits`` the sign of a zero must be right, too.
 
-    A sum of zeros may have either sign, so of what is computed it only decides whether it is EXACT.
-    One NaN counts as another: no standard says which bits an operation makes of it.
+    A sum of zeros may have either sign, so without ``bits`` the sign only decides about EXACT. All
+    NaN count as equal, because no standard says which bits of a NaN an operation returns.
     """
     observed = np.asarray(found, dtype=np.float64)
     if observed.shape != bound.exact.shape:
@@ -287,7 +287,7 @@ def check_tensor(
     if flagged and not finite[worst]:
         verdict = Verdict.NON_FINITE
     elif flagged:
-        # the entries that no order of summation explains decide
+        # DIVERGED if no order of summation explains one of the entries
         verdict = Verdict.DIVERGED if np.any(beyond) else Verdict.SUSPECT
     elif not np.all(bound.det < VACUOUS_ABOVE):
         verdict = Verdict.VACUOUS
@@ -302,21 +302,21 @@ def check_tensor(
 
 
 def _overflows(observed: np.ndarray, bound: Bound, form: Format) -> np.ndarray:
-    """Where the format's largest number lies within an intermediate result, so overflow is lawful.
+    """Whether an intermediate result may exceed the format's largest number: lawful overflow.
 
-    The shadow's own overflow is possible only in the shadow's own format.
+    The shadow can overflow only if the format is its own.
     """
     own = form.largest == np.finfo(np.float64).max
     known = np.isfinite(bound.exact)
     lawful = ~(np.isfinite(observed) & known) & (~np.isfinite(observed) | own)
     lawful &= np.where(known, bound.magnitude + bound.det, bound.magnitude) > form.largest
-    # an infinite or undefined exact result comes from such inputs: the class must be the same, but
-    # for a sum whose finite terms overflow to the other side
+    # if the exact result is infinite or NaN, so are inputs: the result must be of the same kind,
+    # except for a sum whose finite terms overflow to the other side
     return lawful & (known | own | (np.isnan(observed) & np.isfinite(bound.magnitude)))
 
 
 def _same_bits(observed: np.ndarray, bound: Bound) -> bool:
-    """Whether finite numbers are equal to the bit, with a bound that says something."""
+    """Whether all numbers are finite and equal to the bit, and no bound is vacuous."""
     ours, theirs = (np.ascontiguousarray(x).view(np.int64) for x in (observed, bound.exact))
     if observed.size == 0 or not np.array_equal(ours, theirs):
         return False
@@ -333,10 +333,10 @@ def _effective_bits(error: np.ndarray, operands: Sequence[Operands]) -> float:
 
 
 def _lawful(error: np.ndarray, ratio: np.ndarray, operands: Operands, dtype_name: str) -> bool:
-    """Whether every flagged entry, summed in other orders, errs by a quarter of that at least.
+    """Whether, for every flagged entry, other orders of summation err by a quarter of it or more.
 
-    Structured data (a constant times a constant) rounds the same way in every term, which the
-    statistical bound takes for chance. Equal terms round alike while their partial sums lie between
+    Structured data (a constant times a constant) rounds the same way in every term, but the
+    statistical bound treats it as chance. Equal terms round alike if their partial sums lie between
     the same powers of two. If no term stands there more than c times, the errors of each value add
     up to at most ``sqrt(c)`` times the root of their squares (Cauchy-Schwarz), and so do all: then
     ``sqrt(c)`` times the statistical bound is lawful, whatever the order.
@@ -366,7 +366,7 @@ def _lawful(error: np.ndarray, ratio: np.ndarray, operands: Operands, dtype_name
 
 
 def _most_repeated(terms: np.ndarray) -> int:
-    """How often one value stands among the terms, as far as their largest partial sum resolves it.
+    """How often the most frequent term occurs, rounded like the largest partial sum.
 
     A zero rounds nothing, so it does not count.
     """

@@ -28,7 +28,7 @@ from portadnn.parity.step.kinks import Kink, find_kinks
 
 
 class Outcome(enum.Enum):
-    """What a comparison or a certificate says in the end."""
+    """The result of a comparison or a certificate."""
 
     PARITY = "PARITY"
     SUSPECT = "SUSPECT"
@@ -42,7 +42,7 @@ class Outcome(enum.Enum):
 
 @dataclass(eq=False)
 class BackendResult:
-    """What was found of one backend.
+    """The results of one backend.
 
     Attributes
     ----------
@@ -50,20 +50,20 @@ class BackendResult:
     environment : dict of str
         Versions, device, threads, BLAS, matmul mode.
     checks : list of Check
-        Of every step that was checked, in the order of computation.
+        The checks of every checked step, in the order of computation.
     program : list of Check
-        Of the program that trains: a step of it from the state of every step that was checked.
+        The checks of the program that trains, for a step from the state of every checked step.
     mode_mismatch : bool or None
-        Whether a run that nobody watched ended with other weights; None if that was not tried.
+        Whether an unwatched run ended with other weights; None if that was not tried.
     fuses : bool
         Whether the backend compiles its steps: then a mismatch is lawful within the bounds that
         ``program`` was held against, otherwise it is a failure.
     failed : bool
         Whether any check failed.
     cause : Cause or None
-        Why the first failure came about, if it is one of the faults that are known.
+        The cause of the first failure, if it is a known fault.
     seconds : float
-        Spent on checking.
+        The time of the checks.
     """
 
     backend: str
@@ -81,7 +81,7 @@ class BackendResult:
 
     @property
     def failed_checks(self) -> list[Check]:
-        """All of them, of the program that trains as well."""
+        """All failed checks, also those of the program that trains."""
         return [check for check in self.checks + self.program if not check.verdict.passed]
 
     @property
@@ -107,7 +107,7 @@ class BackendResult:
 
     @property
     def mode(self) -> str:
-        """The program that trains beside the one that was watched, in words."""
+        """How the program that trains agrees with the watched one, in words."""
         if self.mode_mismatch is None:
             return "not tried"
         failure = first_failure(self.program)
@@ -116,7 +116,7 @@ class BackendResult:
         if not self.mode_mismatch:
             return "bit for bit"
         if not self.fuses:
-            return "MODE MISMATCH: a run that nobody watched ended with other weights"
+            return "MODE MISMATCH: an unwatched run ended with other weights"
         worst = max(self.program, key=lambda check: check.ratio)
         return (
             f"other bits, within the bounds of a step: ratio {worst.ratio:.3g} "
@@ -125,7 +125,7 @@ class BackendResult:
 
     @property
     def unsaid(self) -> int:
-        """Checks of which nothing can be said: the bound or the number is not finite."""
+        """How many checks say nothing, because the bound or the number is not finite."""
         return sum(
             check.verdict is Verdict.VACUOUS or not math.isfinite(check.observed)
             for check in self.checks
@@ -140,7 +140,7 @@ class BackendResult:
 
 @dataclass(frozen=True)
 class Reference:
-    """The program that trains: a step of it from that of a record, and the whole run."""
+    """The program that trains: a step from the state of a record, and the whole run."""
 
     step: Callable[[StepRecord], Mapping[str, np.ndarray]]
     run: Callable[[], Mapping[str, np.ndarray]]
@@ -163,7 +163,7 @@ class Comparison:
         """The worst of the certificates; a mask that no kink explains is DIVERGED."""
         outcomes = {certificate.outcome for certificate in self.certificates}
         if not self.certificates:
-            raise InputError("no step was looked at: nothing can be said")
+            raise InputError("no step was checked, so there is no outcome")
         if Outcome.DIVERGED in outcomes or not all(kink.undecidable for kink in self.kinks):
             return Outcome.DIVERGED
         return Outcome.SUSPECT if Outcome.SUSPECT in outcomes else Outcome.PARITY
@@ -200,7 +200,7 @@ def compare(
     ----------
     run : Run
     backends : sequence of Backend
-        One is certified against the float64 shadow alone.
+        A single one is only certified against the float64 shadow.
     checked : iterable of int, optional
         The steps to check; default all.
     matmul : {"float32", "tf32", "bfloat16"}, optional
@@ -208,8 +208,8 @@ def compare(
     jit : bool
         False runs op by op also if a backend would compile.
     check_mode : bool
-        Make every step that is checked once more by the program that trains, and the whole
-        run unwatched. MODE MISMATCH fails; of a compiled program, if it is beyond the bounds.
+        Make every checked step again with the program that trains, and the whole run unwatched.
+        A MODE MISMATCH fails; if the program is compiled, only beyond the bounds.
 
     Returns
     -------
@@ -255,7 +255,7 @@ def judge(
     """Certify and compare streams of records, wherever they come from: backends, or a file.
 
     ``modes`` are the declared modes of each one's products; None is plain. A stream has None for a
-    step that it alone lacks.
+    step that only the others have.
     """
     found: dict[int, BackendResult] = {}
     result = Comparison(run, set(), [])

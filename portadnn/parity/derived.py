@@ -1,4 +1,4 @@
-"""What a step should be given, derived a second time: orders, masks, scalars, weights, targets.
+"""The inputs of a step, derived a second time: orders, masks, scalars, weights, targets.
 
 Only NumPy's Philox is shared with the code that trains. The formulas are written from the docs, in
 floats and with the C library's functions, so numbers count as the same within ``AGREE``.
@@ -16,11 +16,11 @@ import numpy as np
 
 from portadnn.training.recipe import Plan
 
-AGREE = 1e-10  # relative: 1 - beta2^t has lost so much to its rounding if beta2 is 1 - 1e-6
+AGREE = 1e-10  # relative; so much does 1 - beta2^t lose by rounding if beta2 is 1 - 1e-6
 
 
 def agreed(given: Any, derived: Any) -> np.ndarray:
-    """What was given where it is the same as what was derived, and what was derived elsewhere."""
+    """Each given number if it agrees with the derived one, otherwise the derived one."""
     given, derived = np.asarray(given, np.float64), np.asarray(derived, np.float64)
     return np.where(np.abs(given - derived) <= AGREE * np.abs(derived), given, derived)
 
@@ -176,7 +176,7 @@ def split(labels: Any, share: float, seed: int) -> np.ndarray:
 
 
 def score(head: str, A: np.ndarray, Y: np.ndarray, S: np.ndarray | None = None) -> float:
-    """The share of right predictions, or 1 less the share of the loss that a mean leaves."""
+    """The share of right predictions, or 1 - loss / (the loss of the mean as prediction)."""
     A, Y = A.astype(np.float64), Y.astype(np.float64)
     S = np.ones((1, Y.shape[1])) if S is None else S.astype(np.float64)
     if head in ("sigmoid", "softmax"):

@@ -1,4 +1,4 @@
-"""The evidence of a run that was watched: its data and steps, and what a certificate has of it."""
+"""The evidence of a watched run: checks of its data and steps, and its certificate."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ MOST_BYTES = 2**26  # the states beside a certificate take no more
 
 @dataclass(eq=False)
 class Evidence:
-    """What is found of a run.
+    """The checks of a watched run and what they found.
 
     Parameters
     ----------
     seen : Certifier
-        What was seen of it while it went on.
+        The certifier that watched the run.
 
     Attributes
     ----------
     checks : dict of list of Check
-        By what was checked.
+        The checks by the name of the tensor.
     failures : list of str
-        Sentences.
+        One sentence for each failure.
     steps : dict
-        What the certificate has of every step that was checked in full.
+        The entry in the certificate of every step that was checked in full.
     """
 
     seen: Any
@@ -61,10 +61,10 @@ class Evidence:
     smallest: dict[str, float] = field(default_factory=dict)
     watched: list[Watched] = field(default_factory=list)
     not_covered: list[str] = field(default_factory=list)
-    flagged: int = 0  # failures that are of a check
+    flagged: int = 0  # how many failures are of a check
 
     def check(self, watched: Watched) -> None:
-        """A step in full, and what the program that trains made of it."""
+        """Check a step in full, and the same step by the program that trains."""
         run, step, backend = self.seen.run, watched.step, self.seen.backend
         given = watched.before
         state = {name: backend.asarray(x) for name, x in given.items()}
@@ -73,7 +73,7 @@ class Evidence:
             {name: state[name] for name in names},
             {name: x for name, x in state.items() if name not in names},
         )
-        if self.seen.lbfgs:  # gradient descent, of which only the gradients count
+        if self.seen.lbfgs:  # made as gradient descent, but only its gradients are checked
             step = 0
         record = observe(run, backend, self.seen.loop.shared, before, step, watched.factor)
         previous = self.seen.start if watched.step == self.seen.first_step else given
@@ -125,7 +125,7 @@ class Evidence:
         return float(spread(self.seen.run, record.wide, bounds, form)["cost"].det)
 
     def check_data(self) -> None:
-        """The data are still what they were, and the run began with the declared weights."""
+        """Check that the data did not change, and that the run began with the declared weights."""
         names = {"X": "the examples", "Y": "the labels", "S": "the weights of the examples"}
         for name, x in self.seen.given.items():
             if digest({name: x}) != self.seen.data[name]:
@@ -146,25 +146,25 @@ class Evidence:
         self._check_drawn(problem)
 
     def _check_drawn(self, problem: Problem) -> None:
-        """The initial draw and the split for validation, derived a second time."""
+        """Check the initial draw and the split for validation, which are derived a second time."""
         run, dims = problem.declaration, problem.network.layer_dims
         given = run.init if isinstance(run.init, tuple) else (run.init,) * problem.network.L
         own = not all(isinstance(one, str | Initializer) for one in given)
         if own or not isinstance(run.seeds[0], int | str):
-            self.not_covered.append("how the initial weights are drawn, by an object of your own")
+            self.not_covered.append("how an object of your own draws the initial weights")
         else:
             for name, x in derived.initial([*map(str, given)], run.seeds[0], dims).items():
                 drawn = problem.parameters[name]
                 if np.max(np.abs(drawn - x)) > derived.AGREE * np.max(np.abs(drawn)):
-                    self.failures.append(f"{name} is not drawn at first as init and rng declare")
+                    self.failures.append(f"the initial {name} is not what init and rng draw")
         if problem.split is not None:
             whole, *parts = problem.split
             held = derived.split(whole, run.given("validation"), run.seeds[1])
             if not all(map(np.array_equal, parts, (whole[~held], whole[held]))):
-                self.failures.append("other examples are held back for validation than seed draws")
+                self.failures.append("the examples for validation are not the ones that seed draws")
 
     def check_space(self, state: RunState, parameters: dict[str, np.ndarray]) -> None:
-        """The way into sample space, by a projection, and W1 on the way back."""
+        """Check the change to sample space, by a projection, and W1 after the change back."""
         space = self.seen.loop.space
         if space is None:
             return
@@ -199,7 +199,7 @@ class Evidence:
             self.flagged += 1
 
     def _smallest(self, name: str) -> float | None:
-        """A share of the tensor, in the step where it is largest; None if nothing can be said."""
+        """The share in the step in which it is largest; None if it is not known or not finite."""
         found = self.smallest.get(name)
         return found if found is not None and np.isfinite(found) else None
 
@@ -251,7 +251,7 @@ class Evidence:
         }, self._states())  # fmt: skip
 
     def _states(self) -> list[Watched]:
-        """Of the first step, the last, and as many others as there is room for."""
+        """The first step, the last, and as many others as ``MOST_BYTES`` has room for."""
         ends = min(self.steps, default=0), max(self.steps, default=0)
         found, room = [], MOST_BYTES
         for watched in sorted(self.watched, key=lambda watched: watched.step not in ends):
@@ -266,7 +266,7 @@ class Evidence:
         if self.seen.problem is None:
             found.append("how data, weights and stopping follow from the settings")
         if self.seen.goes_on:
-            found.append("what the run had become before")
+            found.append("the training before this run")
         if not self.seen.lbfgs and made - 1 not in self.steps:
             found.append("the last step, which another environment made")
         return found

@@ -1,8 +1,8 @@
 """The self-test: a few faults planted in the step of training, and honest orders of summation.
 
-The step takes its array namespace as an argument, so a fault is planted there, in the very code
-that trains. ``scripts/mutants`` changes every line of that code; this is what an installed package
-can show of it in a few seconds.
+The step takes its array namespace as an argument, so a faulty namespace plants a fault in the code
+that trains. ``scripts/mutants`` changes every line of that code; this shorter test runs in an
+installed package, in a few seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from portadnn.training.declaration import Declaration
 NETWORK = Network((96, 8, 8, 5, 1))  # 8 x 8 is square, so its W can be transposed
 EXAMPLES, STEPS = 40, 3
 
-# the calls that a step of this network makes of these functions, by the tensors they are for
+# the tensors for which a step of this network calls each function, in order
 CALLS = {
     "matmul": ("Z1", "Z2", "Z3", "Z4", "dW4", "dA3", "dW3", "dA2", "dW2", "dA1", "dW1"),
     "divide": ("A4", "cost", "dW4", "db4", "dW3", "db3", "dW2", "db2", "dW1", "db1"),
@@ -43,16 +43,16 @@ Call = Callable[[Callable[..., Any], tuple, tuple], Any]
 
 @dataclass(frozen=True, eq=False)
 class Fault:
-    """Calls of a function that are replaced from a step on, and where the first flag must stand.
+    """Calls of a function that are replaced from a step on, and the tensor to be flagged first.
 
-    ``tensor`` is None where the arithmetic differs lawfully, so that any flag is a false alarm.
+    ``tensor`` is None if the arithmetic differs lawfully, so that any flag is a false alarm.
     """
 
     name: str
     tensor: str | None
     function: str
     call: Call
-    tensors: tuple[str, ...] = ()  # that the calls are for; default ``tensor``
+    tensors: tuple[str, ...] = ()  # whose calls are replaced; default ``tensor``
     step: int = 0
 
     @property
@@ -165,7 +165,7 @@ def declared_run() -> Run:
 
 @dataclass(frozen=True)
 class Detection:
-    """What became of one fault in one dtype: the first flag, and the cause that it was given."""
+    """The result for one fault in one dtype: the first flag, and the cause that was named."""
 
     fault: Fault
     dtype: str
@@ -174,7 +174,7 @@ class Detection:
 
     @property
     def result(self) -> str:
-        """In words; capitals are a failure of the checker."""
+        """The result in words; capitals are a failure of the checker."""
         if self.fault.tensor is None:
             return "FALSE ALARM" if self.flag else "not flagged"
         if self.flag is None:

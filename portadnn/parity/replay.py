@@ -21,18 +21,18 @@ from portadnn.training.train import fit_settings, train_problem
 def repeated(
     certificate: Certificate, path: Any, model: Model, problem: Problem, backend: Backend
 ) -> tuple[list[str], list[int]]:
-    """What does not fit of the steps whose states lie beside a certificate, made on a backend.
+    """Make the steps whose states lie beside a certificate on a backend, and say what differs.
 
     Returns
     -------
     failures : list of str
     steps : list of int
-        Those that were made.
+        The steps that were made.
 
     Raises
     ------
     InputError
-        If there are no such states, or the backend cannot have the same data.
+        If there are no such states, or the backend cannot hold the same data.
     """
     certifier = Certifier()
     certifier.problem = problem

@@ -1,4 +1,4 @@
-"""What a run that was watched reports, predicts and ends with, checked for its ``Evidence``."""
+"""Check, for ``Evidence``, what a watched run reports, predicts and ends with."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PREDICTED = 16  # examples
 
 
 def check_reports(found: Evidence, parameters: dict[str, np.ndarray]) -> None:
-    """Validation in the first, the best and the last report; where the run stopped and why."""
+    """Check validation in the first, best and last report, and when and why the run stopped."""
     loop, held_back = found.seen.loop, found.seen.loop.validation
     if held_back is None:
         return
@@ -67,7 +67,7 @@ def check_reports(found: Evidence, parameters: dict[str, np.ndarray]) -> None:
 
 
 def check_iterates(found: Evidence, state: RunState) -> None:
-    """The run of L-BFGS ends with parameters that were evaluated, at the cost that it says."""
+    """Check that L-BFGS ends with parameters that it evaluated, and reports their cost."""
     cost = found.seen.iterates.get(digest(found.seen.host(state.parameters)))
     rows, done = found.seen.rows, state.step - found.seen.loop.plan.first_step
     reported = bool(rows) and rows[-1].epoch == done  # Ctrl-C may come before the report
@@ -79,7 +79,7 @@ def check_iterates(found: Evidence, state: RunState) -> None:
 
 
 def check_prediction(found: Evidence, parameters: dict[str, np.ndarray]) -> None:
-    """What ``predict`` and ``evaluate`` make of some examples, on NumPy as by default."""
+    """Check ``predict`` and ``evaluate`` on some examples, on NumPy as by default."""
     m = found.seen.given["X"].shape[1]
     chosen = sorted(found.seen.random.sample(range(m), min(PREDICTED, m)))
     X, Y = (found.seen.given[name][:, chosen] for name in ("X", "Y"))

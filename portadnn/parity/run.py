@@ -31,35 +31,35 @@ USUAL_STEPS = 50
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A declared run over arrays, for every backend: all that decides its numbers but arithmetic.
+    """A declared run over arrays: all that decides its numbers, except the arithmetic.
 
     Parameters
     ----------
     network : Network
     parameters : dict of arrays
-        The initial ones, float64 on the host.
+        The initial parameters, float64 on the host.
     X : array, shape (n_x, m)
     Y : array, shape (n_L, m)
         Float64 on the host; each backend rounds them to its dtype, on the host as well.
     declaration : Declaration
-        Of the steps. The rates of a plateau schedule and the steps of L-BFGS follow from the costs,
-        so they cannot be certified.
+        The rates of a plateau schedule and the steps of L-BFGS follow from the costs, so these
+        cannot be declared.
     steps : int, optional
         How many steps to make of those that are declared; default all.
     weights : array, shape (1, m) or (n_L, m), optional
-        Of the examples, of mean 1.
+        The weights of the examples, with mean 1.
     drop_last : bool
-        Whether what does not fill a batch at the end of an epoch is left out: in bundles of version
-        2, for training does not do so.
+        Whether the rest of an epoch that does not fill a batch is left out. Only bundles of version
+        2 have it; training does not do so.
     sample : bool
         Whether W1 and X are those of sample space: see ``in_sample_space``.
     gram : array, shape (n_1 + m, n_1 + m), optional
-        There, with an l2 penalty.
+        The Gram matrix of sample space, for an l2 penalty.
     declared_weights : array, shape (1, m), optional
         The weights as they should be; default ``weights``.
     given_plan : Plan, optional
-        That of a run that trains, in the place of the one that ``declaration`` makes, which is not
-        looked at then.
+        The plan of a run that trains. It replaces that of ``declaration``, which is then not
+        used.
 
     Raises
     ------
@@ -174,13 +174,13 @@ class Run:
 
     @functools.cached_property
     def data(self) -> Shared:
-        """What the steps shall be given of all examples."""
+        """The data of all examples, as the steps should have them."""
         given = Shared.of(self.X, self.Y, self.weights, network=self.network, recipe=self.recipe)
         return given._replace(gram=self.gram)
 
     @property
     def shared(self) -> Shared:
-        """What every step reads, as the step takes it."""
+        """The arrays that every step reads, in the form that it takes."""
         shared = self.data
         return shared if self.batch_size is None else shared.in_rows()
 
@@ -224,7 +224,7 @@ class Run:
         return derived.agreed(self.data.Y, derived.targets(self.Y, share, exclusive))
 
     def entries(self, record: StepRecord) -> int:
-        """How many entries the run checks; an honest one may exceed its bound by chance."""
+        """How many entries the run checks, for the chance that an honest one exceeds its bound."""
         return sum(x.size for x in record.tensors.values()) * self.steps
 
     def inputs(
@@ -310,7 +310,7 @@ def weights_again(problem: Problem) -> tuple[np.ndarray | None, np.ndarray | Non
 
 
 def dtype_of(tensor: str, dtype: str) -> str:
-    """That a tensor must have in a run of ``dtype``: masks are bool, places int32."""
+    """The dtype of a tensor in a run of ``dtype``: masks are bool, places int32."""
     if tensor == "place":
         return "int32"
     return "bool" if is_mask(tensor) else dtype
@@ -326,16 +326,16 @@ def watch(
     Parameters
     ----------
     jit : bool
-        False runs op by op also where the backend would compile.
+        False runs op by op even if the backend would compile.
     xp : namespace, optional
         Another namespace to compute with, a wrapped one for example; it implies op by op.
     """
     wanted = sorted(set(steps))
     if wanted and not 0 <= wanted[0] <= wanted[-1] < run.steps:
-        raise InputError(f"steps {wanted[0]} to {wanted[-1]} are asked for, of {run.steps}")
+        raise InputError(f"steps {wanted[0]} to {wanted[-1]} are wanted, of {run.steps} steps")
     records = _watched(run, backend, wanted, jit=jit, xp=xp)
     while True:
-        with backend.scope():  # left before a record goes out: scopes of two backends do not cross
+        with backend.scope():  # left before the yield, so scopes of two backends do not overlap
             record = next(records, None)
         if record is None:
             return
@@ -384,7 +384,7 @@ def observe(
             run.blanks[key] = _blank_tensors(run, backend, state, shared, step)
         start = state, run.blanks[key]
         return _recorded(step, backend, backend.repeat(made, start, inputs, shared)[0], shared)
-    # the same bits, and to record a tape or a graph takes longer than the step
+    # the bits are the same, and recording a tape or a graph would take longer
     ended, _ = Backend.repeat(backend, made, (state, {}), inputs, shared)
     return _recorded(step, backend, ended, shared)
 
@@ -437,7 +437,7 @@ def training_step(run: Run, backend: Backend) -> Callable[[StepRecord], dict[str
 
 
 def on_backend(run: Run, backend: Backend) -> tuple[Shared, tuple[Any, Any]]:
-    """What every step reads, and the state before the first, in memory of the backend's own.
+    """The arrays that every step reads, and the first state, in the backend's own memory.
 
     A step that writes into its operands then changes neither the declaration nor the caller's data.
     """
@@ -448,9 +448,9 @@ def on_backend(run: Run, backend: Backend) -> tuple[Shared, tuple[Any, Any]]:
 
 
 def _blank_tensors(run: Run, backend: Backend, state: Any, shared: Any, step: int) -> Any:
-    """Zeros of the shapes of a step's tensors: a compiled loop fixes its state's shapes.
+    """Zeros with the shapes of a step's tensors, because a compiled loop fixes these shapes.
 
-    NumPy makes the step of zeros for them, because a compiler would take seconds.
+    NumPy makes a step on zeros to find the shapes, because a compiler would take seconds.
     """
     host = get_backend("numpy", dtype=backend.dtype_name)
 

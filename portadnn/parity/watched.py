@@ -23,11 +23,11 @@ class Watched:
     ----------
     step : int
     factor : float
-        Of a plateau schedule on the rate.
+        The factor of a plateau schedule on the rate.
     before : dict of arrays
         Parameters and slots, on the host.
     made : dict of arrays
-        The same after the step, by their own names; of L-BFGS the gradients.
+        The same after the step, by their own names; for L-BFGS the gradients.
     cost : float
     """
 
@@ -44,11 +44,11 @@ class Watched:
 
     @property
     def name(self) -> str:
-        """That of its part of a checkpoint: equal names are equal bits."""
+        """The name of its part of a checkpoint; equal names mean equal bits."""
         return f"{self.step}-{self.digests[0][:8]}{self.digests[1][:8]}"
 
     def part(self) -> dict[str, Any]:
-        """What ``read`` makes the same of."""
+        """The fields, from which ``read`` makes the same step."""
         return {field: getattr(self, field) for field in self.__dataclass_fields__}
 
     @classmethod

@@ -45,7 +45,7 @@ def test_runs_that_go_on_have_certificates_of_their_own():
     for _ in range(3):
         network.partial_fit(X / 16, y, classes=np.arange(10))
         assert network.certificate_.outcome == "PARITY", network.certificate_.content["failures"]
-    assert network.certificate_.content["not_covered"][-1] == "what the run had become before"
+    assert network.certificate_.content["not_covered"][-1] == "the training before this run"
     network.set_params(warm_start=True).fit(X / 16, y)
     assert network.certificate_.outcome == "PARITY", network.certificate_.content["failures"]
 

@@ -97,7 +97,7 @@ def test_lower_precision_alone_is_suspect_not_diverged():
 
 def test_nothing_looked_at_is_no_parity():
     result = judge(make_run(), ["a"], [{}], [[]], modes=[None])
-    with pytest.raises(InputError, match="no step was looked at"):
+    with pytest.raises(InputError, match="no step was checked"):
         _ = result.outcome
 
 

@@ -18,8 +18,8 @@ class Kink:
     """A unit that is on for one backend and off for another.
 
     ``propagated`` is how far the difference of the two states that the step started from, and the
-    rounding of both backends since then, may move Z here. Where both values are nearer to 0 than
-    that, the kink is undecidable: from here the two trajectories part lawfully.
+    rounding of both backends since then, may move Z here. If both values are nearer to 0 than
+    that, the kink is undecidable: from here on the two runs differ lawfully.
     """
 
     step: int
@@ -56,10 +56,10 @@ def find_kinks(
 
     The propagated deviation is how far the two starting states lie apart at Z in exact arithmetic,
     ``|Zs - Zs'|`` with Zs the float64 forward pass from each state, and what rounding may add on
-    either side since the step began. The roundings on the way are independent where sums round to
-    nearest, so they are added in squares, ``D_Z^2 = (W*W) D_A^2 + r_Z^2``, and added up otherwise;
-    ``D_A`` is Lip(g) D_Z and the activation's own. ``r_Z`` is the statistical bound, or what was
-    observed where that is larger and still within reach of an order of summation.
+    either side since the step began. If sums round to nearest, these roundings are independent, and
+    their squares are added, ``D_Z^2 = (W*W) D_A^2 + r_Z^2``; otherwise they themselves. ``D_A`` is
+    Lip(g) D_Z and the activation's own rounding. ``r_Z`` is the statistical bound, or the observed
+    error if that is larger and some order of summation can make it.
     """
     network = run.network
     Z_of = {

@@ -1,4 +1,4 @@
-"""How far a backend's own freedom moves its numbers: the least that two backends may differ by."""
+"""How far lawful changes on one backend move its numbers: two backends differ by as much."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def noise_floor(run: Run, backend: Backend) -> dict[str, float | None]:
     Returns
     -------
     distances : dict
-        ``repeat``: the run once more. ``threads``: with one thread; None where the library has no
+        ``repeat``: the run once more. ``threads``: with one thread; None if the library has no
         switch. ``batch split``: every gradient as the mean of those of two halves of the batch, as
         data-parallel training does; None for batches of one example. Each is the largest
         ``max |p - q| / max |p|`` over the parameters.
@@ -46,7 +46,7 @@ def noise_floor(run: Run, backend: Backend) -> dict[str, float | None]:
 
 
 def distance(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> float:
-    """The largest ``max |p - q| / max |p|`` over the parameters; inf where one is not finite."""
+    """The largest ``max |p - q| / max |p|`` over the parameters; inf if one is not finite."""
     largest = 0.0
     for name, p in ours.items():
         p, q = p.astype(np.float64), theirs[name].astype(np.float64)
@@ -78,7 +78,7 @@ def split_step(state, inputs, shared, *, network, recipe, sample=False, xp):
         for name, dp in of_half.items():
             term = xp.multiply(dp, share)
             found[name] = found[name] + term if name in found else term
-    if sample:  # nothing is added up in it
+    if sample:  # a column for each example, so no sum is split
         dZ1 = xp.concat(parts, axis=1)
         found["dW1"] = sample_gradient(dZ1, parameters["W1"], inputs, xp=xp)
     return apply(state, found, inputs, recipe=recipe, xp=xp)[0], cost

@@ -1,8 +1,7 @@
 """The operations of a step by the tensors they make, each computed in float64 from its operands.
 
-One home for what a step is: its order, what each tensor is made from, and how far a backend may be
-from it. ``certify`` holds a record against them, ``causes``
-asks what a tensor would have been from other operands.
+This file alone says what a step is: its order, the operands of each tensor, and how far a backend
+may be from it. ``certify`` compares a record with it, ``causes`` computes from other operands.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from portadnn.parity.run import Run
 
 
 def operands(run: Run, tensor: str) -> tuple[str, ...]:
-    """The names of what a tensor is computed from; none for what a step is given.
+    """The names of the operands of a tensor; none if the tensor is given to the step.
 
     ``dA1``, for example, is computed from ``W2`` and ``dZ2``.
     """
@@ -119,7 +118,7 @@ def is_matrix_product(run: Run, tensor: str) -> bool:
 
 
 def factors(run: Run, tensor: str, t: Mapping[str, np.ndarray]) -> Operands | None:
-    """The operands of a product or a mean, from the tensors ``t``; None for what is neither."""
+    """The operands of a product or a mean, from the tensors ``t``; None if it is neither."""
     kind, _ = kind_and_layer(tensor)
     if kind != "db" and not is_matrix_product(run, tensor):
         return None
@@ -155,7 +154,7 @@ def compute(
     x = [t[name] for name in operands(run, tensor)]
     o = factors(run, tensor, t)
     if o is not None:
-        if kind == "db":  # sums alone are not made by tensor cores
+        if kind == "db":  # tensor cores do not make plain sums
             form = form._replace(u_in=0.0, u_sum=form.u, units=False)
         divisor, finer = divisor or o.divisor, kind == "dW"
         return product(o.P, o.R, o.b, form=form, divisor=divisor, entries=entries, finer=finer)
@@ -208,12 +207,12 @@ def updated(
     form: Format,
     moved: Mapping[str, np.ndarray] | None = None,
 ) -> Bound:
-    """A parameter or a slot after the step; ``moved`` is what its gradient may differ by as well.
+    """A parameter or a slot after the step; ``moved`` is a further error of its gradient.
 
-    The gradient is uncertain by what fusing may change of it: jitted XLA computes ``S (rate c)``
-    with ``c = 1 / m`` where the observed dW is ``S c``. That is three roundings: of ``rate c``, of
-    c, and dW's own, which the step never saw; as many more of each that a penalty adds, and eight
-    of a clipped one. A dW that was flushed to 0 may be there in the fused step: ``tiny`` more.
+    The gradient is uncertain because a compiler may fuse it. Jitted XLA computes ``S (rate c)``
+    with ``c = 1 / m``, but the observed dW is ``S c``. That is three roundings: of ``rate c``, of
+    c, and dW's own, which the step never saw. A penalty adds three for each of its terms, clipping
+    eight. A dW that was flushed to 0 may not be 0 in the fused step: ``tiny`` more.
     """
     recipe = run.recipe
     slot, name = slot_and_parameter(tensor)

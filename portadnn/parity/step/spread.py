@@ -1,8 +1,8 @@
-"""How far two programs of one step may end apart: the one that trains and the one that is watched.
+"""How far two programs of one step may differ: the one that trains and the one that is watched.
 
-A compiler fuses the two differently, so each tensor may differ by the bounds of both. What it
-differs by moves everything that is computed from it, by first-order terms with the other program's
-operands, and in full where a derivative jumps.
+A compiler fuses the two differently, so each tensor may differ by the bounds of both. This moves
+every tensor that is computed from it, by first-order terms with the other program's operands, and
+in full if a derivative jumps.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from portadnn.parity.bounds.elementwise import ACTIVATION_BOUNDS, KINKED
 from portadnn.parity.run import Run
 from portadnn.parity.step.operations import operands, step_order, updated
 
-BOTH = 2.02  # bounds: the other program's is that of operands a little apart
+BOTH = 2.02  # two bounds, and a little for the other program's operands
 
 
 def spread(
     run: Run, t: Mapping[str, np.ndarray], bounds: Mapping[str, Bound], form: Format
 ) -> dict[str, Bound]:
-    """Bounds of all that a step makes, for another program than the one that was watched.
+    """Bounds of all tensors of a step, for another program than the watched one.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def spread(
     t : dict of arrays, float64
         The tensors of the watched step.
     bounds : dict of Bound
-        Those of every tensor that the step makes, given its own operands.
+        The bound of every tensor that the step makes, from its own operands.
     form : Format
     """
     D: dict[str, np.ndarray] = {}
@@ -51,7 +51,7 @@ def spread(
 
 
 def through(function: Callable[..., Any], Z: np.ndarray, A: np.ndarray, d: Any) -> np.ndarray:
-    """By how much ``A = function(Z)``, of an activation or a head, moves if Z does by d."""
+    """How far ``A = function(Z)``, of an activation or a head, moves if Z moves by d."""
     if function is ACTIVATIONS["softmax"].forward:
         # the derivative is A (dZ - sum(A dZ)), and A grows by exp(2 dZ) at most; no share moves by
         # more than 1, also if exp(2 dZ) overflows
@@ -68,7 +68,7 @@ def _moved(
     D: Mapping[str, np.ndarray],
     form: Format,
 ) -> np.ndarray | float:
-    """By how much a tensor moves if those that it is computed from do; what is given does not."""
+    """How far a tensor moves if its operands move. Tensors given to the step do not move."""
     kind, l = kind_and_layer(tensor)
     network, recipe = run.network, run.recipe
     names = operands(run, tensor)
@@ -107,7 +107,7 @@ def _moved(
             return np.sqrt(sum(np.sum(np.square(one)) for one in d))
         case "gW" | "gb":
             return d[0] + x[0] * d[1] / x[1]
-    return 0.0  # the penalty, of the weights alone
+    return 0.0  # the penalty, which only the weights decide
 
 
 def _through(
@@ -118,7 +118,7 @@ def _through(
     d: list[np.ndarray],
     form: Format,
 ) -> np.ndarray:
-    """By how much dZ moves with dA, Z and A, the order of ``x`` and ``d``."""
+    """How far dZ moves if dA, Z and A do; ``x`` and ``d`` have this order."""
     dA = x[0] + d[0]
     if activation == "softmax":  # A (dA - sum(A dA))
         A = A + d[2]
