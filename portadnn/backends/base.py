@@ -81,7 +81,7 @@ class Backend:
     library: ClassVar[str]
     # words in the library's RuntimeError if an allocation fails
     no_memory: ClassVar[tuple[str, ...]] = ()
-    # whether steps are compiled: a fused call may round results differently that are not stored
+    # whether steps are compiled: then results that are not stored may be rounded differently
     fuses: ClassVar[bool] = False
 
     @classmethod
@@ -258,7 +258,7 @@ class Backend:
         return contextlib.nullcontext()
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A pure function of arrays, compiled if the library compiles. Make it only once."""
+        """A pure function of arrays, compiled if the library compiles. Call this once for it."""
         return function
 
     def single_thread(self) -> contextlib.AbstractContextManager[Any] | None:

@@ -181,14 +181,14 @@ def repeat(
     ``rounds`` says that the program rounds differently from the step: then it makes few steps also.
     """
     if shared_number(getattr(step, "keywords", {}).get("xp")) is not None:
-        return None  # to try the graph would call the other processes
+        return None  # the trial of a graph would call the other processes
     leaves, data = flatten(inputs)[0], [x for x in flatten(shared)[0] if x is not None]
     n = leaves[0].shape[0]
     kinds = tuple((x.shape, x.dtype) for x in flatten(state)[0])
     rows = tuple((x.shape[1:], x.dtype) for x in leaves)
     key = step, kinds, rows, tuple(map(id, data))
     if key not in _GRAPHS:
-        # bits must not depend on the length of a chunk: a program that rounds makes short ones too
+        # bits must not depend on the length of a chunk, so a program that rounds makes all chunks
         if n < FEWEST_STEPS and not rounds:
             return None
         given = step, state, inputs, shared, capture
@@ -197,7 +197,7 @@ def repeat(
             if _GRAPHS[key] is None and (kind or missing == "a CUDA graph"):
                 try:
                     _GRAPHS[key] = Graph(*given, kind)
-                except Exception as error:  # the step raises its own errors again
+                except Exception as error:  # the step's own errors are raised again without a graph
                     logger.info("the step runs without %s: %s", missing, error)
         for x in data:  # the graph reads x but does not own it: drop the graph when x is freed
             weakref.finalize(x, _GRAPHS.pop, key, None)

@@ -106,7 +106,7 @@ class Normal(Tape):
         return Slot(self._slot(x.number))
 
     def _product(self, operands: tuple[Slot, ...], out: int) -> None:
-        """A product, or a sum of products if one with so small a result would leave a GPU idle."""
+        """A product, made as a sum of several if its result is too small to keep a GPU busy."""
         likes = self.recording.likes
         (m, k), n, made = likes[operands[0].number].shape, likes[out].shape[1], out
         tiles, parts = -(-m // 128) * -(-n // 128), 1

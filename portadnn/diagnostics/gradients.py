@@ -138,7 +138,7 @@ def check_gradients(
     rng : int, Generator or RandomState
         Draws the entries.
     backend : str or Backend, optional
-        Where to compute; None stays where X is. The dtype is float64 in any case.
+        The backend to compute on; None means that of X. The dtype is float64 in any case.
 
     Returns
     -------

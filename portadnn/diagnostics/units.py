@@ -10,7 +10,7 @@ of its weights and its bias are exactly 0. Whether it can come back depends on i
   change although its weights do not.
 
 A unit that fires also gets no gradient if every path from it to the output is dead: then it is
-**cut off**. Leaky ReLU has slope 0.01 where ReLU has none, so its units are neither.
+**cut off**. Leaky ReLU has slope 0.01 below 0, so its units are neither.
 
 References
 ----------

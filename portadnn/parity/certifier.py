@@ -63,7 +63,7 @@ class Certifier:
     stopped: str | None = field(default=None, init=False)
 
     def begin(self, loop: Any, start: RunState) -> None:
-        """For the loop: the run begins. With ranks, ``loop`` is one that needs one process."""
+        """For the loop: the run begins. With ranks, ``loop`` could make it in one process."""
         self.began, self.certificate = time.perf_counter(), None
         self.loop, self.backend, self.random = loop, loop.backend, secrets.SystemRandom()
         self.data = {name: digest({name: x}) for name, x in self.given.items()}

@@ -104,7 +104,7 @@ def certify_step(
     Parameters
     ----------
     run : Run
-        What was declared: the data and the rate that the step should have had.
+        The declared run, with the data and the rate that the step should have had.
     record : StepRecord
     previous : dict of arrays, optional
         The parameters and slots that the step must start from, bit for bit: those that the step

@@ -151,7 +151,7 @@ class FaultyNamespace:
 
 
 def declared_run() -> Run:
-    """What every run of the self-test declares, with its fault or without."""
+    """The run that the self-test declares, with every fault and without."""
     rng = np.random.default_rng(1)
     parameters = initialize_parameters_deep(NETWORK.layer_dims, rng=rng)
     for name, p in parameters.items():

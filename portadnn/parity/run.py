@@ -230,13 +230,13 @@ class Run:
     def inputs(
         self, start: int, stop: int, backend: Backend, factor: float = 1.0
     ) -> dict[str, Any]:
-        """What changes from step to step, for ``backend.repeat``."""
+        """The inputs that change from step to step, for ``backend.repeat``."""
         return self.plan.inputs(start, stop, self.network, backend, factor, sample=self.sample)
 
     def in_sample_space(self, dtype: str, matmul: Callable[..., np.ndarray] = np.matmul) -> Run:
         """The same training of data and weights in ``dtype``, with the first layer in sample space.
 
-        It is a run of its own, whose data are H and whose W1 is K of ``sample_space.py``.
+        This is another run: its data are H, and its W1 is K, of ``sample_space.py``.
         """
         W0, X = self.parameters["W1"].astype(dtype), self.X.astype(dtype)
         space = SampleSpace.of(self.network, W0, X, matmul)
@@ -332,7 +332,7 @@ def watch(
     """
     wanted = sorted(set(steps))
     if wanted and not 0 <= wanted[0] <= wanted[-1] < run.steps:
-        raise InputError(f"steps {wanted[0]} to {wanted[-1]} are wanted, of {run.steps} steps")
+        raise InputError(f"steps {wanted[0]} to {wanted[-1]} are wanted, but there are {run.steps}")
     records = _watched(run, backend, wanted, jit=jit, xp=xp)
     while True:
         with backend.scope():  # left before the yield, so scopes of two backends do not overlap

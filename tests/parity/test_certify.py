@@ -360,7 +360,7 @@ def test_recording_a_run_does_not_change_it(batch_size, backend):
 def test_a_run_that_cannot_be():
     with pytest.raises(InputError, match="batch size is 32: expected 1 to 31"):
         make_run(NETWORK, m=31, batch_size=32)
-    with pytest.raises(InputError, match="steps 2 to 2 are wanted, of 2 steps"):
+    with pytest.raises(InputError, match="steps 2 to 2 are wanted, but there are 2"):
         list(watch(RUN, get_backend("numpy"), [2]))
 
 

@@ -17,7 +17,7 @@ from portadnn.parity.step.operations import compute, operands
 
 @dataclass(frozen=True)
 class Cause:
-    """The fault of an operation: its name, what the numbers show, and how to mend it."""
+    """The fault of an operation: its name, what the numbers show, and a remedy."""
 
     name: str
     sentence: str

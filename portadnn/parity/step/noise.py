@@ -1,4 +1,4 @@
-"""How far lawful changes on one backend move its numbers: two backends differ by as much."""
+"""How far lawful changes on a backend move its numbers: two backends may differ by as much."""
 
 from __future__ import annotations
 
