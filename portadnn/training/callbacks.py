@@ -22,7 +22,7 @@ from portadnn.training.state import EpochRecord, TrainingState
 
 @dataclass(eq=False)
 class History:
-    """The rows of all reports of the last run, in ``rows``; if it went on, from its beginning."""
+    """Keeps all reports of the last run in ``rows``, also those from before it was resumed."""
 
     rows: list[EpochRecord] = field(default_factory=list)
 
@@ -102,7 +102,7 @@ class BestModel:
 
 @dataclass(eq=False)
 class EarlyStopping(BestModel):
-    """Stop if no report has been better for ``patience`` of them, and return the best.
+    """Stop after ``patience`` reports without an improvement, and return the best parameters.
 
     Parameters
     ----------
@@ -143,8 +143,7 @@ class CSVLog:
     Parameters
     ----------
     path : path of the file
-        An earlier log is replaced, and no other file; a run that goes on writes its earlier rows
-        again.
+        Replaces an earlier log, but no other file. A resumed run writes its earlier rows again.
     """
 
     path: str | os.PathLike[str]
@@ -178,12 +177,12 @@ class CSVLog:
 
     def on_train_end(self, state: TrainingState) -> None:
         if self._file is not None:
-            with contextlib.suppress(OSError):  # an error was told when it was written
+            with contextlib.suppress(OSError):  # writing has already raised the error
                 self._file.close()
 
 
 def _at_once(path: str, flags: int) -> int:
-    """An opener for which a pipe that nobody reads is an error; else it would wait for ever."""
+    """An opener that fails on a pipe without a reader, instead of waiting for ever."""
     file = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
     if hasattr(os, "O_NONBLOCK"):
         os.set_blocking(file, True)

@@ -35,7 +35,7 @@ _ARRAY_KINDS = "biuf"
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A state of a run, and of which run.
+    """The state of a run, and the declaration of that run.
 
     Attributes
     ----------
@@ -43,15 +43,15 @@ class Checkpoint:
     state : RunState
         With all arrays on the host.
     first_layer : {"sample", "feature"}
-        In whose terms the state is.
+        The form of the first layer that the state has.
     backend : str
-        The full name of the one that computed last.
+        The full name of the backend that computed last.
     environment : dict of str
-        That of the backend.
+        The environment of that backend.
     resumed : list of dict
         For every time that the run went on: step, backend, and what changed in the environment.
     since : int
-        The number of the run's first checkpoint; those before it are of the run that it replaces.
+        The number of the run's first checkpoint; lower numbers belong to the run that it replaces.
     path : Path, optional
         Of the file that it was read from.
     """
@@ -72,7 +72,7 @@ def packed(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
     Raises
     ------
     TypeError
-        If a callback remembers something else than numbers, texts, arrays, lists and dicts.
+        If a callback remembers anything but numbers, texts, arrays, lists and dicts.
     """
     arrays: dict[str, np.ndarray] = {}
     state = vars(checkpoint.state)
@@ -131,7 +131,7 @@ def parts_in(directory: Path) -> list[Path]:
 
 def write_part(arrays: dict[str, np.ndarray], path: Path) -> None:
     """Write a part, whole or not at all; InputError if it cannot be written."""
-    with contextlib.suppress(OSError):  # writing says why
+    with contextlib.suppress(OSError):  # the write below raises the error
         path.parent.mkdir(exist_ok=True)
     _PART.write(path, {}, arrays)
 

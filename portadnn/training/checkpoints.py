@@ -62,7 +62,7 @@ class Checkpoints:
     found : Checkpoint, optional
         The one that the run goes on from.
     anyway : bool
-        Go on also if the bits are those of no uninterrupted run, because the backend is another.
+        Go on also on another backend, although no uninterrupted run then has the same bits.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class Checkpoints:
         self.directory = None if self.directory is None else Path(self.directory)
 
     def begin(self, loop: Loop, start: RunState, run: Declaration) -> RunState:
-        """The state to run from; the loop is given what writes the checkpoints.
+        """The state to run from. Gives the loop a function that writes the checkpoints.
 
         Raises
         ------
@@ -136,8 +136,8 @@ class Checkpoints:
         mark = found.environment.get("bits", found.environment.get("arithmetic"))
         if backend.arithmetic == "reproducible" and mark != MARK and not self.anyway:
             raise InputError(
-                f"the run was computed in {mark} arithmetic, and this is {MARK}, whose bits are "
-                f"others: go on with the version of portadnn that began it, or accept other bits "
+                f"the run was computed in {mark} arithmetic, and this is {MARK}, whose bits "
+                f"differ: go on with the version of portadnn that began it, or accept other bits "
                 f"(--resume-anyway, or anyway=True of Checkpoints)"
             )
         if not changed or (backend.arithmetic == "reproducible" and mark == MARK):
@@ -158,8 +158,8 @@ class Checkpoints:
                 f"which history.json then tells"
             )
         logger.warning(
-            "the bits may differ from those of an uninterrupted run, because this is not the same "
-            "any more: %s", ", ".join(changed),
+            "the bits may differ from those of an uninterrupted run, because this "
+            "has changed: %s", ", ".join(changed),
         )  # fmt: skip
 
     def _write(self, this: Checkpoint, state: Callable[[], RunState], last: bool) -> None:
@@ -206,7 +206,7 @@ class Checkpoints:
         return _number(paths[0]) + 1 if paths else 1
 
     def tidy(self, directory: Path) -> None:
-        """Remove all checkpoints but the last one of this run, whose results are written."""
+        """Remove all checkpoints but the last one, after the results of this run are written."""
         self.settle()
         begun = [] if self.found is None or self.found.path is None else [self.found.path]
         kept = self.own[-1:] or begun
@@ -214,7 +214,7 @@ class Checkpoints:
         names = set().union(*(self._parts.get(path, set()) for path in kept))
         needed = [part_path(directory / "checkpoint", name) for name in names]
         _remove(parts_in(directory), but=needed)
-        with contextlib.suppress(OSError):  # there are some, or never were
+        with contextlib.suppress(OSError):  # the folder is not empty, or was never made
             (directory / PARTS).rmdir()
 
 
@@ -256,7 +256,7 @@ def checkpointed(
 
 
 def of_first(checkpoints: Checkpoints | None, ranks: Ranks) -> Checkpoints | None:
-    """What the first rank goes on from, for all ranks, of which only that one writes."""
+    """The first rank's checkpoint to go on from, for all ranks; only the first rank writes."""
     known = checkpoints and (checkpoints.found, checkpoints.anyway)
     known = ranks.told(known)
     if ranks.first or known is None:
@@ -294,7 +294,7 @@ def newest(directory: Path) -> Checkpoint:
 
 
 def _names(state: RunState) -> set[str]:
-    """Of the parts that a state has."""
+    """The names of the parts of a state."""
     return set() if state.watched is None else set(state.watched["parts"])
 
 
@@ -336,7 +336,7 @@ def _raised(found: Checkpoint, run: Declaration, loop: Loop) -> RunState:
     if schedule.needs_total:
         raise InputError(
             f"{what} under the schedule {schedule}, whose rates depend on the number of epochs: "
-            f"those made so far would have been others. Train again"
+            f"the steps made so far would have had other rates. Train again"
         )
     row = state.rows[-1] if state.rows else None
     if row is None or row.epoch < before or before == 1 or before % run.report_every == 0:
@@ -344,7 +344,7 @@ def _raised(found: Checkpoint, run: Declaration, loop: Loop) -> RunState:
     # the run with more epochs has no report there
     if state.callbacks or state.tracker != Tracker():
         raise InputError(
-            f"{what}: the last report, at epoch {before}, is not one of every {run.report_every}, "
-            f"and the run has followed it. Train again"
+            f"{what}: the last report, at epoch {before}, is not a multiple of {run.report_every}, "
+            f"and the rates or the stop of the run depend on it. Train again"
         )
     return replace(state, rows=state.rows[:-1])

@@ -19,7 +19,7 @@ logger = logging.getLogger("portadnn")
 
 
 def advise_scale(X: Any, backend: Backend) -> None:
-    """Log it if X holds values so large that the cost may stand still, with the line that helps."""
+    """Log a warning, with a remedy, if X holds values so large that the cost may not fall."""
     if isinstance(X, Dataset):
         return  # rows that are read for each batch are not looked at as a whole
     xp = backend.xp if backend.owns(X) else np
@@ -48,8 +48,8 @@ def check_data(
 ) -> None:
     """Raise InputError unless X and Y are finite, of the network's shapes and right for its head.
 
-    Weights ``S`` must be 0 or more and of a shape that the head takes; ``what`` goes before names.
-    If Y is ``numbered``, it holds the number of each example's class, (1, m).
+    Weights ``S`` must be 0 or more and of a shape that the head takes; ``what`` is put before names
+    in messages. If Y is ``numbered``, it holds the number of each example's class, (1, m).
 
     Works on the arrays of the backend: only verdicts and the first wrong index leave the device.
     """
@@ -65,7 +65,7 @@ def check_data(
         raise InputError(f"{what}Y has shape {tuple(Y.shape)}: expected {expected}, as X has shape "
                          f"{shape} and the last layer {n_y} units")  # fmt: skip
     xp = backend.xp
-    looked = isinstance(X, Dataset)  # through when it was made
+    looked = isinstance(X, Dataset)  # a Dataset was checked when it was made
     if not looked and (backend.library != "numpy" or not all_finite(X.T)):
         _check_all(xp.isfinite(X), X, f"{what}X", "finite numbers", backend)
     _check_all(xp.isfinite(Y), Y, f"{what}Y", "finite numbers", backend)

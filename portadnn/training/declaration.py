@@ -1,7 +1,7 @@
 """One declaration of a run: everything that decides what it computes, as a frozen value.
 
 ``train``, the estimators, the program, parity and its bundles all make their runs from it, and
-``config.toml`` is its text. NumPy is imported by none of this before a run is made, because the
+``config.toml`` is its text. This module does not import NumPy before a run is made, because the
 program reads its options before it chooses a BLAS kernel.
 """
 
@@ -35,7 +35,7 @@ COMMAND_ONLY = {
     "tensorboard", "json", "quiet", "certify",
 }  # fmt: skip
 
-# minibatches make as many steps as iterations, but at least the fewest epochs
+# with minibatches a run has as many steps as iterations, but at least the fewest epochs
 DIGITS_DEFAULTS = {"layers": (64, 32), "learning_rate": 0.5, "iterations": 1000, "fewest": 20}
 FILE_DEFAULTS = {"layers": (20, 7, 5), "learning_rate": 0.0075, "iterations": 3000, "fewest": 20}
 MANY = 5000  # examples from which the defaults are minibatches and Adam
@@ -75,7 +75,7 @@ class Declaration:
         What to predict: a column of a table or several with commas between them, or the name of the
         dataset of labels in a file that holds several.
     task
-        classification, multilabel, regression or counts; auto, the default, sees it from the
+        classification, multilabel, regression or counts; auto, the default, infers it from the
         labels.
     size
         The size to which pictures are brought, such as 64 or 48x64 (height and width); auto, the
@@ -90,7 +90,7 @@ class Declaration:
         The share of the training data to hold back and to score at every report, such as 0.2, a
         file (its test set, or its only set), or none.
     data_sha256
-        Of the examples of data and of a file for validation; auto checks nothing.
+        The SHA-256 of the training examples and of a validation file; auto checks nothing.
     layers
         Widths of the hidden layers, such as 20,7,5, or none. Default 64,32 for the digits and for
         tables, 20,7,5 for other data, 256,128 from 5,000 examples on.
@@ -212,7 +212,7 @@ class Declaration:
         Raises
         ------
         InputError
-            If nothing but its digest is known.
+            If only its digest is known.
         """
         value = getattr(self, name)
         if isinstance(value, tuple):
@@ -301,7 +301,7 @@ class Declaration:
 
     @property
     def seeds(self) -> tuple[Any, Any]:
-        """What draws the initial weights, as it is held, and the seed of all else."""
+        """The seed or generator of the initial weights, and the seed of everything else."""
         rng, seed = self.rng, self.seed
         if seed is None:
             seed = rng if isinstance(rng, int) else SEED
@@ -333,7 +333,7 @@ class Declaration:
     def plan(self, network: Network, m: int, *, first_epoch: int = 0, first_step: int = 0) -> Plan:
         """The steps of the run over m examples; L-BFGS makes its own, under the same penalties.
 
-        ``first_epoch`` and ``first_step`` were made before, by a run that goes on.
+        A run that goes on has already made ``first_epoch`` epochs and ``first_step`` steps.
         """
         from portadnn.network.optimizers import GradientDescent
         from portadnn.training.lbfgs import LBFGS
@@ -392,7 +392,7 @@ def parse_toml(text: str, source: str, *, parts: bool = False) -> dict[str, Any]
 
     try:
         table = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also of numbers of thousands of digits
+    except (ValueError, RecursionError) as error:  # also for numbers of thousands of digits
         raise InputError(f"{source} is not TOML: {error}") from error
     settings: dict[str, Any] = {}
     for key, value in table.items():
@@ -423,8 +423,8 @@ def parse_setting(name: str, value: Any, what: str, *, parts: bool = False) -> A
     if not parts:
         digest, _, kind = value.removeprefix(SHA256).partition(" of ")
         raise InputError(
-            f"{what} is known by its SHA-256 alone ({digest[:12]}...), because no text says a "
-            f"{kind or 'part'} of your own: make the run in Python, and give it to portadnn.train"
+            f"{what} is known by its SHA-256 alone ({digest[:12]}...), because a {kind or 'part'} "
+            f"of your own has no text: make the run in Python, and give it to portadnn.train"
         )
     return Part(None, value)
 

@@ -1,4 +1,4 @@
-"""The SHA-256 of what no text says, by which the parts of a declaration go."""
+"""The SHA-256 of values that have no text: it stands for a part of a declaration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from portadnn.errors import InputError
 
 
 def digest_of(value: Any) -> str:
-    """The SHA-256 of what no text says: arrays, data, a generator, an object and its fields.
+    """The SHA-256 of a value that has no text: array, data, generator, or object with fields.
 
     Two objects of one class are equal if all their fields are; ``source``, where data came from, is
     no part of them. A function counts by its name, an array of any library by its values.
@@ -25,14 +25,14 @@ def digest_of(value: Any) -> str:
     Raises
     ------
     InputError
-        If an object does not show all that it holds.
+        If a part of an object's state cannot be read.
     """
     try:
         text = json.dumps(_plain(value), sort_keys=True)
     except RecursionError:
         kind = type(value).__name__
         raise InputError(
-            f"what a {kind} holds cannot be read, because it leads back to itself"
+            f"the fields of a {kind} cannot be read, because it refers to itself"
         ) from None
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -67,7 +67,7 @@ def _plain(value: Any) -> Any:
     slots = {slot for base in type(value).__mro__ for slot in vars(base).get("__slots__", ())}
     if slots - names or not (slots or hasattr(value, "__dict__")):
         raise InputError(
-            f"what a {kind} holds cannot be read: expected a dataclass, or a class without slots"
+            f"the fields of a {kind} cannot be read: expected a dataclass, or a class without slots"
         )
     # a plain subclass of a dataclass has more than the fields
     names |= getattr(value, "__dict__", {}).keys()

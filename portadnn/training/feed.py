@@ -11,7 +11,7 @@ import numpy as np
 from portadnn.data.dataset import Dataset
 from portadnn.training.streams import Batches
 
-BYTES = 2**24  # rows that are read ahead: a power of two of steps, which fills the loop of JAX
+BYTES = 2**24  # how much to read ahead; the steps are a power of two, which fills JAX's loop
 
 
 @dataclass(eq=False)
@@ -28,7 +28,7 @@ class Feed:
     dtype : str
         Of the run.
     own : callable
-        Which of the examples of a batch of a size are read.
+        Maps the size of a batch to the slice of it that this process reads.
     """
 
     data: Dataset

@@ -43,10 +43,10 @@ def fit(
     begin: Callable[[Loop, RunState], RunState] | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Train any network on arrays: what ``train`` and the estimators are made of.
+    """Train any network on arrays; ``train`` and the estimators call this.
 
-    All that it takes is for ``make_loop``, but ``begin``: given the loop and the state before the
-    first step, it returns the state to run from.
+    The parameters are those of ``make_loop``, and ``begin``: called with the loop and the state
+    before the first step, it returns the state to run from.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def fit(
 
 
 def certified(loop: Loop, start: RunState) -> RunState:
-    """What the loop makes of a state; its watcher, if there is one, certifies it."""
+    """Run the loop from a state; its watcher, if there is one, certifies the run."""
     if loop.watcher is None:
         return loop.run(start)
     loop.watcher.begin(loop.whole or loop, start)
@@ -108,9 +108,9 @@ def make_loop(
     certify: Any = None,
     ranks: Ranks | None = None,
 ) -> tuple[Loop, RunState]:
-    """What ``fit`` runs: everything checked, the first layer's form chosen, the data in place.
+    """Check everything, choose the first layer's form, place the data, and make the loop.
 
-    It is made, and run, inside the backend's scope.
+    Make and run the loop inside the backend's scope.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def make_loop(
         X, Y, S = (*checked, None)[:3]
         held_back = Validation(X, Y, S, scored_as, _classes(network) if numbered else None)
     options: dict[str, Any] = {"report_every": report_every, "callbacks": callbacks}
-    # in one order of memory, whoever gives them: a step goes over contiguous arrays in blocks
+    # in one memory order, whatever the caller's: a step goes over contiguous arrays in blocks
     start = {
         name: backend.asarray(np.ascontiguousarray(to_host(parameters[name])))
         for name in network.shapes
@@ -232,7 +232,7 @@ def make_loop(
 
 
 def _in_place(shared: Shared, backend: Backend, plan: Plan) -> Shared:
-    """The data on the backend, with slices of what is cut once and not in every step."""
+    """The data on the backend, with the slices that are cut once, not in every step."""
     data = Shared(*_on(backend, shared))
     if backend.arithmetic == "reproducible" and plan.batches.batch_size is None:
         operands = {"X": data.X} if data.gram is None else {"X": data.X, "gram": data.gram}
@@ -257,7 +257,7 @@ def _check_can_be_fed(
     }  # fmt: skip
     for reason, holds in needs.items():
         if holds:
-            raise InputError(f"the examples stay in a file, for they are streamed, but {reason}")
+            raise InputError(f"the examples are streamed from a file, but {reason}")
 
 
 def _is_numbered(Y: Any, network: Network) -> bool:

@@ -32,7 +32,7 @@ _KEPT: WeakKeyDictionary[Model, tuple[Backend, list[Any], dict[str, Any]]] = Wea
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a model says of m examples.
+    """The predictions of a model for m examples.
 
     Attributes
     ----------
@@ -55,12 +55,12 @@ class Evaluation:
     ----------
     examples : int
     measures : dict
-        By names, which are attributes too: ``correct`` and ``accuracy``, the number and the share
-        of examples whose label was predicted (of several labels all, with ``label_accuracies`` of
-        each); ``mse`` and ``r2`` of the identity head; of poisson ``deviance``, the mean one, and
+        By name; each is also an attribute. ``correct`` and ``accuracy`` are the number and the
+        share of examples with all labels right; ``label_accuracies`` has the share for each of
+        several labels. The identity head has ``mse`` and ``r2``, poisson the mean ``deviance`` and
         ``d2``.
     cost : float
-        In the terms of training: of values that are learned standardised, of these.
+        As in training: if values were learned standardised, of the standardised values.
     """
 
     examples: int
@@ -83,7 +83,7 @@ def predict(
     backend: str | Backend | None = None,
     ranks: str | Ranks | None = None,
 ) -> Prediction:
-    """What the head decides of every example, and probabilities if it has any.
+    """The prediction for every example, and its probabilities if the head has them.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def data_for(
     isolated: bool = False,
     **options: Any,
 ) -> Dataset:
-    """A part of a file as a model takes it, or of the embedded digits; by default test if there.
+    """A part of a file or of the embedded digits for a model; default test if there is one.
 
     All else is as for ``load``; the model knows its classes, its task and the names of its targets.
     """
@@ -235,7 +235,7 @@ def _numpy(dtype: str) -> Backend:
 
 
 def _is_ready(model: Model, data: Any) -> bool:
-    """Whether these are few rows as the network takes them: one row has no time for a Dataset."""
+    """Whether rows can go to the network as they are: a Dataset would slow down a single row."""
     return (
         type(data) is np.ndarray
         and data.ndim > 1
@@ -244,7 +244,7 @@ def _is_ready(model: Model, data: Any) -> bool:
         and data.size == len(data) * model.network.layer_dims[0]
         and model.preprocess is None
         and not model.scaled
-        and math.isfinite(np.vdot(data, data))  # soon, but squares of the largest are not
+        and math.isfinite(np.vdot(data, data))  # fast; False if squares of large values overflow
     )
 
 
@@ -256,9 +256,9 @@ def _forward(
     *,
     labelled: bool = False,
 ) -> Iterator[tuple[tuple[Any, ...], slice]]:
-    """What ``forward`` makes of the data on the backend, a block of rows at a time.
+    """Run ``forward`` over the data on the backend, a block of rows at a time.
 
-    Of several ranks each makes some of the blocks.
+    If there are several ranks, each takes some of the blocks.
     """
     parameters = _parameters_on(model, backend)
     outputs = forward(model.network, backend)
@@ -266,7 +266,7 @@ def _forward(
         if ranks is not None and not ranks.first:
             return
         X = data.reshape(len(data), -1).T
-        # compiled programs take arrays of the host too, and sooner
+        # compiled programs also take host arrays, and copy them faster
         yield outputs(X if backend.fuses else backend.asarray(X), parameters), slice(None)
         return
     size = block_of(data.n_x)
@@ -281,7 +281,7 @@ def _forward(
 
 
 def _parameters_on(model: Model, backend: Backend) -> dict[str, Any]:
-    """The parameters on the backend, kept there for the next call if nobody can change them."""
+    """The parameters on the backend, kept there for the next call if they are read-only."""
     own = model.parameters
     if backend.library == "numpy" and model.dtype == backend.dtype_name:
         return own

@@ -19,7 +19,7 @@ from portadnn.training.state import RunState, TrainingState
 from portadnn.training.step import final_gradients, gradients
 from portadnn.training.stops import DivergenceError
 
-EVALUATIONS_SPENT = "lbfgs made all evaluations that it may make"  # why a run stopped
+EVALUATIONS_SPENT = "lbfgs reached its limit of evaluations"  # why a run stopped
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class LBFGS:
     tolerance : float
         Training ends when the largest entry of the gradient is at most this.
     evaluations : int
-        Training ends after the iteration that makes this many of cost and gradient; 0 is no limit.
+        Training ends after the iteration that reaches this number of evaluations; 0 is no limit.
 
     References
     ----------
@@ -72,7 +72,7 @@ def as_solver(optimizer: str | Optimizer | LBFGS) -> Optimizer | LBFGS:
 
 @dataclass(eq=False)
 class LBFGSLoop(Loop):
-    """The loop with SciPy's minimiser in the place of the steps.
+    """The loop with SciPy's minimiser instead of the steps.
 
     Its reports have the cost after the iteration, and a rate of 1. Vectors of all parameters lie on
     the host in float64; cost and gradients are computed by the backend.
@@ -158,7 +158,7 @@ class LBFGSLoop(Loop):
         )
         early = progress.steps_done < self.plan.epochs
         if not progress.stopped and (early or result.status == 0):
-            spent = early and result.status == 1  # a limit was met, and not that of iterations
+            spent = early and result.status == 1  # a limit was met, but not that of iterations
             progress.stop(EVALUATIONS_SPENT if spent else str(result.message))
         now.parameters = self._unpack(result.x)
         reported = progress.record.epoch if progress.record else begun

@@ -46,12 +46,12 @@ After: TypeAlias = Callable[..., bool]
 
 
 class Agreed(KeyboardInterrupt):
-    """A signal on one of the ranks, of which all know."""
+    """A signal to one of the ranks that all ranks now know of."""
 
 
 @dataclass(eq=False)
 class Loop:
-    """A run over arrays of a backend, inside whose scope it is made.
+    """A run over arrays of a backend. Make it inside the backend's scope.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ class Loop:
         check_whole("report_every", self.report_every, 1)
 
     def run(self, state: RunState) -> RunState:
-        """Make the steps of the plan that are still to be made, from a state that stays as it is.
+        """Run the remaining steps of the plan from ``state``, which is not changed.
 
         Raises
         ------
@@ -139,7 +139,7 @@ class Loop:
             return replace(now, callbacks=pasts(), kept=kept, stopped=stopped, watched=watched)
 
         def after(costs: np.ndarray, *, last: bool = False) -> bool:
-            """What follows a chunk of steps; whether the run shall stop. The last has a report."""
+            """Report and checkpoint after a chunk; returns whether to stop. The last reports."""
             if self.on_costs:
                 self.on_costs(progress.steps_done - len(costs), costs)
             now.costs += costs.tolist()
@@ -227,22 +227,22 @@ class Loop:
         return RunState(parameters, slots, self.plan.first_step)
 
     def parameters(self, state: RunState) -> Parameters:
-        """What the run has found: parameters of the network itself, the last or those kept."""
+        """The result of the run: the last parameters, or those kept, with the ordinary W1."""
         if state.kept is None:
             return self._leave(state.parameters)
         return {name: self.backend.asarray(np.array(p)) for name, p in state.kept.items()}
 
     def left(self, state: RunState) -> RunState:
-        """The state in the terms of the network itself, with what the run has found."""
+        """The state with the ordinary W1 and the parameters that are the result."""
         return replace(state, parameters=self.parameters(state), slots=self._leave(state.slots))
 
     def step(self, done: int = 0, kind: Callable[..., Any] = train_step) -> Callable[..., Any]:
-        """The step that is repeated, after so many."""
+        """The step function to repeat after ``done`` steps."""
         sample = self.space is not None
         return make_step(self.inner, self.namespace(done), kind, self.plan.recipe, sample)
 
     def namespace(self, done: int) -> Any:
-        """That of the step after so many."""
+        """The namespace of the step after ``done`` steps."""
         if self.ranks is None:
             return self.backend.xp
         return shared_namespace(self.backend, self.ranks, self.plan.batches.size(done))
@@ -253,7 +253,7 @@ class Loop:
         return self.network if self.space is None else self.space.network
 
     def _steps_done(self, state: RunState) -> int:
-        """How many steps of the plan were made, of a state that fits."""
+        """How many steps of the plan a state has made; InputError if it does not fit."""
         self.inner.check(state.parameters)
         done, steps = state.step - self.plan.first_step, self.plan.steps
         if not 0 <= done <= steps:
@@ -272,7 +272,7 @@ class Loop:
         return done
 
     def _descend(self, now: RunState, progress: TrainingState, after: After) -> None:
-        """Make the steps, a chunk at a time, and keep the state and ``progress`` up."""
+        """Make the steps, a chunk at a time, and update the state and ``progress``."""
         backend, chunk = self.backend, 1
         started = time.perf_counter()
         while progress.steps_done < self.plan.steps:
@@ -330,7 +330,7 @@ class Loop:
         return host if self.space is None else self.space.leave(host)
 
     def inputs(self, start: int, n: int, factor: float = 1.0) -> dict[str, Any]:
-        """What changes from step to step, of n steps; the factor on the rate is the tracker's."""
+        """The inputs of n steps; ``factor`` is the tracker's factor on the rate."""
         sample = self.space is not None
         form: dict[str, Any] = {"sample": sample, "feed": self.feed}
         if self.ranks is not None:
@@ -338,7 +338,7 @@ class Loop:
         return self.plan.inputs(start, start + n, self.network, self.backend, factor, **form)
 
     def _chunk_length(self, done: int, chunk: int) -> int:
-        """As many steps as may be made in one go from here: of one batch size, before a report."""
+        """How many steps may be made in one go: of one batch size, and before a report."""
         batches, per_epoch = self.plan.batches, self.plan.batches.steps_per_epoch
         epoch, i = divmod(done, per_epoch)
         if per_epoch > 1:

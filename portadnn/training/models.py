@@ -82,7 +82,7 @@ class Model:
         self.network.check(self.parameters)
         n_x, n_y = self.network.layer_dims[0], self.network.layer_dims[-1]
         if min(self.input_shape, default=0) < 1 or math.prod(self.input_shape) != n_x:
-            raise InputError(f"input shape {self.input_shape} does not hold the network's {n_x}")
+            raise InputError(f"input shape {self.input_shape} does not hold {n_x} values")
         columns = () if self.preprocess is None else self.preprocess.columns
         if columns and sum(c.width for c in columns) != n_x:
             raise InputError(f"the preprocessing does not make the network's {n_x} values")
@@ -108,7 +108,7 @@ class Model:
         return f"{len(self.classes)} {kind if len(self.classes) != 1 else 'value'}"
 
     def predict(self, X: Any) -> np.ndarray:
-        """What ``portadnn.predict`` decides of every row, (m,) or (m, n_L), as y was in ``train``.
+        """The prediction for every row, (m,) or (m, n_L), in the form that y had in ``train``.
 
         X is an array (m, ...), a table with the columns of the training, or a Dataset.
         """
@@ -163,7 +163,7 @@ class Model:
 
 
 def fingerprint(model: Model) -> str:
-    """The SHA-256 of a model's weights: of equal fingerprints, every bit is equal.
+    """The SHA-256 of a model's weights: equal fingerprints mean equal bits.
 
     See ``digest``, of the parameters by their names.
     """
@@ -216,7 +216,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
 
 
 def described(model: Model) -> dict[str, str]:
-    """What a model is beside its weights, as texts in JSON by name; what is empty is left out."""
+    """Everything of a model but its weights, as JSON texts by name; empty ones are left out."""
     about = {name: getattr(model, name) for name in ("classes", "input_shape", "scaled")}
     about = {"network": asdict(model.network), **about}
     given = {name: getattr(model, name) for name in ("columns", "values", "arithmetic")}
@@ -226,7 +226,7 @@ def described(model: Model) -> dict[str, str]:
 
 
 def model_from(texts: Mapping[str, str], read: Callable[[Network], dict[str, np.ndarray]]) -> Model:
-    """The model of what ``described`` made, with the parameters that ``read`` finds for a network.
+    """The model from the texts of ``described`` and the parameters that ``read(network)`` returns.
 
     Raises
     ------

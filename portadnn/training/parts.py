@@ -52,7 +52,7 @@ class Table(dict):
 
 
 def names_part(value: Any) -> bool:
-    """Whether a value of a text stands for a part."""
+    """Whether a value that was read from a text stands for a part."""
     return isinstance(value, str) and value.startswith(SHA256)
 
 
@@ -79,14 +79,12 @@ def held(name: str, value: Any) -> Any:
         return str(value)
     part = Part(value)
     if name == "rng":
-        _ = (
-            part.text
-        )  # before a generator moves on; the text of another part waits until it is asked
+        _ = part.text  # digest a generator before it moves on; other parts are digested when asked
     return part
 
 
 def _is_said(name: str, value: Any) -> bool:
-    """Whether a rule is what its own text names, and no subclass of it."""
+    """Whether the text of a rule names an equal rule of the same class."""
     again = _read(name, str(value))
     return type(again) is type(value) and again == value
 
@@ -109,5 +107,5 @@ def value_of(name: str, value: Any) -> Any:
     if not isinstance(value, Part):
         return value
     if value.value is None:
-        raise InputError(f"{name} is {value.text}: no more is known of it than this digest")
+        raise InputError(f"{name} is {value.text}: only this digest of it is known")
     return value.value

@@ -1,4 +1,4 @@
-"""What a declaration amounts to: the arrays, the network and the plan of a run."""
+"""The run that a declaration describes: its arrays, its network and its plan."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ class Problem:
     declaration : Declaration
         With every default filled in.
     examples : dict of Dataset
-        To learn from as "train", and "validation" and "test" if there are any.
+        Under "train", and under "validation" and "test" if there are any.
     network : Network
     plan : Plan
     weights : array, shape (1, m), or None
         Of the examples, of mean 1.
     preprocess : Preprocess or None
-        What made numbers of the examples.
+        The preprocessing that made numbers of the examples.
     split : tuple of arrays, optional
-        The labels of all examples, of those to learn from and of those that are held back for
-        validation, if a share of them is.
+        If a share is held back for validation: the labels of all examples, of the training part and
+        of the validation part.
     """
 
     declaration: Declaration
@@ -77,7 +77,7 @@ class Problem:
 
     @property
     def size(self) -> Size:
-        """What the time of its steps follows from."""
+        """The sizes from which the time of a step is estimated."""
         run, dims, m = self.declaration, self.network.layer_dims, self.plan.batches.m
         if choose_form(run.first_layer, self.network, self.plan) == "sample":
             dims = (dims[1] + m, *dims[1:])
@@ -114,7 +114,7 @@ def make_problem(
     test : bool
         Whether to load the examples to test on.
     isolated : bool
-        Whether to read files as ``load`` does with it.
+        As for ``load_dataset``.
     stream : bool, optional
         Whether examples stay in their files, as for ``load_dataset``.
     **known
@@ -202,7 +202,7 @@ def _dataset(
             for name in ("target", "labels", "size"):
                 if getattr(declared, name) and name != found.takes:
                     raise InputError(
-                        f"{given} is {found.title}, for which {name} says nothing: leave it out"
+                        f"{given} is {found.title}, which does not use {name}: leave it out"
                     )
             known = {"labels": declared.labels, "size": declared.size, "task": declared.task}
         else:

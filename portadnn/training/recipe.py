@@ -88,7 +88,7 @@ class Recipe:
         return [l for l, rate in enumerate(self.dropout, start=1) if rate]
 
     def settings(self) -> dict[str, Any]:
-        """As those settings of a ``Declaration`` that make the same."""
+        """The settings of a ``Declaration`` that make the same recipe."""
         values = {setting.name: getattr(self, setting.name) for setting in fields(self)}
         return values | {"dropout": self.dropout or 0.0}
 
@@ -103,7 +103,7 @@ class Recipe:
             )
 
     def targets(self, Y: Any, network: Network) -> Any:
-        """Y (n_L, m) as the steps are given it: smoothed, in float64 on the host."""
+        """Y (n_L, m) as the steps get it: smoothed, in float64 on the host."""
         if not self.label_smoothing:
             return Y
         low, _ = self.smoothing(network)
@@ -142,7 +142,7 @@ def _check_count(rates: Sequence[float], network: Network) -> None:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that decides the steps of a run but network, data and initial parameters.
+    """Everything that decides the steps of a run, except network, data and initial parameters.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ class Plan:
     recipe : Recipe
     schedule : str or Schedule
     first_step : int
-        Steps that were made before, of which the optimizer's scalars and the masks go on.
+        Steps that were made before; the optimizer's scalars and the masks continue from there.
 
     Raises
     ------
@@ -192,7 +192,7 @@ class Plan:
         return self.epochs * self.batches.steps_per_epoch
 
     def rate(self, step: int, factor: float = 1.0) -> float:
-        """The learning rate of a step, times a factor that followed from the run."""
+        """The learning rate of a step, times ``factor``, that of the run's tracker."""
         epoch = step / self.batches.steps_per_epoch
         return self.learning_rate * self.schedule.factor_at(epoch, self.epochs) * factor
 

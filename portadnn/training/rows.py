@@ -1,4 +1,4 @@
-"""X and y as people have them, arrays, lists or tables of columns, as a ``Dataset``."""
+"""Make a ``Dataset`` of X and y in their usual forms: arrays, lists, tables of columns."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def as_dataset(
     raw : bool
         Whether a table stays one, also with texts and gaps, to be preprocessed.
     columns, **known
-        The columns, and for ``read_labels`` classes and task, of the training if it was before.
+        From an earlier training: the columns, and classes and task for ``read_labels``.
 
     Returns
     -------
@@ -95,9 +95,9 @@ def _as_rows(X: Any, raw: bool) -> tuple[Any, tuple[str, ...]]:
 
 
 def _column(column: Any, name: str, raw: bool = False) -> np.ndarray:
-    """A column in float64, or an InputError that shows what is no number in it.
+    """A column in float64; an InputError shows the first value that is not a number.
 
-    A raw one may be of texts; what is missing is then "" or NaN, as in the data of ``load``.
+    A raw column may have texts; a missing value is then "" or NaN, as in the data of ``load``.
     """
     given = np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else column)
     texts = raw and given.dtype.kind in "OUT" and any(isinstance(x, str) for x in given)
@@ -112,7 +112,7 @@ def _column(column: Any, name: str, raw: bool = False) -> np.ndarray:
         i = int(np.argmax(wrong))
         raise InputError(
             f"column {name} of X holds {str(given[i])!r} in row {i}: expected finite numbers. Fill "
-            f"gaps and make numbers of words, or train with preprocess='standardise:missing=median'"
+            f"gaps and make words numbers, or train with preprocess='standardise:missing=median'"
         )
     return numbers
 

@@ -1,4 +1,4 @@
-"""The first layer in sample space: for wide data, its weights as what they are made of.
+"""The first layer in sample space: for wide data, W1 is kept as multiples of examples.
 
 Gradient descent, with momentum or decay, only ever adds multiples of examples to W1 and scales what
 is there. So W1 stays in the span of its first rows and of the examples,
@@ -145,7 +145,7 @@ def choose_form(first_layer: str, network: Network, plan: Plan) -> str:
     Raises
     ------
     InputError
-        If "sample" is asked for if it is not the same algorithm, or the name is unknown.
+        If "sample" is asked for but would be another algorithm, or the name is unknown.
     """
     known_name("first_layer", first_layer, CHOICES)
     recipe, m = plan.recipe, plan.batches.m

@@ -38,7 +38,7 @@ class Schedule:
         return 1.0
 
     def followed(self, tracker: Tracker, cost: float) -> Tracker:
-        """What the cost of a report leads to: that of the validation data if there are any."""
+        """The tracker after a report with this cost, the validation cost if there is one."""
         return tracker
 
     def _check(self, field: str, low: float, high: float = math.inf, **limits: bool) -> None:
@@ -64,7 +64,7 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class Step(Schedule):
-    """Times ``factor`` after every ``every`` epochs."""
+    """Multiplies the rate by ``factor`` after every ``every`` epochs."""
 
     every: int = 30
     factor: float = 0.1
@@ -81,7 +81,7 @@ class Step(Schedule):
 
 @dataclass(frozen=True)
 class Exponential(Schedule):
-    """Times ``factor`` in every epoch, a little at every step."""
+    """Multiplies the rate by ``factor`` in every epoch, a little at every step."""
 
     factor: float = 0.99
     name: ClassVar[str] = "exponential"

@@ -1,4 +1,4 @@
-"""What a run has become, and what its callbacks are given of it and may ask of it."""
+"""The state of a run, and the view of it that callbacks get."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ class EpochRecord(NamedTuple):
     epoch : int
         Epochs done.
     cost : float
-        The mean cost of the steps of the last of them, each of the parameters that it started from,
-        with the penalty.
+        The mean cost, with the penalty, of the last epoch's steps, each before its update.
     learning_rate : float
         Of the last step.
     validation_cost, validation_score : float or None
@@ -38,7 +37,7 @@ class EpochRecord(NamedTuple):
 
 @dataclass(eq=False)
 class RunState:
-    """Everything that a run has become: ``Loop.run`` goes on from it, and returns a new one.
+    """The whole state of a run: ``Loop.run`` goes on from it, and returns a new one.
 
     Attributes
     ----------
@@ -148,7 +147,7 @@ class TrainingState:
         self.stopped = reason
 
     def keep(self, parameters: dict[str, np.ndarray]) -> None:
-        """Let the run return these parameters, some that it had, instead of its last ones."""
+        """Let the run return these parameters, which it had before, instead of its last ones."""
         self.kept = parameters
 
     def moved_to(self, parameters: dict[str, Any]) -> None:

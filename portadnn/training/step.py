@@ -32,10 +32,10 @@ class Shared(NamedTuple):
     gram : array, shape (n_1 + m, n_1 + m), optional
         In sample space with an l2 penalty.
     slices : dict, optional
-        In reproducible arithmetic, those of ``X`` and ``gram`` as right operands.
+        In reproducible arithmetic, the slices of ``X`` and ``gram`` as right operands.
     classes : array, shape (1, C), optional
-        0 .. C-1, if Y holds the number of each example's class, (m, 1): then every batch makes its
-        own 0 and 1 of them.
+        0 .. C-1, if Y (m, 1) holds the number of each example's class: then every batch makes its
+        own one-hot columns.
     """
 
     X: Any
@@ -47,16 +47,16 @@ class Shared(NamedTuple):
 
     @classmethod
     def of(cls, X: Any, Y: Any, S: Any = None, *, network: Network, recipe: Recipe) -> Shared:
-        """The data as the steps of a recipe are given them."""
+        """The data as the steps of a recipe get them."""
         return cls(X, recipe.targets(Y, network), S)
 
     def mapped(self, function: Callable[[Any], Any]) -> Shared:
-        """With what ``function`` makes of X, Y and S; slices are left out."""
+        """A copy with ``function`` applied to X, Y and S, and without slices."""
         X, Y, S = (None if x is None else function(x) for x in self[:3])
         return Shared(X, Y, S, self.gram, classes=self.classes)
 
     def in_rows(self) -> Shared:
-        """With a row for each example, so that one is copied in one piece; of arrays of NumPy."""
+        """A copy with a contiguous row for each example, for NumPy arrays."""
         return self.mapped(lambda x: np.ascontiguousarray(x.T))
 
     def batch(self, inputs: Any, xp: Any, smoothing: tuple[float, float]) -> Shared:
@@ -73,7 +73,7 @@ class Shared(NamedTuple):
 def one_hot(
     numbers: Any, classes: Any, xp: Any, smoothing: tuple[float, float] = PLAIN_LABELS
 ) -> Any:
-    """A row (B, C) with the second of two values at the number of its class, from (B, 1)."""
+    """One-hot rows (B, C) from class numbers (B, 1); ``smoothing`` has the values of 0 and 1."""
     own = numbers == classes
     made = xp.astype(own, numbers.dtype)
     if smoothing == PLAIN_LABELS:
@@ -91,14 +91,14 @@ def gradients(parameters, inputs, shared, *, network, recipe=PLAIN, sample=False
         ``W1 .. WL`` (n_l, n_prev), ``b1 .. bL`` (n_l, 1).
     inputs : dict
         What changes from step to step: the optimizer's scalars, ``learning_rate`` above all, each
-        (1, 1); ``batch`` (B,), the indices of the step's examples, if it is not the whole of them,
-        or their rows, ``X`` (B, n_x), ``Y`` and ``S``, if the data are not ``shared``;
-        the dropout masks ``Dl`` (n_l, B).
+        (1, 1); ``batch`` (B,), the indices of the step's examples, if it does not take all of them,
+        or their rows, ``X`` (B, n_x), ``Y`` and ``S``, if the data are not ``shared``; the dropout
+        masks ``Dl`` (n_l, B).
     shared : Shared
     network : Network
     recipe : Recipe
-        Its penalty is part of the cost. ``apply`` adds the gradients of it, once, also if the
-        other gradients are the mean of those of several parts of a batch.
+        Its penalty is part of the cost. ``apply`` adds the gradient of the penalty once, also if
+        the other gradients are a mean over several parts of a batch.
     sample : bool
         Whether W1 and X are those of sample space, see ``sample_space.py``.
 
@@ -170,7 +170,7 @@ def apply(state, found, inputs, *, recipe=PLAIN, xp):
 
 
 def final_gradients(parameters, found, *, recipe, xp):
-    """What the optimizer is given, and the tensors on the way: ``rWl``, ``norm``, ``gWl``, ``gbl``.
+    """The gradients for the optimizer, and tensors on the way: ``rWl``, ``norm``, ``gWl``, ``gbl``.
 
     ``rWl`` is with the penalty's gradient, ``gWl`` and ``gbl`` are clipped.
     """

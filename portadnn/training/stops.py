@@ -42,7 +42,7 @@ class DivergenceError(Carried, ArithmeticError):
         self.iteration, self.parameters = iteration, parameters
 
 
-# Ctrl-C, the end that systems ask for, and the end of a terminal, which Windows does not have
+# Ctrl-C, a request to end, and a closed terminal (not on Windows)
 SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
@@ -104,9 +104,9 @@ def interruptible() -> Iterator[None]:
 def deferred_interrupt() -> Iterator[Callable[[], int]]:
     """A signal is noted, and the loop asks for its number between chunks; a second one interrupts.
 
-    Raised wherever the program happens to be, a KeyboardInterrupt can be lost (Python ignores what
-    is raised inside a garbage collector's callback, and JAX has one). Handlers that are neither
-    Python's own nor ours are left alone, as are threads, which get no signals.
+    A KeyboardInterrupt that is raised at any point can be lost: Python ignores exceptions inside a
+    garbage collector's callback, and JAX has one. Handlers that are neither Python's own nor ours
+    are left alone, as are threads, which get no signals.
     """
     noted = 0
     handlers = {number: signal.getsignal(number) for number in SIGNALS}

@@ -53,9 +53,9 @@ class Batches:
     shuffle : bool
         Whether every epoch has an order of its own.
     first_epoch : int
-        Epochs that were made before, of which the orders go on.
+        Epochs that were made before; the orders continue from there.
     drop_last : bool
-        Whether what does not fill a batch at the end of an epoch is left out.
+        Whether to leave out the last examples of an epoch if they do not fill a batch.
 
     Raises
     ------

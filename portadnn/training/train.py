@@ -291,7 +291,7 @@ def train(
         ``load_dataset`` read, else "none".
     certify : Certifier, optional
         Watches the run and checks its steps; afterwards it has the certificate. No bit changes. A
-        run that goes on can only be certified if it was from its beginning.
+        resumed run can only be certified if it was watched from its beginning.
     checkpoint : path or Checkpoints, optional
         A directory that gets a checkpoint every minute; ``Checkpoints(path, every=10)`` says how
         many seconds. docs/runs.md says what is promised.
@@ -354,10 +354,10 @@ def train(
 
 
 def _declare(settings: dict[str, Any], y: Any) -> tuple[Backend, dict[str, Any]]:
-    """Turn what ``train`` was given into settings; the backend, and what the model keeps."""
+    """Make settings of the arguments of ``train``; returns the backend, and what a model keeps."""
     data, init, validation = (settings[name] for name in ("data", "init", "validation"))
     preprocess, dtype = settings["preprocess"], settings["dtype"]
-    goes_on: dict[str, Any] = {}  # known of the data from the model
+    goes_on: dict[str, Any] = {}  # classes and task of the model that is trained on
     if isinstance(init, Model):
         widths, head = init.network.layer_dims, init.network.head
         settings |= {"init": Part(init.parameters), "layers": widths[1:-1], "head": head}
@@ -381,7 +381,7 @@ def _declare(settings: dict[str, Any], y: Any) -> tuple[Backend, dict[str, Any]]
         if isinstance(like, Dataset):
             known |= {"classes": like.classes, "task": task_of(str(like.head), like.outputs)}
         settings["validation"], _ = as_dataset(*validation, **known)
-    if isinstance(validation, str):  # the path of a file is for the program
+    if isinstance(validation, str):  # only the program takes the path of a file
         settings["validation"] = texts.number(validation, "validation")
     rng = COURSE if settings["rng"] is None else settings["rng"]
     settings |= _settings_of(chosen) | {"rng": rng, "test": None}
@@ -392,9 +392,9 @@ def _declare(settings: dict[str, Any], y: Any) -> tuple[Backend, dict[str, Any]]
 def settled(
     problem: Problem, backend: Backend, before: str | None = None
 ) -> tuple[Problem, Backend, str]:
-    """The run on what "auto" took or on NumPy, whichever is estimated to be faster, and why.
+    """The run on the backend of "auto" or on NumPy, whichever should be faster, and why.
 
-    ``before`` is the backend that a run goes on from, which stays NumPy.
+    ``before`` is the backend of a resumed run: if it was NumPy, the run stays there.
     """
     chosen, reason = backend, f"{backend.device_text} works"
     if before is None:
@@ -446,7 +446,7 @@ def train_problem(
         certify.problem = problem
     if ranks is not None:
         check_alike(problem, backend, ranks)
-    with backend.scope():  # which tells how much memory was wanted
+    with backend.scope():  # an OutOfMemoryError then says how much was wanted
         settings = fit_settings(problem)
     begin = None
     if checkpoints is not None:
@@ -466,7 +466,7 @@ def train_problem(
         error.model = as_model(error.parameters)
         raise
     finally:
-        if checkpoints is not None:  # the directory is about to be given back
+        if checkpoints is not None:  # before the directory is unlocked
             checkpoints.settle()
     return as_model(parameters)
 
@@ -474,12 +474,12 @@ def train_problem(
 def check_alike(problem: Problem, backend: Backend, ranks: Ranks) -> None:
     """Raise RanksError unless all ranks are about to make the same run, and can.
 
-    In reproducible arithmetic their libraries and devices may be others.
+    In reproducible arithmetic their libraries and devices may differ.
     """
     from portadnn import __version__
 
     declared = problem.declaration.values()
-    if declared["data_sha256"] != AUTO:  # the paths may be others, the examples may not
+    if declared["data_sha256"] != AUTO:  # the paths may differ, the examples may not
         declared = {name: x for name, x in declared.items() if name not in ("data", "labels")}
     fast = backend.arithmetic == "fast"
     of_rank = () if fast else ("backend",)

@@ -23,7 +23,7 @@ from portadnn.parallel import Ranks
 from portadnn.training.step import one_hot
 from portadnn.training.streams import SPLIT, stream
 
-BLOCK = 8192  # examples at once, so that memory is needed for a block and the answer
+BLOCK = 8192  # examples at once, so that memory is only needed for a block and the answer
 VALUES = 2**22  # in a block of examples with many values
 
 
@@ -72,9 +72,9 @@ class Validation:
     def blocks(
         self, backend: Backend, ranks: Ranks | None = None
     ) -> Iterator[tuple[Any, Any, Any]]:
-        """X, Y and S of so many examples that the memory for one block is enough.
+        """X, Y and S in blocks of examples, so that only one block is in memory.
 
-        Of several ranks each has every so many-th block.
+        If there are n ranks, each has every n-th block.
         """
         m, stored = self.Y.shape[1], isinstance(self.X, Dataset)
         size = block_of(self.X.n_x if stored else self.X.shape[0])
@@ -131,9 +131,9 @@ def forward(network: Network, backend: Backend) -> Callable[..., tuple[Any, ...]
 
 
 def split_validation(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Training and validation examples, the share ``fraction`` of every class in the latter.
+    """Split into training and validation examples; the latter get ``fraction`` of every class.
 
-    Of examples that have values it is the share of all of them.
+    If the labels are values, they get ``fraction`` of all examples.
 
     Raises
     ------

@@ -103,7 +103,7 @@ def test_an_honest_file_of_another_program(tmp_path):
         (weights(), about(network={"layer_dims": [2, 3], "head": "os.system"}), "unknown head"),
         (weights(), about(network={"layer_dims": [2, 3], "call": 1}), "call"),
         (weights(), about(network=[1]), "is not a safetensors file of portadnn"),
-        (weights(), about(input_shape=[3]), "input shape (3,) does not hold the network's 2"),
+        (weights(), about(input_shape=[3]), "input shape (3,) does not hold 2 values"),
         (weights(), about(input_shape=["2"]), "is not a safetensors file of portadnn"),
         (weights(), about(classes=["a"]), "1 classes, but the network has 3 outputs"),
         (weights(), about(classes="abc"), "its classes are no list of names"),

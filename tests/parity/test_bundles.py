@@ -118,7 +118,7 @@ def test_a_rule_of_ones_own_is_not_recorded(name, rule, path):
         record_bundle(run, get_backend("numpy"), path)
     assert not path.exists()
     write_bundle(replace(recorded(path), run=run), path)
-    with pytest.raises(InputError, match=f"{name} is sha256:.* of {kind}: no more is known of it"):
+    with pytest.raises(InputError, match=f"{name} is sha256:.* of {kind}: only this digest of it"):
         read_bundle(path)
 
 

@@ -200,7 +200,7 @@ def test_a_report_that_only_the_shorter_run_has(tmp_path):
     assert [row.epoch for row in history.rows] == [1, 4, 8, 9]
     followed = {**options, "schedule": "plateau"}
     train(examples(), **followed, checkpoint=tmp_path / "b")
-    with pytest.raises(InputError, match="the last report, at epoch 6, is not one of every 4"):
+    with pytest.raises(InputError, match="the last report, at epoch 6, is not a multiple of 4"):
         train(examples(), **{**followed, "epochs": 9}, resume=tmp_path / "b")
 
 

@@ -235,10 +235,10 @@ def test_what_no_text_says_goes_in_by_its_digest(name, make, other, kind):
     with pytest.raises(InputError) as error:
         Declaration.from_toml(text, "run.toml")
     assert f"{name} of run.toml is known by its SHA-256 alone" in str(error.value)
-    assert f"no text says a {kind} of your own" in str(error.value)
+    assert f"because a {kind} of your own has no text" in str(error.value)
     again = Declaration.from_toml(text, parts=True)
     assert again == declared
-    with pytest.raises(InputError, match="no more is known of it than this digest"):
+    with pytest.raises(InputError, match="only this digest of it is known"):
         again.given(name)
 
 
@@ -461,9 +461,9 @@ def test_data_that_are_none():
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("t.csv", {"target": ("y",), "labels": "l.csv"}, "a CSV file, for which labels says"),
-        ("t.csv", {"target": ("y",), "size": (8, 8)}, "a CSV file, for which size says nothing"),
-        ("x.npy", {"labels": "y.npy", "target": ("y",)}, "an NPY file, for which target says"),
+        ("t.csv", {"target": ("y",), "labels": "l.csv"}, "a CSV file, which does not use labels"),
+        ("t.csv", {"target": ("y",), "size": (8, 8)}, "a CSV file, which does not use size"),
+        ("x.npy", {"labels": "y.npy", "target": ("y",)}, "an NPY file, which does not use target"),
     ],
 )
 def test_a_setting_that_the_format_does_not_have(name, settings, message, tmp_path):

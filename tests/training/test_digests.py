@@ -57,7 +57,7 @@ def test_what_cannot_be_read_is_refused(value):
 def test_what_leads_back_to_itself_is_refused():
     value = Plain([])
     value.r.append(value)
-    with pytest.raises(InputError, match="a Plain holds cannot be read, because it leads back"):
+    with pytest.raises(InputError, match="a Plain cannot be read, because it refers to itself"):
         digest_of(value)
 
 

@@ -122,7 +122,7 @@ def change(path, name, value):
         ("network", '{"layer_dims": [12, -5, 3]}', "layer 1 has width -5"),
         ("classes", '["a"]', "1 classes, but the network has 3 outputs"),
         ("classes", "3", "damaged model"),
-        ("input_shape", "[5, 5]", r"input shape \(5, 5\) does not hold the network's 12"),
+        ("input_shape", "[5, 5]", r"input shape \(5, 5\) does not hold 12 values"),
         ("input_shape", "[-2, -2, 3]", r"input shape \(-2, -2, 3\)"),
         ("parameters/W2", None, r"parameters/W2 is missing: expected weights of shape \(3, 5\)"),
         ("parameters", h5py.ExternalLink("other.h5", "/"), "parameters/W1 is a link to another"),
