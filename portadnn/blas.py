@@ -1,8 +1,8 @@
 """Which kernel OpenBLAS should run on this processor; set by the program, never by the library.
 
 OpenBLAS, the BLAS of NumPy's wheels, picks its kernels once, while it is loaded, and obeys
-``OPENBLAS_CORETYPE``. It knows some AMD processors with AVX-512 less well than it should and takes
-its AVX2 kernels there. So this module imports neither NumPy nor anything else that is heavy.
+``OPENBLAS_CORETYPE``. On some AMD processors with AVX-512 it picks its slower AVX2 kernels. This
+module must run before that, so it imports neither NumPy nor anything else that is heavy.
 
 References
 ----------
@@ -19,11 +19,11 @@ VARIABLE = "OPENBLAS_CORETYPE"
 AVX512_KERNEL = "SkylakeX"
 
 THREADS = "OMP_NUM_THREADS"
-# how many processes mpiexec started on this machine, in the words of Open MPI, MPICH and MVAPICH
+# set by Open MPI, MPICH and MVAPICH: how many processes mpiexec started on this machine
 LOCAL_RANKS = "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_LOCAL_SIZE"
 
-# Flags that a compiler uses under -march=skylake-avx512, with which OpenBLAS builds that
-# kernel, in Linux's names. One that is missing means SIGILL, so AVX-512 alone is not enough.
+# CPU features, in Linux's names, that -march=skylake-avx512 assumes: OpenBLAS builds that kernel
+# with it. If one is missing, the kernel ends in SIGILL, so AVX-512 alone is not enough.
 NEEDED_FLAGS = frozenset(
     {"sse", "sse2", "pni", "ssse3", "sse4_1", "sse4_2", "popcnt", "movbe", "avx", "f16c", "avx2"}
     | {"bmi1", "bmi2", "fma", "abm", "adx"}
@@ -39,7 +39,7 @@ def kernel_for(cpuinfo: str) -> str | None:
     Parameters
     ----------
     cpuinfo : str
-        The text of Linux's ``/proc/cpuinfo``; whatever else it is, the answer is None.
+        The text of Linux's ``/proc/cpuinfo``. For any other text the answer is None.
 
     Returns
     -------
@@ -84,8 +84,8 @@ def set_kernel(
 ) -> str | None:
     """Set ``OPENBLAS_CORETYPE`` if that helps; for a program, before it imports NumPy.
 
-    Nothing happens if the user has set the variable, even to nothing, or if NumPy is loaded, for
-    then it is too late. A BLAS that does not know the variable is not affected: MKL,
+    Nothing happens if the user has set the variable, even to an empty text, or if NumPy is loaded,
+    because then it is too late. A BLAS that does not read the variable is not affected: MKL,
     Accelerate, an OpenBLAS for one kind of processor.
 
     Parameters
@@ -118,14 +118,14 @@ def share_cores(
     """Set ``OMP_NUM_THREADS`` so that the ranks on this machine share its cores; as ``set_kernel``.
 
     Without it every rank would start a thread for each core. A rank that is bound to some cores
-    has these for itself.
+    uses all of these.
 
     Parameters
     ----------
     environment : mapping, optional
         ``os.environ``.
     cores : int, optional
-        Those that this process may run on.
+        How many this process may run on.
 
     Returns
     -------

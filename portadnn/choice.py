@@ -14,7 +14,7 @@ _BCE = "logistic bce bceloss bcewithlogitsloss binary_cross_entropy binary_cross
 _CATEGORICAL = "categorical_crossentropy sparse_categorical_crossentropy crossentropyloss"
 _EITHER = "write softmax for classes that exclude each other, else sigmoid"
 _HALF = "write identity, whose cost is half the mean squared error"
-# Our names, or what to write, with the words of other libraries for it.
+# Our name, or advice that is printed, and the words of other libraries for the same.
 _WORDS: dict[str, dict[str, str]] = {
     "optimizer": {"gradient_descent": "sgd gd", "nesterov": "nag", "lbfgs": "l_bfgs"},
     "initialiser": {"he": "kaiming msra", "xavier": "glorot", "zeros": "zero",
@@ -43,9 +43,9 @@ _WORDS: dict[str, dict[str, str]] = {
 
 
 def known_name(kind: str, given: Any, known: Collection[str]) -> str:
-    """The name in ``known`` that is given, maybe in another library's word.
+    """The name in ``known`` that ``given`` means; it may be another library's word.
 
-    If it is none, an InputError says what to write, or which name is meant or is nearest.
+    For an unknown name, an InputError says what to write, or which name is meant or nearest.
 
     >>> known_name("optimizer", "sgd", ["gradient_descent", "adam"])
     'gradient_descent'
@@ -53,7 +53,7 @@ def known_name(kind: str, given: Any, known: Collection[str]) -> str:
     if given in known:
         return given
     spelled = str(given).strip().lower().replace("-", "_").replace(" ", "_")
-    words = _WORDS.get(kind.lstrip("-").partition(" ")[0], {}).items()  # also of "dtype of x.toml"
+    words = _WORDS.get(kind.lstrip("-").partition(" ")[0], {}).items()  # or "dtype of x.toml"
     meant = next((ours for ours, theirs in words if spelled in theirs.split()), spelled)
     if meant in known and spelled == given:
         return meant
@@ -63,7 +63,7 @@ def known_name(kind: str, given: Any, known: Collection[str]) -> str:
 
 
 def choose(kind: str, given: Any, table: Mapping[str, type], base: type | tuple[type, ...]) -> Any:
-    """``given`` itself, or what a text names: ``name[:value | :field=value,...]``.
+    """``given``, or the instance that a text names: ``name[:value | :field=value,...]``.
 
     Parameters
     ----------
@@ -71,12 +71,12 @@ def choose(kind: str, given: Any, table: Mapping[str, type], base: type | tuple[
         What is chosen, for messages.
     given : str, or instance of ``base``
     table : dict of frozen dataclasses by name
-        A value without a field's name is that of the first field that is not keyword-only.
+        A value without a field's name is for the first field that is not keyword-only.
 
     Raises
     ------
     InputError
-        If the name, a field or a value is none, with the nearest name.
+        If a name is unknown (the message has the nearest one), or a value cannot be used.
     TypeError
         If ``given`` is neither a text nor an instance.
     """

@@ -7,14 +7,14 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-# controls, ends of lines, marks that reverse the direction of reading, and halves of characters
+# control characters, line ends, marks that reverse the reading direction, lone surrogates
 _UNSAFE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
 def safe_text(text: str) -> str:
-    """A text from outside as a part of one line: what could steer a terminal becomes an escape.
+    """A text from outside, made safe to print in one line: control characters become escapes.
 
     >>> print(safe_text("cat\\x1b[2J"))
     cat\\x1b[2J
@@ -25,7 +25,7 @@ def safe_text(text: str) -> str:
 class InputError(ValueError):
     """The caller's input cannot be used; nothing was started and nothing was written.
 
-    The message is one line, see ``safe_text``: it may quote a file of a stranger.
+    ``safe_text`` makes the message one line, because it may quote an untrusted file.
     """
 
     def __init__(self, message: str = "") -> None:
@@ -33,7 +33,7 @@ class InputError(ValueError):
 
 
 class OutOfMemoryError(InputError, MemoryError):
-    """The memory does not hold the work: how much was wanted, and what to do."""
+    """There is not enough memory. The message says how much was wanted, and what to do."""
 
 
 class Carried(BaseException):
@@ -48,7 +48,7 @@ def _again(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
 
 
 def unknown_name(kind: str, given: object, known: Iterable[str], meant: str = "") -> InputError:
-    """The error for a name that is in no table, with the one that is meant, or the nearest.
+    """The error for an unknown name, with the name that is meant, or the nearest one.
 
     >>> str(unknown_name("activation", "relo", ["relu", "tanh"]))
     "unknown activation 'relo': did you mean 'relu'? Known: relu, tanh"

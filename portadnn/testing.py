@@ -16,9 +16,9 @@ on every backend against a bound that is derived, not chosen:
 (6, ('Z', 'A'), ())
 
 With ``pytest --portadnn-backends numpy,torch,cupy`` a test that takes the fixture ``backend`` runs
-on each of them, inside its scope; ``xp`` and ``device`` are the backend's. A backend that was asked
-for and cannot run fails its tests. The ini option ``portadnn_backends`` is the default, where
-``cupy?`` stands for a backend that is taken where it can run.
+on each of them, inside its scope; ``xp`` and ``device`` are the backend's. A named backend that
+cannot run fails its tests. The ini option ``portadnn_backends`` is the default; in it ``cupy?``
+means a backend that is used only if it can run.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = ["ParityReport", "assert_parity"]
 
 @dataclass(frozen=True)
 class ParityReport:
-    """What ``assert_parity`` found where it found no fault.
+    """What ``assert_parity`` returns if it finds no fault.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class ParityReport:
         Comparisons that came out differently, which is lawful: every operation before them is
         certified. From there on the backends may go different ways.
     unchecked : tuple of str
-        Functions that were called and let pass.
+        Functions that were called but not checked.
     """
 
     operations: int
@@ -73,9 +73,9 @@ def assert_parity(
 ) -> ParityReport:
     """Run a function on every backend and check each of its operations on its own inputs.
 
-    The function gets a namespace that records, and arrays that record, so that operators and
-    indexing are seen like the functions of ``xp``. What it imports from an array library and calls
-    on its own is refused by the arrays, or seen as an output that no operation made.
+    The namespace and the arrays record every call, so that operators and indexing are checked like
+    the functions of ``xp``. If the function calls an array library directly, the arrays refuse it,
+    or the output is found to come from no recorded operation.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def assert_parity(
         ``function(xp, **arrays) -> dict of arrays``.
     inputs : dict of arrays
         On the host; floating ones are rounded there to ``dtype``, so that every backend gets the
-        same bits, and integers are int32 where they fit.
+        same bits, and integers are int32 if they fit.
     backends : sequence of str or Backend
         As ``get_backend`` takes them; a Backend keeps the dtype that it has, which must be
         ``dtype``.
@@ -92,7 +92,7 @@ def assert_parity(
     outputs : collection of str, optional
         The names that the function must return; default any.
     unchecked : collection of str
-        Functions of the standard that are let pass although, or because, they have no bound.
+        Functions of the standard that are not checked; those without a bound must be here.
     matmul : {"float32", "tf32", "bfloat16"}, optional
         The declared mode of products of float32.
 
@@ -104,8 +104,8 @@ def assert_parity(
     ------
     AssertionError
         At the first operation of each backend that failed: backend, number and name of the
-        operation, entry, both values, bound. Also where the backends took different operations
-        with no kink before, or started from different data.
+        operation, entry, both values, bound. Also if the backends ran different operations without
+        a kink before, or started from different data.
     InputError
         If a function has no bound, or the inputs, names or dtype cannot be used.
     BackendUnavailableError
@@ -247,7 +247,7 @@ _NAMES = pytest.StashKey[list[str]]()
 def backend_names(config: pytest.Config) -> list[str]:
     """The backends under test: those of the option, else those of the ini file.
 
-    A name that ends in ``?`` stands for a backend that is taken where it can run.
+    A backend whose name ends in ``?`` is used only if it can run.
     """
     if _NAMES not in config.stash:
         text = config.getoption("--portadnn-backends") or config.getini("portadnn_backends")

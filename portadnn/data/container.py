@@ -1,4 +1,4 @@
-"""The container of our own files: an HDF5 image behind a block that tells whether it is whole.
+"""The container of our own files: an HDF5 image behind a block with its length and SHA-256.
 
 docs/file-format.md describes every byte.
 """
@@ -19,7 +19,7 @@ from portadnn.data.files import check_hdf5_name, check_size, open_regular, whole
 from portadnn.data.foreign import Hdf5File, open_hdf5, read_attribute, reading
 from portadnn.errors import InputError
 
-# made like those of PNG and HDF5: a transfer as text and a lost eighth bit change it
+# as in PNG and HDF5, a transfer as text or the loss of the eighth bit changes it
 _MAGIC = b"\x89DNN\r\n\x1a\n"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _VERSION = 1
@@ -38,7 +38,7 @@ class Container:
     command : str
         The command that writes such files, for messages.
     plain : int
-        The version of the content that was written before there was the block.
+        The version of the content in files that are older than the block.
     sealed : tuple of int
         The versions that are read behind the block. The last one is written.
     packed : bool
@@ -75,7 +75,7 @@ class Container:
         Raises
         ------
         InputError
-            If it is not a file of this kind, or is damaged; also for what is raised in the block.
+            If it is not a file of this kind, or is damaged; also if the ``with`` block raises.
         """
         content, sealed = _read(path)
         noun = self.format.split()[-1]

@@ -33,8 +33,8 @@ class Dataset:
         are (m, K) of 0 and 1; values (the heads "identity" and "poisson") are numbers, (m,) or
         (m, K).
     classes : sequence of str
-        The names of the C classes, or of the K labels or values; values need none. In a name, what
-        could steer a terminal becomes an escape.
+        The names of the C classes, or of the K labels or values; values need none. Control
+        characters in a name become escapes.
     source : str
         Where it came from, for messages.
     head : str, optional
@@ -155,8 +155,8 @@ class Dataset:
     def columns(self, dtype: str, rows: slice | np.ndarray = slice(None)) -> np.ndarray:
         """``X`` of shape (n_x, m): one column per example of ``rows``, uint8 scaled to [0, 1].
 
-        Its memory stays sample-major, so the transpose costs nothing; it is that of the examples
-        if they have the dtype.
+        ``X`` is a transposed view of rows, so the transpose costs nothing. It shares the memory of
+        the examples if they have the dtype.
 
         Raises
         ------
@@ -196,7 +196,7 @@ class Dataset:
         return f"the {part} data" if self.source == Dataset.source else self.source
 
     def check_range(self, dtype: str) -> None:
-        """Raise InputError where a value is too large for the dtype."""
+        """Raise InputError if a value is too large for the dtype."""
         self._check_range(self.examples, dtype)
 
     def _check_range(self, examples: np.ndarray, dtype: str) -> None:
@@ -224,7 +224,7 @@ class Dataset:
 
 
 def all_finite(rows: np.ndarray) -> bool:
-    """Whether all entries are finite, of some rows at a time: no copy of their size is made."""
+    """Whether all entries are finite; looks at some rows at a time, so no large copy is made."""
     n = max(BLOCK * len(rows) // max(rows.size, 1), 1)
     return all(bool(np.isfinite(rows[i : i + n]).all()) for i in range(0, len(rows), n))
 

@@ -20,13 +20,13 @@ from portadnn.errors import InputError
 logger = logging.getLogger("portadnn")
 
 LOCK = ".portadnn-lock"
-NEW, READY = ".portadnn-new", ".portadnn-ready"  # folders of files that will count, and that count
-_BYTE = 2**30  # Windows locks this one: it is behind the text, so that others can read the text
+NEW, READY = ".portadnn-new", ".portadnn-ready"  # folders of new files: unfinished, and complete
+_BYTE = 2**30  # the byte that Windows locks; it is behind the text, so that others can read that
 
 
 @contextlib.contextmanager
 def claimed(directory: Path, option: str) -> Iterator[None]:
-    """Hold a directory that is there; what a killed process left in it is cleaned up first.
+    """Lock an existing directory, and clean up what a killed process left in it.
 
     The system gives the lock back when the process ends, however it ends.
 
@@ -53,10 +53,10 @@ def claimed(directory: Path, option: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replaced_together(directory: Path, names: Iterable[str]) -> Iterator[Path]:
-    """A folder whose files take the place of all files of these names when the block ends well.
+    """A folder whose files replace all files of these names when the block ends without an error.
 
     The directory must be claimed. If the process is killed, the next claim finds all old files or
-    makes all new ones. A name without a new file is removed; ``names`` ends with the last to go.
+    moves all new ones, in the order of ``names``. A name without a new file is removed.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def replaced_together(directory: Path, names: Iterable[str]) -> Iterator[Path]:
 
 
 def present(path: str | os.PathLike[str]) -> Path:
-    """Where the file that counts under this name is, also if a kill came between the renames."""
+    """The path of the valid file of this name, also if a kill came between the renames."""
     path = Path(path)
     ready = path.parent / READY / path.name
     with contextlib.suppress(OSError):
@@ -116,7 +116,7 @@ def _put_in_place(directory: Path, names: Iterable[str] = ()) -> None:
 
 
 def _clean_up(directory: Path) -> None:
-    """Finish, or forget, what a process began that was killed."""
+    """Finish or discard what a killed process began."""
     for path in directory.glob(".portadnn-*.tmp"):
         path.unlink(missing_ok=True)
     shutil.rmtree(directory / NEW, ignore_errors=True)
@@ -145,7 +145,7 @@ def _lock_file(directory: Path, option: str) -> Iterator[None]:
         with contextlib.suppress(FileNotFoundError):  # the last holder may have removed it by now
             locked = os.path.samestat(os.fstat(file.fileno()), path.stat())
         tries += 1
-        locked |= tries == 20  # there are file systems where a file's number changes
+        locked |= tries == 20  # on some file systems a file's number changes
         if not locked:
             file.close()
     with file:

@@ -44,7 +44,7 @@ def check_hdf5_name(path: str | os.PathLike[str]) -> None:
 
 @contextlib.contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[io.BytesIO]:
-    """A file in memory that replaces ``path`` when the block ends well.
+    """A file in memory that replaces ``path`` when the block ends without an error.
 
     A reader sees the old file or the new one, whatever happens in between; see docs/file-format.md.
 
@@ -72,7 +72,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[io.BytesIO]:
     except MemoryError as error:
         raise InputError(f"{path} cannot be written: there is not enough memory") from error
     finally:
-        with contextlib.suppress(OSError):  # after the rename there is none
+        with contextlib.suppress(OSError):  # the rename has moved it
             temporary.unlink()
     sync_directory(path.parent)
 

@@ -1,4 +1,4 @@
-"""Files of others: no more memory than they can honestly hold, and each fault named.
+"""Untrusted files: the size of a file limits the memory that it may take.
 
 Every reader of a file that a user names opens it here, and takes memory from its budget.
 """
@@ -44,8 +44,8 @@ def library(name: str, extra: str) -> Any:
 class Budget:
     """The bytes that may be read out of a file of ``size`` bytes.
 
-    They are ``ratio`` times as many, by default what deflate can make of it, and ``spare`` more,
-    and not more than the memory.
+    They are ``ratio * size + spare``, but not more than the memory. The default ratio is the
+    largest of deflate.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Budget:
         self.left = min(self.unpacked, memory())
 
     def take(self, what: str, size: int, more: int = 0) -> None:
-        """Count ``size`` bytes; ``more`` are given back soon. InputError if too few are left."""
+        """Count ``size`` bytes; ``more`` are needed for a moment. InputError if too few."""
         if size > self.left:
             raise InputError(
                 f"{self.path}: {what} would take {size / MEBI:,.1f} MiB: expected "
@@ -72,7 +72,7 @@ class Budget:
 
 @contextlib.contextmanager
 def reading(what: object, fault: str = "is damaged") -> Iterator[None]:
-    """Whatever is raised in the block, as an InputError that names a file, or a part of it."""
+    """Turn any error in the block into an InputError that names a file, or a part of it."""
     try:
         yield
     except InputError as error:
@@ -93,9 +93,9 @@ def read_values(
     budget: Budget,
     stream: bool | None = False,
 ) -> Any:
-    """An array, all that is left in the file; messages call it ``what``.
+    """An array from the rest of the file; messages call it ``what``.
 
-    If ``stream`` says so, see ``streams``, it stays in the file, or in one of our own if this one
+    If ``stream`` says so, see ``streams``, it stays in the file, or in an unpacked copy if the file
     is packed.
     """
     size = math.prod(shape) * dtype.itemsize
@@ -108,7 +108,7 @@ def read_values(
             budget.take(f"{what}, of shape {shape},", size)
         return spooled(_unpacked(file, shape, dtype, what, budget), shape, dtype, budget.path)
     budget.take(f"{what}, of shape {shape},", size)
-    content = np.empty(size, np.uint8)  # takes memory as it is filled, if the size is a lie
+    content = np.empty(size, np.uint8)  # takes memory only as it is filled: the size may be wrong
     at = 0
     while at < size:
         count = file.readinto(content.data[at : at + 2**24])
@@ -140,7 +140,7 @@ def _longer(budget: Budget, what: str, shape: tuple[int, ...]) -> str:
 
 
 class Hdf5File(h5py.File):
-    """An HDF5 file of somebody, and what may be read out of it."""
+    """An untrusted HDF5 file, and the budget of what may be read out of it."""
 
     budget: Budget
 
@@ -195,8 +195,8 @@ def read_array(
     Raises
     ------
     InputError
-        If it is missing, of another kind or shape, kept in another file, not stored whole and
-        plainly, or larger than the budget. No memory was taken then.
+        If it is missing, of another kind or shape, kept in another file, incomplete, packed by
+        other filters, or larger than the budget. No memory is taken then.
     """
     where = f"{file.filename}: {name}"
     with reading(where):
@@ -291,7 +291,7 @@ def _fault(found: Any, kinds: str) -> str:
         return f"has chunks of {raw / MEBI:,.1f} MiB"
     sizes: list[int] = []
     found.id.chunk_iter(lambda chunk: sizes.append(chunk.size))
-    if max(sizes, default=0) > raw + raw // 1000 + 64:  # deflate adds so much to noise
+    if max(sizes, default=0) > raw + raw // 1000 + 64:  # deflate can make noise so much longer
         return f"has a chunk of {max(sizes):,} bytes, which would be {raw:,} when unpacked"
     count = math.prod(-(-n // c) for n, c in zip(found.shape, found.chunks, strict=True))
     return "" if len(sizes) == count else f"has {len(sizes):,} of its {count:,} chunks in the file"

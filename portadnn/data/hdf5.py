@@ -35,7 +35,7 @@ def read_course(
     ----------
     path : path of the file
     split : {"train", "test"}, optional
-        Needed only where the file holds both.
+        Needed only if the file holds both.
     labelled : bool
         Whether labels are wanted; False leaves them unread.
     stream : bool, optional

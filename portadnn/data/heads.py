@@ -1,8 +1,8 @@
 """What the outputs of a head mean: targets from labels, decisions from outputs, and their score.
 
-One sigmoid is the second of two classes, several are labels that may go together; softmax has a
-class each, identity numbers, poisson the means of counts. The mathematics is in
-``network/losses.py``.
+One sigmoid unit stands for the second of two classes, several stand for labels that may go
+together. A softmax unit is a class, an identity unit a number, a poisson unit the mean of a count.
+The mathematics is in ``network/losses.py``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _each(AL: np.ndarray) -> np.ndarray:
 def _classified(each: np.ndarray, S: np.ndarray | None = None) -> dict[str, Any]:
     """The measures of classes or labels, from those outputs that are right, (1, m) or (n_L, m)."""
     whole = np.all(each, axis=0)
-    # weights of single outputs are no weights of examples
+    # weights of single outputs cannot weigh whole examples
     weights = np.ones(len(whole)) if S is None or len(S) > 1 else S[0].astype(np.float64)
     accuracy = float(np.sum(weights * whole) / np.sum(weights))
     labels = {"label_accuracies": np.mean(each, axis=1).tolist()} if len(each) > 1 else {}
@@ -40,7 +40,7 @@ def _classified(each: np.ndarray, S: np.ndarray | None = None) -> dict[str, Any]
 
 
 def _estimated(loss: Callable[..., np.ndarray], mean_name: str, share_name: str) -> Callable:
-    """The mean of a loss, and the share that it saves of that of the targets' own mean.
+    """The mean of a loss, and 1 minus its ratio to the loss of predicting the targets' mean.
 
     Both are averaged over the outputs. For an output that is constant the share is 1 if it is
     predicted exactly and 0 otherwise, as in scikit-learn.
@@ -49,7 +49,7 @@ def _estimated(loss: Callable[..., np.ndarray], mean_name: str, share_name: str)
     def measured(both: np.ndarray, S: np.ndarray | None = None) -> dict[str, Any]:
         AL, Y = both
         S = np.ones((1, Y.shape[1])) if S is None else S.astype(np.float64, order="C")
-        # in one order of memory, which libraries choose differently: it is that of the sums
+        # in one memory order: libraries choose different ones, and the sums depend on it
         AL, Y = (x.astype(np.float64, order="C") for x in (AL, Y))
         weight = np.sum(S * np.ones_like(Y), axis=1, keepdims=True)
         mean = np.sum(S * Y, axis=1, keepdims=True) / weight
@@ -74,8 +74,8 @@ class Meaning(NamedTuple):
     ``names(n_L)`` says how many names so many outputs may have. ``targets(labels, C)`` is Y.
     ``decide(AL)`` is what AL predicts, (m,), or (m, n_L) for several outputs. ``probabilities(AL)``
     are those of the classes or labels, (m, C); values have none. ``compared(AL, Y)`` is what the
-    measures need of a block of examples, which are along its last axis, and ``measured(compared,
-    S)`` says how good AL is, by names; of ``score``, one of them, more is better.
+    measures need of a block of examples, which are along its last axis, and
+    ``measured(compared, S)`` are the measures by name; of the one named ``score`` more is better.
     """
 
     names: Callable[[int], tuple[int, ...]]

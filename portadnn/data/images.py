@@ -137,9 +137,9 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
 
 
 def _eight_bits(image: Any) -> Any:
-    """A picture with 8 bits a sample, also in the colour that PNG declares transparent.
+    """A picture with 8 bits a sample; the colour that PNG declares transparent is scaled too.
 
-    Of grey pictures with 16 bits Pillow would cut off what is above 255.
+    Pillow would clip grey pictures with 16 bits at 255.
     """
     from PIL import Image
 

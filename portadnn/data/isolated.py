@@ -1,4 +1,4 @@
-"""Data of strangers, read by a process of its own: there a library may crash, hang or grow."""
+"""Untrusted data, read in a separate process, where a library may crash or hang safely."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SECONDS, _SPEED = 20, 2**23  # the shortest limit, and the bytes that add a sec
 
 
 def read_isolated(reader: str, path: str | os.PathLike[str], **options: Any) -> Any:
-    """What ``reader``, "module.function", makes of a path, within limits; as that raises."""
+    """Call ``reader``, "module.function", with a path in a limited process; raises its errors."""
     path = os.fsdecode(path)
     found = [file for file in (Path(path), *Path(path).rglob("*")) if file.is_file()]
     seconds = _SECONDS + sum(file.stat().st_size for file in found) // _SPEED
@@ -62,9 +62,9 @@ def read_isolated(reader: str, path: str | os.PathLike[str], **options: Any) -> 
 
 
 def answer(reader: str, path: str, options: dict[str, Any], seconds: int) -> None:
-    """What the process does: read, and write a line of JSON and the arrays to stdout."""
+    """The main function of the process: read, and write a line of JSON and the arrays to stdout."""
     output = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # a library that prints does not answer
+    os.dup2(2, 1)  # a library that prints must not write to the answer
     module, _, function = reader.rpartition(".")
     read = getattr(importlib.import_module(module), function)
     _limit(seconds)
@@ -85,7 +85,7 @@ def answer(reader: str, path: str, options: dict[str, Any], seconds: int) -> Non
 
 
 def _limit(seconds: int) -> None:
-    """Limit this process, where the system can: in time, and in memory beside what it allows."""
+    """Limit the time of this process, and its memory beyond what it allows, if the system can."""
     try:
         import resource
     except ImportError:  # Windows does not have it

@@ -12,8 +12,8 @@ from portadnn.errors import InputError, unknown_name
 
 TASKS = ("classification", "multilabel", "regression", "counts")
 HEADS = {"multilabel": "sigmoid", "regression": "identity", "counts": "poisson"}
-FEW = 20  # so many different whole numbers are names of classes, whatever they are
-MANY = 1000  # and so many, if they are 0, 1, 2, ... or 1, 2, 3, ...
+FEW = 20  # up to so many different whole numbers are classes, whatever they are
+MANY = 1000  # and up to so many, if they are 0, 1, 2, ... or 1, 2, 3, ...
 
 
 class Labels(NamedTuple):

@@ -71,8 +71,8 @@ def load_dataset(
     """
     if isolated:
         if stream:
-            raise InputError(f"{path}: a process in isolation hands over all examples: they cannot "
-                             f"stay in the file. Leave isolated or stream out")  # fmt: skip
+            raise InputError(f"{path}: an isolated process hands over all examples, so they cannot "
+                             f"stay in the file: leave isolated or stream out")  # fmt: skip
         given = {name: x for name, x in locals().items() if name not in ("path", "isolated")}
         given |= {"labels": None if labels is None else os.fsdecode(labels), "stream": False}
         return read_isolated(f"{__name__}.load_dataset", path, **given)
@@ -86,7 +86,7 @@ def load_dataset(
         return Dataset(records.examples, None, named, records.source)
     if records.classes and task in (None, "classification"):
         return Dataset(records.examples, records.labels, named, records.source)
-    with reading(records.source):  # a text may hold what is no character
+    with reading(records.source):  # a text may hold invalid characters
         found: Labels = read_labels(
             records.labels,
             records.names,

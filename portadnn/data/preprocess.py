@@ -18,8 +18,8 @@ from portadnn.errors import InputError
 
 logger = logging.getLogger("portadnn")
 
-FEW_CATEGORIES = 20  # so many may a column have, however few the rows are
-MANY_CATEGORIES = 100  # more are told
+FEW_CATEGORIES = 20  # a column may have so many, however few the rows are
+MANY_CATEGORIES = 100  # more give a warning
 MOST_CATEGORIES = 10_000
 LARGEST = 1e150  # squares of larger numbers may have no finite sum
 
@@ -81,7 +81,7 @@ class Column:
     ----------
     name : str
     mean, scale : float
-        Subtracted from numbers, and what they are divided by.
+        The mean is subtracted from numbers, and the scale divides them.
     fill : float or None
         Takes the place of a missing number.
     categories : tuple of str or None
@@ -156,7 +156,7 @@ class Preprocess:
 
     @property
     def of_targets(self) -> Preprocess:
-        """The same for examples that were preprocessed before."""
+        """A copy without columns, for examples that are preprocessed already."""
         return replace(self, columns=())
 
     @property
@@ -193,7 +193,7 @@ class Preprocess:
         return replace(data, examples=made.reshape(data.examples.shape) if numbers else made)
 
     def _stored(self, data: Dataset) -> Dataset:
-        """The same of rows that stay in a file, in another file."""
+        """The same for rows that stay in a file; the numbers are in another file."""
         blocks = data.examples.blocks("preprocessing")
         parts = (
             replace(data, examples=x, labels=None, source=f"{data.source}, from row {i + 1} on")
@@ -313,7 +313,7 @@ def _as_table(data: Dataset, names: Sequence[str] | None = None) -> np.ndarray:
         return data.examples
     if data.stored:
         raise InputError(
-            f"{data.source}: of examples that stay in their file only tables are preprocessed: "
+            f"{data.source}: only tables can be preprocessed if the examples stay in their file: "
             f"leave preprocess out"
         )
     rows = data.examples.reshape(len(data), -1)
@@ -382,7 +382,7 @@ def _infinite(numbers: np.ndarray, name: str, source: str) -> InputError:
 
 
 def _of_kind(values: np.ndarray, c: Column, source: str) -> np.ndarray:
-    """The values of a column, if they are texts where texts were fitted and numbers otherwise."""
+    """The values of a column; InputError if they are not texts or numbers, as they were fitted."""
     if (values.dtype.kind == "U") == (c.categories is not None):
         return values
     if c.categories is not None and values.dtype.kind == "f" and np.isnan(values).all():

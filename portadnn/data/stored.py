@@ -25,13 +25,13 @@ from portadnn.errors import InputError
 
 BLOCK = 2**22  # bytes that a pass reads at once
 _PREADV = hasattr(os, "preadv")
-# each wraps the blocks of a pass, which it is told the name and the number of: for a progress bar
+# each wraps the blocks of a pass, and gets the pass's name and number of blocks: a progress bar
 passes: list[Callable[[Iterator[Any], str, int], Iterator[Any]]] = []
 
 
 def streams(stream: bool | None, shape: tuple[int, ...], dtype: np.dtype) -> bool:
     """Whether an array is to stay in its file: as asked for, or beyond half of the memory."""
-    size = math.prod(shape) * max(dtype.itemsize, 4)  # as float32, if it is narrower
+    size = math.prod(shape) * max(dtype.itemsize, 4)  # narrower values become float32
     return bool(shape) and (size > memory() / 2 if stream is None else stream)
 
 
@@ -89,7 +89,7 @@ class Stored:
         return self.shape[0]
 
     def only(self, rows: np.ndarray) -> Stored:
-        """Those rows of it, which also stay in the file."""
+        """An array of those rows, which also stay in the file."""
         made = copy.copy(self)
         made._rows = rows if self._rows is None else self._rows[rows]
         made.shape = (len(rows), *self.shape[1:])
@@ -116,7 +116,7 @@ class Stored:
         return found
 
     def _fill(self, view: memoryview, row: int) -> None:
-        """Read from the start of a row on; a map of the file would crash where the file ends."""
+        """Read from the start of a row on; a memory map would crash if the file was cut short."""
         at = self.offset + row * self._row
         while view:
             if _PREADV:
@@ -151,7 +151,7 @@ class Stored:
         return found
 
     def min(self) -> float:
-        """The smallest number, that of all rows if these are some."""
+        """The smallest number; if these are some rows, that of all rows in the file."""
         self.check()
         return self._limits[0]
 
@@ -214,7 +214,7 @@ class Mapped(Stored):
 
 
 def _regions(dtype: np.dtype, shape: tuple[int, ...]) -> dict[str, tuple[int, np.dtype]]:
-    """Where each column of a table begins, or all of another array, and of which dtype it is."""
+    """The offset and dtype of each column of a table; any other array counts as one column."""
     columns = {name: dtype[name] for name in dtype.names} if dtype.names else {"": dtype}
     at, found = 0, {}
     for name, kind in columns.items():

@@ -213,7 +213,7 @@ def test_what_needs_all_examples_is_refused(change, message, images, labels, tmp
 
 def test_files_whose_rows_have_no_places(images, labels, tmp_path):
     np.save(tmp_path / "f.npy", np.asfortranarray(images))
-    with pytest.raises(InputError, match="in the order of Fortran"):
+    with pytest.raises(InputError, match="is stored in Fortran order"):
         load_dataset(tmp_path / "f.npy", labelled=False, stream=True)
     (tmp_path / "d.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match=r"convert it with `python -c .*d\.parquet"):

@@ -20,7 +20,7 @@ class Format(NamedTuple):
     """A row of the table.
 
     ``has_test(path)`` says whether there are test data in, or beside, the training data. ``takes``
-    names the one of "target", "labels" and "size" that the format needs or may need.
+    names the one setting of "target", "labels" and "size" that the format can use.
     """
 
     title: str
@@ -45,12 +45,12 @@ FORMATS = {
 
 
 def format_of(path: str | os.PathLike[str]) -> Format:
-    """The format of what is at ``path``, from its first bytes; the name decides nothing but CSV.
+    """The format of what is at ``path``, from its first bytes; the name only matters for CSV.
 
     Raises
     ------
     InputError
-        If there is nothing, or nothing that is known.
+        If nothing is there, or its format is unknown.
     """
     path = Path(path)
     if path.is_dir():

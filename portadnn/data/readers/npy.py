@@ -96,8 +96,8 @@ def _array(file: IO[bytes], what: str, budget: Budget, stream: bool | None = Fal
     shape, fortran, dtype = _header(file, f"{budget.path}: {what}")
     if stream and fortran and len(shape) > 1:
         raise InputError(
-            f"{budget.path}: {what} lies in the order of Fortran, in which a row has no place of "
-            f"its own: save numpy.ascontiguousarray of it"
+            f"{budget.path}: {what} is stored in Fortran order, in which a row is not in one "
+            f"piece: save numpy.ascontiguousarray of it"
         )
     stream = False if fortran else stream
     array = read_values(file, shape[:: -1 if fortran else 1], dtype, what, budget, stream)

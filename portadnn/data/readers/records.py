@@ -1,4 +1,4 @@
-"""What a reader finds in a file, before it is said what is to be learned of it."""
+"""What a reader finds in a file, before its labels are interpreted."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Records:
     names : tuple of str
         Of the columns of the labels.
     classes : tuple of str
-        In their order, if the file says it; the labels are then 0..C-1.
+        Their names in order, if the file has them; the labels are then 0..C-1.
     source : str
         For messages.
     """

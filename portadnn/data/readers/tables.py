@@ -24,8 +24,8 @@ MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "?"]
 NULLS = {"null_values": MISSING, "strings_can_be_null": True, "quoted_strings_can_be_null": True}
 LONGEST_TEXT = 1000  # characters; longer texts name no category
 MOST_COLUMNS = 20_000
-SAMPLE = MEBI  # so many bytes show separator, encoding and heading
-FEW = 2**16  # so many characters of them show the decimal mark
+SAMPLE = MEBI  # bytes that are read to find separator, encoding and heading
+FEW = 2**16  # characters of them that are read to find the decimal mark
 RATIO = 64  # bytes of memory for a byte of a CSV file: each text takes as much as the longest
 SPARE = 64 * MEBI  # a Parquet file may hold a value once for all rows
 BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -35,7 +35,7 @@ def read_csv(path: Path, wanted: Wanted) -> Records:
     """The columns of a CSV file; separator, encoding, heading and decimal mark are found in it."""
     if wanted.stream:
         raise InputError(
-            f"{path} is a CSV file, whose rows have no places of their own, so they cannot stay in "
+            f"{path} is a CSV file, whose rows have no fixed places, so they cannot stay in "
             f'it: convert it with `python -c "from pyarrow import csv, parquet; '
             f"parquet.write_table(csv.read_csv('{path}'), '{path.with_suffix('.parquet')}')\"`"
         )
@@ -51,7 +51,7 @@ def read_csv(path: Path, wanted: Wanted) -> Records:
                 encoding=encoding,
                 autogenerate_column_names=not heading,
                 block_size=2**24,
-                use_threads=False,  # which can say the row of a fault
+                use_threads=False,  # so that an error has its row
             ),
             arrow.ParseOptions(delimiter=separator, newlines_in_values=True),
             arrow.ConvertOptions(decimal_point=decimal, **NULLS),
@@ -209,7 +209,7 @@ def _column(column: Any, name: str, path: Path, budget: Budget) -> np.ndarray:
 
 
 def _texts(column: Any, name: str, path: Path, budget: Budget) -> np.ndarray:
-    """The texts of a column that holds each of them once, and their numbers."""
+    """The texts of a dictionary-encoded column, one for each row."""
     found = ["" if x is None else x for x in column.dictionary.to_pylist()]
     numbers = column.indices.fill_null(len(found)).to_numpy(zero_copy_only=False)
     lengths = np.asarray([*map(len, found), 0])
