@@ -24,7 +24,7 @@ def backends(
     time: Annotated[bool, Parameter(negative="")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show every backend: usable here, with version and devices, or why not and what to do.
+    """Show the version and devices of every backend, or why it cannot be used and what to do.
 
     Also which BLAS kernel NumPy runs on, and which one this program chooses for this processor.
 

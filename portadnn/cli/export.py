@@ -18,8 +18,8 @@ def export(
 ) -> int:
     """Write a model in another format, and say what was checked of the file.
 
-    An ONNX file is run on 100 random rows if onnxruntime is installed. Exit code 1 if a file does
-    not hold what the model does.
+    An ONNX file is run on 100 random rows if onnxruntime is installed. Exit code 1 if the file does
+    not fit the model.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def export(
     out
         The file to write.
     format
-        Default that of the file's name: .h5, .onnx or .safetensors.
+        Default by the suffix of the file: .h5, .onnx or .safetensors.
     """
     from portadnn.cli.output import print_json, print_line
     from portadnn.data.files import format_of
@@ -40,8 +40,8 @@ def export(
     row = FORMATS.get(format or names[1])
     load = FORMATS.get(names[0], FORMATS["hdf5"]).load
     if row is None:
-        raise InputError(f"{out} is the name of no format of models: expected one that ends with "
-                         f".h5, .onnx or .safetensors, or --format")  # fmt: skip
+        raise InputError(f"{out} does not have the suffix of a model format: expected one of "
+                         f".h5, .onnx, .safetensors, or --format")  # fmt: skip
     if load is None:
         raise InputError(f"{model} is an ONNX file, which portadnn does not read: expected .h5 or "
                          f".safetensors")  # fmt: skip

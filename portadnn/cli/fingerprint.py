@@ -8,9 +8,9 @@ from portadnn.cli.options import JsonOption, ModelFile
 def fingerprint(model: ModelFile, /, *, as_json: JsonOption = False) -> None:
     """Print the SHA-256 of a model's weights: equal fingerprints are equal bits.
 
-    It covers their names, shapes, dtype and values, in one order of bytes on every machine, and
-    nothing else of the file. After it stands the mark of the reproducible arithmetic that trained
-    the model, if one did: fingerprints of two marks cannot be compared.
+    It covers their names, shapes, dtype and values (little-endian on every machine), and nothing
+    else in the file. If reproducible arithmetic trained the model, its mark follows: fingerprints
+    of different marks cannot be compared.
     """
     from portadnn.cli.output import print_json
     from portadnn.training.models import fingerprint as fingerprint_of

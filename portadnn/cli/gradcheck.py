@@ -35,7 +35,7 @@ def gradcheck(
 ) -> int:
     """Check the gradients of a model against differences of its cost, in float64.
 
-    Exit code 1 if an entry is wrong, or if none could be told from a wrong one.
+    Exit code 1 if an entry is wrong, or if all are on kinks or too small to check.
 
     Parameters
     ----------
@@ -84,8 +84,8 @@ def _verdict(found: GradientCheck) -> str:
         return f"WRONG: {wrong} of {checked} gradients, in {names}"
     if not found.told:
         return (
-            f"NOTHING TOLD: {kinked} entries sit on kinks, and the other {checked} have gradients "
-            f"too small for a difference; try more examples, or another model"
+            f"NOTHING CHECKED: {kinked} entries sit on kinks, and the other {checked} have "
+            f"gradients too small to check by differences; try more examples, or another model"
         )
     return (
         f"right: {checked} gradients, of which {checked - found.told} are too small to tell; "

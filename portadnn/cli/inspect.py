@@ -48,7 +48,7 @@ def inspect(
     backend: BackendOption = "numpy",
     as_json: JsonOption = False,
 ) -> None:
-    """Show signals, gradients, sparsity and dead units of every layer, beside the theory's.
+    """Show signals, gradients, sparsity and dead units of every layer, and what theory predicts.
 
     Parameters
     ----------
@@ -66,13 +66,13 @@ def inspect(
     activation
         The activation of the hidden layers, if widths are given; default relu.
     examples
-        How many of the first examples; default all of a file, 200 of random numbers.
+        How many of the first examples to use; default all of a file, or 200 random ones.
     seed
         Draws weights and random numbers.
     plot
         Where to write the figure: a .png, .svg or .pdf file.
     dtype
-        Default that of a model, else float64.
+        Default: the model's dtype, or float64 for widths.
     """
     from portadnn.backends import get_backend
     from portadnn.choice import check_whole
@@ -127,7 +127,7 @@ def inspect(
         print(f"\nweights: {name}")
         print(table_text(_table(signals[name], units[name])))
     print("theory: from the data's mean square and the variances of the weights alone")
-    print("ratio: of z² to the theory given the layer before; for each example 1 ± sqrt(2 / units)")
+    print("ratio: z² over its prediction from the layer before; per example 1 ± sqrt(2 / units)")
     print(f"figure: {plot}")
 
 
@@ -180,7 +180,7 @@ def _examples(
     seed: int,
     dtype: str,
 ) -> tuple[Any, Any, str]:
-    """X and Y on the host, and what they are."""
+    """X and Y on the host, and a text that describes them."""
     import numpy as np
 
     from portadnn.data.preprocess import targets_of

@@ -1,4 +1,4 @@
-"""The program ``portadnn``: its commands, and what becomes of errors."""
+"""The program ``portadnn``: its commands and exit codes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit code.
 
     0 success, 1 training diverged or a check failed, 2 bad input (said on stderr; nothing written),
-    128 and the number of a signal: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+    128 plus the number of a signal: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
     """
     set_kernel()  # the commands import NumPy
     share_cores()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EXIT_DIVERGED = 1
 EXIT_WRONG = 1  # a check failed
 EXIT_BAD_INPUT = 2
-EXIT_SIGNAL = 128  # and the number of the signal, as shells count
+EXIT_SIGNAL = 128  # plus the number of the signal, as in shells
 
 Dtype = Literal["float32", "float64"]
 ModelFile = Annotated[Path, Parameter(help="A model.h5 of `portadnn train`.")]
@@ -33,8 +33,8 @@ def _text(_type: object, tokens: Sequence[Token]) -> str:
     return tokens[0].value
 
 
-# keeps the text, which may say more: momentum:0.95, 0.3,0.1, auto. The type is for the help and for
-# the shell, which completes its names
+# keeps the raw text, which may have options: momentum:0.95, 0.3,0.1, auto. The type is only for the
+# help and for shell completion
 AsTyped = Parameter(converter=_text, show_choices=False)
 DataFile = Annotated[
     Path | None,
@@ -63,7 +63,7 @@ Distributed = Annotated[
 ]
 Isolated = Annotated[
     bool,
-    Parameter(negative="", help="Read the data in a process with limits, for files of strangers."),
+    Parameter(negative="", help="Read the data in a process with limits, for untrusted files."),
 ]
 
 Stream = Annotated[
@@ -85,8 +85,8 @@ class DataOptions:
     Parameters
     ----------
     target
-        What is predicted, as for `portadnn train`, if a file has several. The model of a table
-        knows it.
+        The column or dataset to predict, as for `portadnn train`, if a file has several. The model
+        of a table knows it.
     """
 
     target: str | None = None
@@ -111,9 +111,9 @@ FOR_MODEL = DataOptions()
 
 
 def backend_of_run(name: str, run: Declaration) -> tuple[Backend, InputError | None]:
-    """The backend as a run declares it, or with plain products if it has no TF32, and the error.
+    """The backend of a run; if it does not have TF32, that with plain products, and the error.
 
-    A backend without TF32 may judge one that has it.
+    A backend without TF32 may check one that has it.
     """
     from portadnn.backends import get_backend
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def print_line(text: str) -> None:
-    """A text on stdout; work that goes on is not lost because nobody reads any more."""
+    """Print a text on stdout; if nobody reads it any more, the work goes on."""
     try:
         print(text, flush=True)
     except OSError as error:
@@ -36,7 +36,7 @@ def print_line(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """A text on stderr, if anybody reads it: the terminal may be gone."""
+    """Print a text on stderr, if anybody reads it: the terminal may be gone."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)
 
@@ -47,7 +47,7 @@ def is_broken_pipe(error: OSError) -> bool:
 
 
 def discard_stdout() -> None:
-    """Let all that is printed from here on vanish, and Python's last flush succeed."""
+    """Discard all output from here on, so that Python's last flush succeeds."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -172,7 +172,7 @@ def _parts(least: Sequence[int], gap: int, width: int) -> list[list[int]]:
 
 
 def _widths(column: Column) -> tuple[int, int]:
-    """The least width of a column, which cuts nothing, and the one that breaks no line."""
+    """The least width of a column that cuts nothing, and the least that breaks no line."""
     from rich.cells import cell_len
 
     cells = list(map(str, column.cells))

@@ -69,11 +69,11 @@ def compare(
     Parameters
     ----------
     backends
-        Two or more, such as numpy torch jax; one is checked against the float64 shadow alone.
+        Two or more, such as numpy torch jax; one alone is only checked against float64 on the host.
     sample
         Check steps 0, 1, 2, 5, 10, 100, 1000 and the last instead of every step.
     eager
-        Run op by op also where a backend would compile.
+        Run op by op, also on a backend that would compile.
     noise
         Measure each backend's own noise floor: repeat, threads, batch split.
     self_test

@@ -16,7 +16,7 @@ MOST_KINKS = 10  # on the terminal; --json has all
 
 
 def show(result: Comparison, html: Path | None, as_json: bool) -> int:
-    """Print a comparison, write its report where one is asked for, and return the exit code."""
+    """Print a comparison, write its report if asked to, and return the exit code."""
     from portadnn.cli.output import print_json, print_line, table_text
 
     if html is not None:
@@ -100,7 +100,7 @@ def _certificate_table(result: Comparison) -> Any:
 
 
 def _mode(certificate: BackendResult) -> str:
-    """The declared mode of products, where it is not the plain one."""
+    """The declared mode of products, if it is not the plain one."""
     plain = certificate.matmul == certificate.dtype
     return "" if plain else f" ({certificate.matmul} products)"
 
@@ -147,7 +147,7 @@ def _as_json(result: Comparison) -> dict[str, Any]:
 
 
 def show_self_test(as_json: bool) -> int:
-    """Run the self-test; the exit code is 1 where a fault was missed, misplaced or imagined."""
+    """Run the self-test; exit code 1 if a fault is missed, misplaced, or flagged without cause."""
     from portadnn.cli.output import print_json, print_line, table_text
     from portadnn.parity.planted import self_test
 

@@ -1,4 +1,4 @@
-"""The directory of a run: found writable before training, filled after it."""
+"""The directory of a run: checked to be writable before training, filled after it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _WHERE = {
 
 @contextlib.contextmanager
 def run_directory(out: Path | None, overwrite: bool) -> Iterator[Path]:
-    """The directory of the run, claimed before training; removed if nothing came of it."""
+    """The directory of the run, claimed before training; removed if it stays empty."""
     from portadnn.data.directories import claimed
     from portadnn.data.files import format_of
     from portadnn.errors import InputError
@@ -78,7 +78,7 @@ def run_directory(out: Path | None, overwrite: bool) -> Iterator[Path]:
 
 
 def _new_directory() -> tuple[Path, list[Path]]:
-    """A directory of the time that no other run has, and what was made for it."""
+    """A new directory, named by the time, and the directories that were made for it."""
     runs = Path("runs")
     made = [] if runs.exists() else [runs]
     runs.mkdir(exist_ok=True)
@@ -130,7 +130,7 @@ def check_figures(directory: Path, option: str) -> None:
             with open_regular(path) as file:
                 if b"tEXtFingerprint\0" not in file.read(4096):
                     raise InputError(
-                        f"{path} is not a figure of portadnn, and one of this name would replace "
+                        f"{path} is not a figure of portadnn, and a figure would replace "
                         f"it: choose another {option}"
                     )
 
@@ -187,7 +187,7 @@ def write_curves(
 def write_figures(
     directory: Path, model: Model, examples: Dataset, prediction: Prediction
 ) -> dict[str, str]:
-    """What suits the head, and of images the worst mistakes and the first weights."""
+    """The figures of the head; for images also the worst mistakes and the first layer's weights."""
     from portadnn.data.files import whole_file
     from portadnn.plots import (
         confusion_matrix,
@@ -231,10 +231,10 @@ def write_figures(
             with whole_file(directory / name) as file:
                 _draw(figures[what], file, fingerprint(model))
         else:
-            (directory / name).unlink(missing_ok=True)  # an older run's
+            (directory / name).unlink(missing_ok=True)  # that of an older run
     return files
 
 
 def _draw(figure: Any, file: BinaryIO, fingerprint: str) -> None:
-    """A PNG that says which weights it is of."""
+    """Write a PNG that holds the fingerprint of the weights."""
     figure.savefig(file, format="png", dpi=120, metadata={"Fingerprint": fingerprint})

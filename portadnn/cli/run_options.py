@@ -35,8 +35,8 @@ ConfigOption = Annotated[
     ),
 ]
 
-# Help and shell are told the names of a setting, or what its reader makes of the text. A test holds
-# the names equal to those of the library, whose import needs NumPy
+# Types for the help and the shell: the names of a setting, or what its reader returns. A test
+# compares the names with the library's, whose import needs NumPy
 _NAMES: dict[str, Any] = {
     "task": Literal["classification", "multilabel", "regression", "counts"],
     "activation": Literal["sigmoid", "relu", "leaky_relu", "tanh", "identity", "softmax"],
@@ -94,7 +94,7 @@ NOTHING_TYPED = RunOptions()
 
 
 def declared_run(given: Mapping[str, Any], file: Path | None = None) -> Declaration:
-    """The run of what was typed, over what the file says, over the defaults.
+    """The run to make: typed options override the file, and the file overrides the defaults.
 
     Parameters
     ----------
@@ -115,11 +115,11 @@ def declared_run(given: Mapping[str, Any], file: Path | None = None) -> Declarat
         settings[name] = parse_setting(name, value, f"--{name.replace('_', '-')}")
     files = [isinstance(v, str) for v in (declared_file, settings.get("validation"))]
     if "data" in typed:
-        settings["labels"] = typed.get("labels")  # the file's belong to other examples
+        settings["labels"] = typed.get("labels")  # the file's labels are those of other examples
     if "data" in typed or ("validation" in typed and any(files)):
         settings.pop("data_sha256", None)  # the digest in the file is that of other examples
     declared = Declaration(**settings)
-    declared.complete(1)  # so that a text that names nothing is told before any file is read
+    declared.complete(1)  # so that an unknown name is an error before any file is read
     if declared.early_stopping is not None and declared.validation is None:
         raise InputError(
             f"early stopping ({declared.early_stopping}) needs validation data: add a share such "
@@ -141,7 +141,7 @@ def resumed_run(declared: Declaration, given: Mapping[str, Any]) -> Declaration:
         if name not in (*MAY_BE_TYPED, "data", "labels"):
             raise InputError(
                 f"--{name.replace('_', '-')} cannot be combined with --resume, since the run goes "
-                f"on as it was declared: expected no more than --epochs, --backend and --test"
+                f"on as it was declared: expected only --epochs, --backend or --test"
             )
     changed = {name: parse_setting(name, value, f"--{name}") for name, value in typed.items()}
     return dataclasses.replace(declared, **changed)

@@ -96,10 +96,10 @@ def train(
     overwrite
         Replace a run that is there already.
     resume
-        Go on with the run in this directory, from its newest checkpoint. Only --epochs, which may
-        be raised, --backend and what is no part of the run may be given with it.
+        Go on with the run in this directory, from its newest checkpoint. With it you may raise
+        --epochs and change --backend; no other setting of the run may change.
     resume_anyway
-        Go on also on another backend or device in fast arithmetic, where the bits will differ.
+        Go on also if the backend or device has changed in fast arithmetic. The bits then differ.
     checkpoint_every
         The time between two checkpoints, such as 60s, 5m or 1h, or off. Default 60s.
     log
@@ -107,8 +107,8 @@ def train(
     tensorboard
         A directory that gets event files for TensorBoard.
     certify
-        Watch the run and check its steps: certificate.json, which `portadnn verify` reads. No bit
-        of the run changes. Exit code 1 if a check fails. A run that goes on is watched if it was
+        Watch the run, check its steps and write certificate.json for `portadnn verify`. No bit of
+        the run changes. Exit code 1 if a check fails. A resumed run is watched if it was watched
         before, unless --no-certify is given.
     quiet
         Print nothing but errors.
@@ -168,7 +168,7 @@ def train(
                 backend_text = f"{backend.name} (auto: {reason})" if reason else backend_text
             run, examples, network = problem.declaration, problem.examples, problem.network
             if found and found.first_layer != choose_form(run.first_layer, network, problem.plan):
-                # for this number of epochs it would choose another, but the run has this one
+                # auto may choose another form for this number of epochs, but the run keeps its own
                 run = dataclasses.replace(run, first_layer=found.first_layer)
             if resume is None and first:
                 directory = stack.enter_context(run_directory(out, overwrite))
@@ -288,7 +288,7 @@ def chosen_backend(run: Declaration) -> tuple[Backend, str]:
 def _callbacks(
     log: Path | None, tensorboard: Path | None, watch: _Watch, reports: History, *, bar: bool
 ) -> list[Any]:
-    """Those that may fail first, so that nothing is said of a run that does not begin."""
+    """The callbacks. Those that may fail are first, so that no failed run is announced."""
     from portadnn.training.callbacks import CSVLog, ProgressBar, TensorBoard
 
     return [

@@ -6,14 +6,14 @@
 | xor_shallow(n) | 1             | 2**(n-1): one for each odd minterm                   |
 | xor_sum(n)     | 1             | n: the bit sum, through a zigzag                     |
 
-The text that this grew from shows with parity why depth pays: in one hidden layer it needs 2^(n-1)
-units. That is so of gates that are AND and OR: a disjunction of terms has to list every odd input,
-for two of them differ in two bits or more and no term can hold both (``xor_shallow``). It is not so
-of ReLU units, or of any that see a weighted sum: n of them read parity off the number of ones
-(``xor_sum``). What depth does gain for ReLU is shown by ``sawtooth`` in ``functions.py``.
+The course argues with parity that depth pays: one hidden layer needs 2^(n-1) units. This is true
+for AND and OR gates: a disjunction of terms must list every odd input, because two odd inputs
+differ in two bits or more, so no term holds for both (``xor_shallow``). It is not true for units
+that see a weighted sum, such as ReLU: n of them compute parity from the number of ones
+(``xor_sum``). ``sawtooth`` in ``functions.py`` shows what depth gains for ReLU.
 
-Every value on the way to the logit is a whole number of at most n, so in float32 as in float64 the
-logits are exactly ``logit`` (odd) and ``-logit`` (even), on every backend.
+Every value on the way to the logit is a whole number of at most n, so the logits are exactly
+``logit`` (odd) and ``-logit`` (even), in float32 and float64, on every backend.
 
 References
 ----------
@@ -39,7 +39,7 @@ MOST_BITS = 20  # for xor_shallow, whose W1 has n 2^(n-1) entries, 84 MB at 20
 def xor_tree(n: int, *, logit: float = LOGIT, backend: Any = None) -> dict[str, Any]:
     """Parity of n bits by a tree of two-unit XORs, ``a xor b = ReLU(a - b) + ReLU(b - a)``.
 
-    A value that has no partner at a level goes through it by one unit, ``a = ReLU(a)``.
+    A value without a partner at a level passes through one unit, ``a = ReLU(a)``.
 
     Parameters
     ----------
@@ -54,8 +54,8 @@ def xor_tree(n: int, *, logit: float = LOGIT, backend: Any = None) -> dict[str, 
     -------
     parameters : dict
         Hidden layers: ``ceil(log2 n) = bit_length(n - 1)``. Hidden units: ``2 (n - 1)`` in the
-        n - 1 XORs, and ``bit_length(n - 1) - popcount(n - 1)`` that pass a value on: none where n
-        is a power of 2.
+        n - 1 XORs, and ``bit_length(n - 1) - popcount(n - 1)`` that pass a value on: none if n is a
+        power of 2.
 
     Raises
     ------

@@ -45,7 +45,7 @@ def function_network(parameters: Mapping[str, Any]) -> Network:
 
 
 def squashing(*, backend: Any = None) -> dict[str, Any]:
-    """``psi(x) = ReLU(x) - ReLU(x - 1)``: 0 up to 0, x between 0 and 1, 1 from there. 2 units.
+    """``psi(x) = ReLU(x) - ReLU(x - 1)``: 0 below 0, x from 0 to 1, 1 above 1. 2 units.
 
     It goes to 0 on the one side and to 1 on the other without falling, so it is a squashing
     function, and the universal approximation theorem for those holds for ReLU units in pairs.
@@ -71,7 +71,7 @@ def absolute_value(*, backend: Any = None) -> dict[str, Any]:
 def square_by_two(*, backend: Any = None) -> dict[str, Any]:
     """``h1(x) = ReLU(x) + ReLU(-x)``, for x^2 on [-1, 1]. 2 units.
 
-    It is x^2 at -1, 0 and 1, and nowhere on [-1, 1] further than 1/4 away: ``abs(x)`` once more.
+    It is x^2 at -1, 0 and 1, and at most 1/4 away from it on [-1, 1]. It equals ``abs(x)``.
     """
     return absolute_value(backend=backend)
 
@@ -79,7 +79,7 @@ def square_by_two(*, backend: Any = None) -> dict[str, Any]:
 def square_by_four(*, backend: Any = None) -> dict[str, Any]:
     """``h2(x) = h1(x) + 2 ReLU(x - 1) + 2 ReLU(-x - 1)``, for x^2 on [-2, 2]. 4 units.
 
-    It is x^2 at -2, -1, 0, 1 and 2, and nowhere on [-2, 2] further than 1/4 away.
+    It is x^2 at -2, -1, 0, 1 and 2, and at most 1/4 away from it on [-2, 2].
     """
     hidden = ([[1.0], [-1.0], [1.0], [-1.0]], [0.0, 0.0, -1.0, -1.0])
     return stacked([hidden, ([[1.0, 1.0, 2.0, 2.0]], [0.0])], backend)
@@ -136,7 +136,7 @@ def interpolation_knots(low: float, high: float, k: int) -> np.ndarray:
 
 
 def interpolation_bound(curvature: float, low: float, high: float, k: int) -> float:
-    """How far the interpolant of a function by k equal pieces can be off: O(1/k^2).
+    """The largest possible error of an interpolant with k equal pieces: O(1/k^2).
 
     ``curvature h^2 / 8`` with the pieces' width ``h = (high - low) / k``. For x^2 it is attained,
     in the middle of every piece.
@@ -167,8 +167,8 @@ def sawtooth(k: int, *, backend: Any = None) -> dict[str, Any]:
     """Telgarsky's sawtooth: the tent map k times, one hidden layer of 2 units each.
 
     The tent ``g(x) = 2 ReLU(x) - 4 ReLU(x - 1/2)`` takes [0, 1] to [0, 1] up and down again, so
-    each further layer doubles the teeth: ``2^(k-1)`` teeth, ``2^k`` straight pieces. Whatever is a
-    multiple of ``2^-k`` is computed without rounding while it has the bits for it.
+    each further layer doubles the teeth: ``2^(k-1)`` teeth, ``2^k`` straight pieces. Multiples of
+    ``2^-k`` are computed without rounding if the dtype has enough bits for them.
 
     Parameters
     ----------
@@ -196,9 +196,9 @@ def sawtooth(k: int, *, backend: Any = None) -> dict[str, Any]:
 def sawtooth_shallow(k: int, *, backend: Any = None) -> dict[str, Any]:
     """The same sawtooth on [0, 1] by one hidden layer, of ``2**k`` units: no fewer can do it.
 
-    It has 2^k - 1 bends inside [0, 1], one unit for each. With no further unit, the slope at 0 is a
-    sum of those units that face left, each of which bends by ``±2^(k+1)``: a multiple of that,
-    while the sawtooth starts with ``2^k``. So one more unit is needed, and is enough.
+    It has 2^k - 1 bends inside [0, 1], one unit for each. Each unit changes the slope by
+    ``±2^(k+1)``, so the slope at 0, a sum over the units that face left, is a multiple of that. The
+    sawtooth starts with the slope ``2^k``, so one more unit is needed, and is enough.
 
     Parameters
     ----------

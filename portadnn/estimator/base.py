@@ -149,7 +149,7 @@ class BasePortaDNN(_Fitted, BaseEstimator):
         raise NotImplementedError
 
     def _targets(self, y: Any, new: bool, partial: bool) -> np.ndarray:
-        """Y as rows, as ``fit`` takes its columns; ``new`` unless its classes were seen before.
+        """Y as rows (``fit`` takes columns). Its classes are ``new`` unless they were seen before.
 
         In a ``partial`` fit some of those classes may be missing.
         """
@@ -164,7 +164,7 @@ class BasePortaDNN(_Fitted, BaseEstimator):
         return sample_weight
 
     def _strata(self, y: Any) -> Any:
-        """What the validation data is to have the same shares of, or None."""
+        """The labels whose shares the validation data must keep, or None."""
         return None
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, partial: bool = False) -> Any:
@@ -269,7 +269,7 @@ class BasePortaDNN(_Fitted, BaseEstimator):
         return self.t_ if past.rows else 0
 
     def _declared(self, solver: Optimizer | LBFGS, random_state: Any) -> Declaration:
-        """What the parameters say of a run, before its data are seen."""
+        """The declaration that the parameters give, before the data are seen."""
         return Declaration(
             layers=widths(self.hidden_layer_sizes),
             activation=self.activation,
@@ -299,7 +299,7 @@ class BasePortaDNN(_Fitted, BaseEstimator):
         epochs, whole = len(past.rows), declared and isinstance(declared.solver, LBFGS)
         batch_size = m if whole else batch_size_of(self.batch_size, m)
         schedule = schedule_of(self, m, self._seen(past), epochs if partial else None)
-        # over the weights of a batch together, its size if there are none
+        # divided by the sum of a batch's weights, which is its size if there are none
         l2 = self.alpha / (batch_size * mean_weight)
         size = batch_size if batch_size < m else None
         if declared is None:
@@ -363,7 +363,7 @@ class BasePortaDNN(_Fitted, BaseEstimator):
         try:
             training, held_back = split(strata)
         except ValueError as error:
-            # as in MLPClassifier, more than two classes need no share each
+            # as in MLPClassifier: of more than two classes, some may be missing in a part
             if strata is None or len(np.unique(strata)) < 3:
                 raise InputError(
                     f"early_stopping cannot hold back validation_fraction="

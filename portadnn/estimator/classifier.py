@@ -31,9 +31,9 @@ from portadnn.network.activations import sigmoid
 class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
     """A network for classification, trained by cross-entropy.
 
-    Two classes have one sigmoid unit, more have softmax, and labels that may go together, an
-    indicator matrix y, a sigmoid unit each. Parameters mean what they mean in scikit-learn's
-    ``MLPClassifier`` but for what docs/estimators.md says, and those at the end are the package's.
+    Two classes have one sigmoid unit, more have softmax. Labels that may go together (an indicator
+    matrix y) have a sigmoid unit each. The first parameters are those of ``MLPClassifier``, with
+    the differences in docs/estimators.md; the last ones are the package's own.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
         "adam", "sgd" (with ``momentum`` and ``nesterovs_momentum``), "lbfgs", or a name or text of
         ``portadnn.train``, such as "adamw:weight_decay=0.1", which has its options in itself.
     alpha : float
-        The loss has ``alpha / 2 sum(W^2)`` over the number of a batch's samples added.
+        ``alpha / 2 sum(W^2)``, divided by the number of samples in a batch, is added to the loss.
     batch_size : int, "auto" or None
         "auto" is 200, or all samples if they are fewer; None is all of them.
     learning_rate : str or Schedule
@@ -55,16 +55,16 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
     learning_rate_init, power_t : float
         The first rate, and the exponent of "invscaling".
     max_iter : int
-        Passes over the data; of lbfgs, iterations.
+        Passes over the data; for "lbfgs", iterations.
     shuffle : bool
         Whether every pass has an order of its own.
     random_state : int, RandomState or None
         Draws initial weights, orders, dropout and the validation samples.
     tol, n_iter_no_change : float, int
-        Training ends if more than ``n_iter_no_change`` passes in a row were not better by
-        ``tol``; of lbfgs ``tol`` is the largest entry of the gradient at its end.
+        Training ends if more than ``n_iter_no_change`` passes in a row were not better by ``tol``.
+        "lbfgs" ends if no entry of the gradient is larger than ``tol``.
     max_fun : int
-        Evaluations of "lbfgs", which end its training if there were as many.
+        The most evaluations of cost and gradient that "lbfgs" may make.
     verbose : bool
         Print the loss of every pass.
     warm_start : bool
@@ -72,7 +72,7 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
     momentum, nesterovs_momentum : float, bool
         Of "sgd".
     early_stopping, validation_fraction : bool, float
-        Whether that share of the samples is held back, its score decides when training ends, and
+        If True, that share of the samples is held back, its score decides when training ends, and
         the best weights are returned.
     beta_1, beta_2, epsilon : float
         Of "adam".
@@ -91,7 +91,7 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
     backend : str, optional
         Where to compute, see ``get_backend``; None is where X lives.
     dtype : {"float32", "float64"}, optional
-        To compute in; None is that of X, and float64 if X is not floating.
+        The dtype to compute in; None is that of X, or float64 if X is not floating.
     arithmetic : {"fast", "reproducible"}
         The library's own, or one that gives the same bits on every backend.
     matmul : {"plain", "tf32"}
@@ -103,7 +103,7 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
     ----------
     classes_ : array, shape (C,), or (K,) for K labels
     coefs_ : list of array, shapes (n_prev, n_l)
-        Where X lives, as all answers.
+        Where X lives, as for all results.
     intercepts_ : list of array, shapes (n_l,)
     loss_, loss_curve_ : float, list of float
         The mean loss of the last pass, and of all.
@@ -215,7 +215,7 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
         return home.asarray(AL.T)
 
     def predict_log_proba(self, X):
-        """The logarithms of ``predict_proba``, from the logits: finite also if that is 0.
+        """The logarithms of ``predict_proba``, from the logits: finite also if a probability is 0.
 
         Parameters
         ----------
@@ -250,7 +250,7 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
         return "sigmoid" if self._is_multilabel else head_for(len(self.classes_), "y")
 
     def _targets(self, y: Any, new: bool, partial: bool) -> np.ndarray:
-        plain = y.ndim == 1 and y.dtype.kind in "iu"  # whole numbers, of which there is no doubt
+        plain = y.ndim == 1 and y.dtype.kind in "iu"  # integers, which need no check
         if not plain:
             check_classification_targets(y)
         if y.ndim == 2 and y.shape[1] == 1:

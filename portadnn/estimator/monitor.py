@@ -14,8 +14,8 @@ from portadnn.training.state import TrainingState
 class Monitor:
     """Stop if more than ``patience`` epochs in a row were not better by ``tol``.
 
-    The best so far is of all epochs, also of those that were better by less than ``tol``; that is
-    MLPClassifier's rule, and not ``EarlyStopping``'s.
+    The best so far is that of all epochs, also of one that was better by less than ``tol``: this is
+    the rule of MLPClassifier, not that of ``EarlyStopping``.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Monitor:
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, past: dict[str, Any]) -> None:
-        """Go on from an earlier ``state_dict()``; its best must be of the same kind to count."""
+        """Go on from an earlier ``state_dict()``; its best counts only if it is of this kind."""
         self.waited = past["waited"]
         if past["scoring"] == self.scoring:
             self.best, self.parameters = past["best"], past["parameters"]

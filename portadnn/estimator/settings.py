@@ -74,7 +74,7 @@ def widths(hidden_layer_sizes: Any) -> tuple[int, ...]:
 
 
 def initial_parameters(init: Any, network: Network, random_state: Any) -> dict[str, Any]:
-    """The parameters to start from; for None the very numbers that MLPClassifier would draw.
+    """The initial parameters; for None the numbers that MLPClassifier would draw.
 
     Those are Glorot's, biases too, with a third of the variance for sigmoid units.
     """
@@ -108,9 +108,7 @@ def makes_steps(estimator: Any) -> bool:
     """Whether the solver goes through the data step by step, which partial_fit needs."""
     solver = estimator.solver
     if isinstance(solver, LBFGS) or str(solver).partition(":")[0] == "lbfgs":
-        raise AttributeError(
-            "lbfgs needs all data at once: partial_fit is there with another solver"
-        )
+        raise AttributeError("lbfgs needs all data at once: partial_fit needs another solver")
     return True
 
 
@@ -139,7 +137,7 @@ def schedule_of(estimator: Any, m: int, seen: int, first_epoch: int | None) -> S
     if isinstance(schedule, Plateau):
         raise InputError(
             f"learning_rate {estimator.learning_rate!r} follows the losses of a whole fit: "
-            f"partial_fit takes any other"
+            f"partial_fit needs another one"
         )
     return Continued(schedule, first_epoch, estimator.max_iter)
 

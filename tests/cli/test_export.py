@@ -76,8 +76,8 @@ def test_a_file_that_computes_something_else(model, tmp_path, capsys, monkeypatc
     [
         (["absent.h5", "model.onnx"], "absent.h5: no such file"),
         (["absent.safetensors", "model.h5"], "absent.safetensors: no such file"),
-        (["model.h5", "model.pt"], "model.pt is the name of no format of models: expected one"),
-        (["model.h5", "model"], "model is the name of no format of models: expected one that ends"),
+        (["model.h5", "model.pt"], "model.pt does not have the suffix of a model format: expected"),
+        (["model.h5", "model"], "model does not have the suffix of a model format: expected one"),
         (
             ["model.onnx", "other.h5"],
             "model.onnx is an ONNX file, which portadnn does not read: exp",

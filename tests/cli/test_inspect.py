@@ -229,7 +229,7 @@ def test_gradcheck_that_tells_nothing_is_no_success(model, capsys, monkeypatch):
     )
     code, out, _ = run(capsys, "gradcheck", model)
     assert code == 1
-    assert "NOTHING TOLD: 5 entries sit on kinks, and the other 3 have gradients too small" in out
+    assert "NOTHING CHECKED: 5 entries sit on kinks, and the other 3 have gradients" in out
 
 
 def test_gradcheck_says_what_is_wrong(model, tmp_path, capsys):

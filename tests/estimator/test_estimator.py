@@ -573,7 +573,7 @@ def test_what_partial_fit_cannot_do(wine):
     for parameters, message in (
         ({"early_stopping": True}, "expected early_stopping=False"),
         ({"class_weight": "balanced"}, "give partial_fit a dict"),
-        ({"learning_rate": "plateau"}, "partial_fit takes any other"),
+        ({"learning_rate": "plateau"}, "partial_fit needs another one"),
     ):
         with pytest.raises(InputError, match=message):
             classifier(**parameters).partial_fit(*wine, classes=[0, 1, 2])

@@ -201,7 +201,7 @@ def test_a_run_goes_on_from_its_checkpoint(images, labels, tmp_path):
         ({"optimizer": "lbfgs", "batch_size": None}, "lbfgs minimises over all of them"),
         ({"first_layer": "sample", "optimizer": "momentum"}, "leave first_layer out"),
         ({"backend": "dask"}, "choose another backend"),
-        ({"preprocess": "standardise"}, "only tables are preprocessed"),
+        ({"preprocess": "standardise"}, "only tables can be preprocessed"),
     ],
 )
 def test_what_needs_all_examples_is_refused(change, message, images, labels, tmp_path, require):
