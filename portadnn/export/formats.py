@@ -22,7 +22,7 @@ from portadnn.training.models import Model, load_model, save_model
 
 
 class Format(NamedTuple):
-    """A row: ``run(path, model, data)`` is what the ``runtime`` makes of a file, (n_L, m)."""
+    """A row: ``run(path, model, data)`` gives the outputs (n_L, m) of a file in the ``runtime``."""
 
     save: Callable[[Model, Any], None]
     load: Callable[[Any], Model] | None = None
@@ -40,8 +40,8 @@ FORMATS = {
 def checked(path: Any, model: Model, row: Format) -> dict[str, Any]:
     """The ``runtime``, how many ``rows`` it computed, its largest ``error`` and ``ratio``.
 
-    The ratio is that of an error to its bound, at most 1 if the file computes what the model does.
-    Without the runtime there is none of them.
+    The ratio is error / bound, at most 1 if the file computes what the model does. The dict is
+    empty if the runtime is missing.
     """
     if row.run is None or importlib.util.find_spec(row.runtime) is None:
         return {}
@@ -56,8 +56,8 @@ def checked(path: Any, model: Model, row: Format) -> dict[str, Any]:
 def reach(model: Model, data: Dataset, moved: Any = 0.0) -> Bound:
     """The outputs (n_L, m) in float64, and how far a program in the model's dtype may be from them.
 
-    Each layer errs by the bounds of parity, and moves by what its input errs by; ``moved`` is by
-    how much the program's X differs.
+    Each layer adds its own error, limited by the bounds of parity, and passes on that of its input;
+    ``moved`` is the error of the program's X.
     """
     form, network = declared_format(model.dtype), model.network
     A = prepared(model, data).columns(model.dtype).astype(np.float64)
@@ -77,7 +77,7 @@ def reach(model: Model, data: Dataset, moved: Any = 0.0) -> Bound:
 
 
 def random_rows(model: Model, m: int, rng: np.random.Generator) -> Dataset:
-    """Rows such as the model takes, without labels: numbers like those that it was fitted to."""
+    """Random rows for a model, without labels; numbers are like those that it was fitted to."""
     if model.preprocess is None:
         shape = (m, *model.input_shape)
         pixels, numbers = rng.integers(0, 256, shape, np.uint8), rng.normal(size=shape)

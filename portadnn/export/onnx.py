@@ -101,7 +101,7 @@ def inputs_of(model: Model, data: Dataset) -> dict[str, np.ndarray]:
 
 
 def _columns(model: Model) -> tuple[list[int], list[int]]:
-    """Where the columns of numbers stand in a table, and those of texts."""
+    """The positions of a table's columns of numbers, and of its columns of texts."""
     columns = () if model.preprocess is None else model.preprocess.columns
     texts = [i for i, c in enumerate(columns) if c.categories is not None]
     return [i for i, c in enumerate(columns) if c.categories is None], texts
@@ -112,7 +112,7 @@ def _given(texts: list[int]) -> str:
 
 
 def _rows(model: Model, constants: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """The inputs, and lines that make x of them, (m, n_x); their constants are added."""
+    """The inputs, and the lines that compute x (m, n_x) from them; adds to ``constants``."""
     real, number = TYPES[model.dtype]
     if model.preprocess is None or not model.preprocess.columns:
         kind, shape = "uint8" if model.scaled else real, ", ".join(map(str, model.input_shape))
@@ -148,7 +148,7 @@ def _rows(model: Model, constants: dict[str, Any]) -> tuple[list[str], list[str]
 
 
 def _outputs(model: Model, lines: list[str], constants: dict[str, Any]) -> list[str]:
-    """The outputs, whose lines and constants are added."""
+    """The outputs; adds to ``lines`` and ``constants``."""
     real, A, n_L = TYPES[model.dtype][0], f"A{model.network.L}", model.network.layer_dims[-1]
     if meaning_of(model.network.head).probabilities is None:
         if scaling := () if model.preprocess is None else model.preprocess.scaling:

@@ -116,7 +116,7 @@ def to_sklearn(model: Model) -> Any:
 
 
 def _scaler(model: Model) -> Any:
-    """A StandardScaler that does what is done to the rows of the model, or None for nothing."""
+    """A StandardScaler with the preprocessing of the model, or None if there is none."""
     columns = () if model.preprocess is None else model.preprocess.columns
     for c in columns:
         if c.categories is not None or c.fill is not None:

@@ -1,4 +1,4 @@
-"""PyTorch: a model as an ``nn.Sequential``, and one of the layers that we have as a model."""
+"""PyTorch: a model as an ``nn.Sequential``, and an ``nn.Sequential`` of known layers as a model."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def to_torch(model: Model) -> Any:
 
 
 def from_torch(module: Any, *, head: str | None = None, classes: Sequence[str] = ()) -> Model:
-    """The model of a ``torch.nn.Sequential`` of Linear layers and activations that we have.
+    """The model of a ``torch.nn.Sequential`` of Linear layers and activations that portadnn has.
 
     Dropout and Flatten() change no prediction and are left out. It may hold other Sequentials.
 

@@ -1,8 +1,8 @@
 """Activation functions ``A = g(Z)`` and their gradients ``dZ = dA * g'(Z)``.
 
 Every forward function takes ``Z`` of shape (n_l, m), one column per example, and returns ``A`` of
-the same shape. Every backward function takes ``dA`` and ``Z``, and ``A = g(Z)`` where the caller
-still has it, so that it is not computed twice. All of them are pure.
+the same shape. Every backward function takes ``dA`` and ``Z``, and ``A = g(Z)`` if the caller still
+has it, so that it is not computed twice. All of them are pure.
 
 References
 ----------

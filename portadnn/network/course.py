@@ -13,7 +13,7 @@ _INTO_TWO = bytes([opmap["UNPACK_SEQUENCE"], 2])
 class Trained(dict):
     """The parameters by name: a dict, but ``parameters, costs = trained`` also gives the costs.
 
-    The course's function once returned the parameters alone, and today both.
+    Old versions of the course return the parameters alone, and new ones return both.
     """
 
     def __init__(self, parameters: Mapping[str, Any], costs: list[float]) -> None:
@@ -21,8 +21,8 @@ class Trained(dict):
         self.costs = costs
 
     def __iter__(self) -> Iterator[Any]:
-        # Python asks every iterable in the same way, but its instruction tells why: to go over
-        # the names, or to unpack two values, of which the names would be the wrong ones.
+        # Python also calls this to unpack two values: then give the parameters and the costs, not
+        # two names. The caller's bytecode instruction tells which it is.
         frame = sys._getframe(1)
         if frame.f_code.co_code[frame.f_lasti : frame.f_lasti + 2] == _INTO_TWO:
             return iter((dict(self), self.costs))

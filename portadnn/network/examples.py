@@ -1,7 +1,7 @@
-"""The seam for sums over the examples: whatever shares them among processes replaces it.
+"""Sums over the examples: code that shares the examples among processes replaces them.
 
-A namespace with an attribute ``examples`` has its own ``matmul`` and ``sum`` over their axis, and
-their ``number`` and ``gathered`` if they are shared among processes. Any other namespace is used
+If a namespace has an attribute ``examples``, its ``matmul`` and ``sum`` add over the examples, and
+it has their ``number`` and ``gathered`` if processes share them. Any other namespace is used
 itself.
 """
 

@@ -97,7 +97,7 @@ def as_initializer(init: str | Initializer) -> Initializer:
     Raises
     ------
     InputError
-        If the text names no initialiser, with the nearest name.
+        If the name is unknown; the message has the nearest one.
     """
     if isinstance(init, Initializer):
         return init
@@ -125,7 +125,7 @@ def as_initializers(
     Raises
     ------
     InputError
-        If there are more or fewer, or a text names none.
+        If their number is not L, or a name is unknown.
     """
     if isinstance(init, str | Initializer) or not isinstance(init, Sequence):
         return (as_initializer(init),) * L

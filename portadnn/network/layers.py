@@ -104,9 +104,9 @@ def linear_backward(
     dZ : array, shape (n_l, m)
     cache : (A_prev, W, b), shapes (n_prev, m), (n_l, n_prev), (n_l, 1)
     input_gradient : bool
-        Whether ``dA_prev`` is wanted; the first layer of a training step does without.
+        Whether ``dA_prev`` is wanted; the first layer of a training step does not need it.
     weight_gradient : bool
-        Whether ``dW`` is wanted; the first layer in sample space does without.
+        Whether ``dW`` is wanted; the first layer in sample space does not need it.
 
     Returns
     -------
@@ -227,7 +227,7 @@ def dropout_backward(dA: Array, D: Array, rate: float, *, xp: Any = None) -> Arr
 
 def _check_linear(A, W, b):
     if len(A.shape) == 2 and b.shape == (W.shape[0], 1) and W.shape[1:] == A.shape[:1]:
-        return  # soon: every layer of every prediction asks
+        return  # first, as it is fast: each layer of each prediction calls this
     for name, x in (("A", A), ("W", W), ("b", b)):
         if len(x.shape) != 2:
             raise InputError(

@@ -8,15 +8,15 @@
 | poisson  | exp(Z)     | half the Poisson deviance, summed over outputs              |
 
 With these pairs ``dZ[L] = AL - Y`` for every head, so no head divides by a probability. Each cost
-comes twice: from the logits ``Z``, which training uses and which is finite for every finite Z whose
-exp is, and from ``AL`` alone, where a saturated probability has already lost its digits.
+has two forms. Training computes it from the logits ``Z``: finite for every finite Z (poisson: if
+exp(Z) is). The other form sees ``AL`` alone, in which a saturated probability has already lost its
+digits.
 
 Weights ``S`` of the examples, (1, m), of mean 1, multiply each one's cost; for every head but
 softmax they may be (n_y, m), a weight for every output. ``dZ[L] = S (AL - Y)`` then.
 
 A head's row here is its mathematics. ``data/heads.py`` says what its outputs mean, and
-``parity/bounds/heads.py`` how far a backend may be from it; a test fails if one of them does not
-have a row.
+``parity/bounds/heads.py`` says how far a backend may be from it; a test fails if a row is missing.
 
 References
 ----------

@@ -43,15 +43,15 @@ def L_model_forward(
     masks : dict, optional
         ``Dl`` (n_l, m), bool, of the hidden layers that have dropout; training alone has them.
     dropout : sequence of float, optional
-        The rate of every hidden layer, where there are masks.
+        The rate of every hidden layer, if there are masks.
 
     Returns
     -------
     AL : array, shape (n_L, m)
         The output.
     caches : list
-        ``caches[l-1]`` is ``((A_prev, W, b), Z)`` of layer l, followed by A before dropout where
-        there is a mask.
+        ``caches[l-1]`` is ``((A_prev, W, b), Z)`` of layer l, followed by A before dropout if there
+        is a mask.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def L_model_forward(
 def compute_cost(AL: Array, Y: Array, *, network: Network | None = None, xp: Any = None) -> Array:
     """The cost of the output ``AL`` against the labels ``Y``, averaged over the examples.
 
-    It sees only ``AL``; training computes the same cost from the logits, where nothing is lost.
+    It sees only ``AL``; training computes the same cost from the logits, which lose no digits.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def compute_cost(AL: Array, Y: Array, *, network: Network | None = None, xp: Any
 def compute_cost_with_logits(
     ZL: Array, Y: Array, *, network: Network | None = None, weights: Array = None, xp: Any = None
 ) -> Array:
-    """The same cost from the logits ``ZL``, finite wherever they are: what training reports.
+    """The same cost from the logits ``ZL``, finite if they are; training reports this one.
 
     ``weights`` of the examples, (1, m), of mean 1, multiply each one's cost.
     """
@@ -158,9 +158,9 @@ def L_model_backward(
     masks, dropout
         As given to ``L_model_forward``.
     input_gradient : bool
-        Whether ``dA0``, the gradient with respect to X, is computed; training does without.
+        Whether to compute ``dA0``, the gradient with respect to X; training does not need it.
     first_weight_gradient : bool
-        Whether ``dW1`` is computed; training in sample space does without.
+        Whether to compute ``dW1``; training in sample space does not need it.
 
     Returns
     -------
@@ -168,7 +168,7 @@ def L_model_backward(
         ``dWl`` (n_l, n_prev) and ``dbl`` (n_l, 1), averaged over the examples; ``dZl`` (n_l, m)
         and ``dAl`` (n_l, m), the gradients with respect to Z and A of layer l, per example.
         ``dA0`` belongs to X. (The text's code stores the gradient of ``A[l]`` as ``dA(l+1)``.)
-        Where layer l has dropout, ``dADl`` is the gradient with respect to A[l] after it.
+        If layer l has dropout, ``dADl`` is the gradient with respect to A[l] after it.
 
     Raises
     ------

@@ -31,7 +31,7 @@ def named(kind: str, l: int) -> str:
 
 
 def kind_and_layer(name: str) -> tuple[str, int]:
-    """What ``named`` made the name of; what belongs to no layer has layer 0.
+    """The kind and layer that ``named`` made a name of; a tensor of no layer has layer 0.
 
     >>> kind_and_layer("W2+"), kind_and_layer("cost")
     (('W+', 2), ('cost', 0))
@@ -50,7 +50,7 @@ def layer_of(name: str) -> int:
 
 
 def of(prefix: str, parameter: str) -> str:
-    """The name of what there is of a parameter: ``of("d", "W3")`` is ``dW3``."""
+    """The name of a tensor that belongs to a parameter: ``of("d", "W3")`` is ``dW3``."""
     return prefix + parameter
 
 
@@ -65,7 +65,7 @@ def before(name: str) -> str:
 
 
 def slot_and_parameter(name: str) -> tuple[str, str]:
-    """The letter of a slot, ``""`` for the parameter itself, and the parameter; after a step too.
+    """The slot's letter (``""`` for the parameter itself) and the parameter, also after a step.
 
     >>> slot_and_parameter("vW2+"), slot_and_parameter("b1")
     (('v', 'W2'), ('', 'b1'))

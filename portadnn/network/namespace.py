@@ -46,8 +46,8 @@ def resolve(xp: Any, *arrays: Array) -> Any:
     """``xp`` itself, or, if it is None, the array namespace that ``arrays`` share.
 
     The training loop resolves it once and passes it down, so the step does no look-up. The caller
-    may have set that PyTorch rounds products, by autocast for example, or that NumPy raises on
-    underflow. The namespace found has neither.
+    may have told PyTorch to round products, by autocast for example, or NumPy to raise on
+    underflow. The namespace that is found ignores both settings.
 
     Raises
     ------

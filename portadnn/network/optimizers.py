@@ -36,8 +36,8 @@ from portadnn.network.namespace import Array, Arrays, resolve
 from portadnn.network.powers import power
 
 ADAPTIVE_RATE = 0.001  # usual if the step does not grow with the gradient
-# In reproducible float32, what is smaller is 0: so nothing on the way is subnormal, which some
-# devices flush to 0. Squares of gradients, times 1 - beta2 >= 2^-20, are no smaller than the least
+# In reproducible float32 smaller numbers are set to 0, so that none is subnormal: some devices
+# flush those to 0. Squares of gradients, times 1 - beta2 >= 2^-20, are no smaller than the least
 # square, and the least mean, times a rate, is normal for every rate from 2^-46 on.
 LEAST_GRADIENT, LEAST, LEAST_SQUARE = 2.0**-50, 2.0**-80, 2.0**-120
 
@@ -120,7 +120,7 @@ class Optimizer:
 
     @classmethod
     def usual_rate(cls, plain: float) -> float:
-        """The rate to try first where ``plain`` is that of gradient descent."""
+        """The rate to try first if ``plain`` is that of gradient descent."""
         return plain if cls.linear else ADAPTIVE_RATE
 
     def init(self, parameters: Arrays, *, xp: Any = None) -> dict[str, Array]:
@@ -339,7 +339,7 @@ def _check_gradients(parameters, grads):
 
 
 def _settled(x, least, xp):
-    """x with 0 for what is smaller than ``least``, if the namespace asks for it; NaN stays."""
+    """x with 0 for magnitudes below ``least``, if the namespace asks for it; NaN stays."""
     if not getattr(xp, "settles", False) or x.dtype != xp.float32:
         return x
     # NumPy's tape is fast with a selection between an array and 0.0

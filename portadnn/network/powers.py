@@ -1,8 +1,8 @@
 """Powers and half a cosine of Python floats, on the host, with the same bits on every machine.
 
-``x**y`` and ``math.cos`` are the C library's, which are other functions on another system, and with
-glibc even on a processor without FMA: one power in some thousands has another last bit. ``decimal``
-computes as its specification says, everywhere, and so do float sums and products.
+``x**y`` and ``math.cos`` are the C library's. They differ between systems, and in glibc even on a
+processor without FMA: one power in some thousands has another last bit. ``decimal`` computes as its
+specification says, everywhere, and so do float sums and products.
 
 References
 ----------

@@ -25,8 +25,8 @@ def is_full(torch: Any, device_type: str) -> bool:
 def full_precision(torch: Any, device_type: str) -> Iterator[None]:
     """A scope without autocast, TF32 and bfloat16 products; the settings come back after it.
 
-    The precision of products belongs to the whole process. Of several threads the first one sets
-    it, and the last one sets it back.
+    The precision of products belongs to the whole process. The first thread that enters sets it,
+    and the last one that leaves sets it back.
     """
     global _ambient
     thread = threading.get_ident()

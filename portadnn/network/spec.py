@@ -44,7 +44,7 @@ class Network:
     activations: tuple[str, ...] = "relu"  # type: ignore[assignment]  # one name for all
     head: str = "sigmoid"
 
-    if TYPE_CHECKING:  # for what it is given is not yet what it holds
+    if TYPE_CHECKING:  # the arguments have more types than the fields
 
         def __init__(
             self,

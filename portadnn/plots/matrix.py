@@ -65,5 +65,5 @@ def shortened(name: str, longest: int = LONGEST_NAME) -> str:
 
 
 def plain(text: str) -> str:
-    """A text whose dollar signs matplotlib takes for no mathematics."""
+    """A text with escaped dollar signs, so that matplotlib does not read it as mathematics."""
     return text.replace("$", r"\$")

@@ -16,7 +16,7 @@ def ratio_map(ratios: Sequence[tuple[int, str, float]]) -> Any:
 
     Tensors from top to bottom in the order of computation, steps from left to right; colour is
     log10 of the ratio, nothing where the tensor was exact, red with a cross where it is above 1.
-    Up to 1 it is a blue, for all of that is within the bound.
+    Ratios up to 1 are blue: they are within the bound.
 
     Parameters
     ----------

@@ -17,8 +17,7 @@ def layer_signals(signals: Mapping[str, Sequence[Any]], *, title: str = "") -> A
     Parameters
     ----------
     signals : dict of sequences of LayerSignal
-        By the name that the legend shall show, an initialiser for example; all have gradients or
-        none has.
+        By the name for the legend, an initialiser for example. Either all have gradients, or none.
     title : str
     """
     from matplotlib.figure import Figure
@@ -89,6 +88,6 @@ def unit_lives(census: Sequence[Any], layer_dims: Sequence[int]) -> Any:
 
 
 def _positive(rows: Sequence[Any], name: str) -> list[float]:
-    """The values, NaN where a logarithmic scale has none for them."""
+    """The values, with NaN for those that a logarithmic scale cannot show."""
     values = [getattr(row, name) for row in rows]
     return [x if 0 < x < float("inf") else float("nan") for x in values]

@@ -1,4 +1,4 @@
-"""The sections of the report, each from the comparison alone. What is not markup is escaped."""
+"""The sections of the report, each from the comparison alone. All text in them is escaped."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def divergence(comparison: Comparison) -> str:
         )
         cause = certificate.cause
         if cause is None:
-            parts.append("<p>No fault that is known by its numbers explains it.</p>\n")
+            parts.append("<p>No known cause fits its numbers.</p>\n")
         else:
             parts.append(
                 f"<p><strong>{escape(cause.name)}:</strong> {escape(cause.sentence)}.</p>\n"
