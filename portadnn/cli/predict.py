@@ -45,7 +45,7 @@ def predict(
     ----------
     data
         One file as `portadnn train` reads it (its labels are not read), PNG and JPEG pictures, or a
-        folder of them; they are resized to what the model takes. Without any the embedded digits.
+        folder of them; they are resized to what the model takes. Default: the embedded digits.
     format
         One line per example, or one JSON object (as --json).
     ground

@@ -173,7 +173,7 @@ def train(
             if resume is None and first:
                 directory = stack.enter_context(run_directory(out, overwrite))
         if problem.solver is not None and checkpoint_every is None:
-            every = None  # lbfgs has none
+            every = None  # lbfgs has no checkpoints
         checkpoints = Checkpoints(None if every is None else directory, every or 0.0, found)
         checkpoints.anyway = resume_anyway
 

@@ -6,11 +6,11 @@
 | xor_shallow(n) | 1             | 2**(n-1): one for each odd minterm                   |
 | xor_sum(n)     | 1             | n: the bit sum, through a zigzag                     |
 
-The course argues with parity that depth pays: one hidden layer needs 2^(n-1) units. This is true
-for AND and OR gates: a disjunction of terms must list every odd input, because two odd inputs
-differ in two bits or more, so no term holds for both (``xor_shallow``). It is not true for units
-that see a weighted sum, such as ReLU: n of them compute parity from the number of ones
-(``xor_sum``). ``sawtooth`` in ``functions.py`` shows what depth gains for ReLU.
+The classic argument for depth uses parity: one hidden layer needs 2^(n-1) units. This is true for
+AND and OR gates: a disjunction of terms must list every odd input, because two odd inputs differ in
+two bits or more, so no term holds for both (``xor_shallow``). It is not true for units that see a
+weighted sum, such as ReLU: n of them compute parity from the number of ones (``xor_sum``).
+``sawtooth`` in ``functions.py`` shows what depth gains for ReLU.
 
 Every value on the way to the logit is a whole number of at most n, so the logits are exactly
 ``logit`` (odd) and ``-logit`` (even), in float32 and float64, on every backend.

@@ -1,1 +1,1 @@
-"""Models for other programs: one file a format, and one table of those that are files."""
+"""Models for other programs: a module for each format, and a table of the file formats."""

@@ -67,7 +67,7 @@ def global_norm(gradients: Sequence[Array], *, xp: Any = None) -> Array:
 
 
 def clipped(g: Array, norm: Array, clip_norm: float, *, xp: Any = None) -> Array:
-    """``g``, scaled by ``clip_norm / norm`` where the global norm is above ``clip_norm``.
+    """``g``, scaled by ``clip_norm / norm`` if the global norm is above ``clip_norm``.
 
     >>> import numpy as np
     >>> g = np.asarray([[3.0, 4.0]])

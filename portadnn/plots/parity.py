@@ -15,8 +15,8 @@ def ratio_map(ratios: Sequence[tuple[int, str, float]]) -> Any:
     """The ratio of error to bound of every tensor and step, as a matplotlib Figure.
 
     Tensors from top to bottom in the order of computation, steps from left to right; colour is
-    log10 of the ratio, nothing where the tensor was exact, red with a cross where it is above 1.
-    Ratios up to 1 are blue: they are within the bound.
+    log10 of the ratio: blank if the tensor was exact, red with a cross if it is above 1. Ratios up
+    to 1 are blue: they are within the bound.
 
     Parameters
     ----------

@@ -249,7 +249,7 @@ class Loop:
 
     @property
     def inner(self) -> Network:
-        """The network in the terms of the run's first layer."""
+        """The network that the run computes, in sample space if the run is."""
         return self.network if self.space is None else self.space.network
 
     def _steps_done(self, state: RunState) -> int:

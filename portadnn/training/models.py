@@ -165,7 +165,7 @@ class Model:
 def fingerprint(model: Model) -> str:
     """The SHA-256 of a model's weights: equal fingerprints mean equal bits.
 
-    See ``digest``, of the parameters by their names.
+    It is the ``digest`` of the parameters by their names.
     """
     return digest(model.parameters)
 

@@ -160,7 +160,7 @@ def make_problem(
         examples["train"] = learnt
         split = whole, learnt.labels, examples["validation"].labels
     chosen = declared.given("preprocess") or ("standardise" if learnt.table else "none")
-    # a model that is trained on brings its own
+    # a model that is trained on has its own
     preprocess = chosen if isinstance(chosen, Preprocess) else None
     if preprocess is None:
         chosen = as_preprocess(chosen)

@@ -42,9 +42,9 @@ class RunState:
     Attributes
     ----------
     parameters : dict of arrays
-        Of the backend, in the terms of the run's first layer: in sample space, W1 is K.
+        On the backend, in the form of the run's first layer: in sample space, W1 is K.
     slots : dict of arrays
-        What the optimizer keeps, in the same terms.
+        What the optimizer keeps, in the same form.
     step : int
         Steps made so far, those before the plan's ``first_step`` included.
     tracker : Tracker

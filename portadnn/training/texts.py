@@ -1,8 +1,7 @@
 """Reading one setting of a run, from a text of the command line or a value of a TOML file.
 
-Every reader takes the value and what it is called where it was given, and returns the value that
-the library takes or raises an InputError. It leaves to the library what only the library can judge:
-names and limits.
+Every reader takes a value and its name for messages. It returns the value that the library takes,
+or raises an InputError. Names and limits are checked by the library.
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ def number(value: Any, what: str) -> float:
 def one_or_list(read: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
     """A reader of one value, or of several: a list, or a text with commas."""
 
-    @functools.wraps(read)  # whose kind of value is that of each
+    @functools.wraps(read)  # keeps the type of one value, for the help
     def read_several(value: Any, what: str) -> Any:
         if isinstance(value, str) and "," in value:
             value = value.split(",")
@@ -164,8 +163,8 @@ def sha256(value: Any, what: str) -> str:
 
 
 def nothing(value: Any, what: str) -> Any:
-    """No text says this setting."""
-    raise InputError(f"{what} is {_shown(value)}: no text can say it. Give it to portadnn.train")
+    """Refuse a text: this setting has none."""
+    raise InputError(f"{what} is {_shown(value)}: it has no text: give it to portadnn.train")
 
 
 def share_or_path(value: Any, what: str) -> float | str:

@@ -326,7 +326,7 @@ def test_an_own_part_in_a_list():
         ("rng = 1.5", "rng of run.toml is 1.5: expected a whole number"),
         ('shuffle = "no"', "shuffle of run.toml is 'no': expected true or false"),
         ('data_sha256 = "12"', "expected a SHA-256 of 64 hexadecimal digits"),
-        ("sample_weight = [1, 2]", "no text can say it. Give it to portadnn.train"),
+        ("sample_weight = [1, 2]", "it has no text: give it to portadnn.train"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named(text, message):

@@ -1,1 +1,1 @@
-"""Data as people have them: one file a format, and the table of formats."""
+"""Readers of data: a module for each format, and the table of formats."""
