@@ -154,7 +154,7 @@ def test_a_divergence_is_told_in_words_with_its_cause(records, tmp_path):
     assert rows(page, "Backends")["verdict"] == ["PARITY", "DIVERGED"]
     assert rows(page, "Backends")["watched = unwatched"][0] == "not tried"
     comparison.certificates[1].cause = None
-    assert "No fault that is known" in Page(written(tmp_path, comparison)).text
+    assert "No known cause fits its numbers" in Page(written(tmp_path, comparison)).text
 
 
 def test_the_first_failure_of_all_is_told_first(records, tmp_path):

@@ -49,7 +49,7 @@ def test_figures_replace_no_picture_of_others(trained, tmp_path, capsys):
     ):
         code, _, err = run(capsys, *command)
         assert code == 2
-        assert "residuals.png is not a figure of portadnn, and one of this name would" in err
+        assert "residuals.png is not a figure of portadnn, and a figure would replace" in err
     assert [path.name for path in directory.iterdir()] == ["residuals.png"]
     assert (directory / "residuals.png").read_bytes() == b"\x89PNG of mine"
     (directory / "residuals.png").unlink()

@@ -151,5 +151,5 @@ def test_passes_can_be_shown(tmp_path, monkeypatch):
 
 def test_isolation_and_streams_exclude_each_other(tmp_path):
     np.save(tmp_path / "x.npy", np.ones((4, 2)))
-    with pytest.raises(InputError, match="Leave isolated or stream out"):
+    with pytest.raises(InputError, match="leave isolated or stream out"):
         load_dataset(tmp_path / "x.npy", labelled=False, isolated=True, stream=True)
