@@ -100,7 +100,7 @@ def set_kernel(
     Returns
     -------
     str or None
-        What it has been set to, or None.
+        The new value of the variable, or None.
     """
     environment = os.environ if environment is None else environment
     loaded = sys.modules if loaded is None else loaded

@@ -26,7 +26,7 @@ def backends(
 ) -> None:
     """Show the version and devices of every backend, or why it cannot be used and what to do.
 
-    Also which BLAS kernel NumPy runs on, and which one this program chooses for this processor.
+    Also show the BLAS kernel that NumPy uses, and the one that this program chooses here.
 
     Parameters
     ----------

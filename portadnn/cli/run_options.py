@@ -99,9 +99,9 @@ def declared_run(given: Mapping[str, Any], file: Path | None = None) -> Declarat
     Parameters
     ----------
     given : dict of str or None by the names of settings
-        From the command line; None if it was not given there.
+        The texts of the command line; None for a setting that was not typed.
     file : path, optional
-        In TOML.
+        A TOML file.
 
     Raises
     ------

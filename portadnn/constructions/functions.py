@@ -95,9 +95,9 @@ def interpolant(knots: Any, values: Any, *, backend: Any = None) -> dict[str, An
     Parameters
     ----------
     knots : sequence of float, shape (k + 1,)
-        Rising.
+        In rising order.
     values : sequence of float, shape (k + 1,)
-        At the knots.
+        The values of the function at the knots.
     backend : Backend, optional
         Where the parameters shall live; None gives NumPy float64 arrays.
 

@@ -16,7 +16,7 @@ def stacked(layers: Sequence[tuple[Any, Any]], backend: Any) -> dict[str, Any]:
     Parameters
     ----------
     layers : sequence of (W, b)
-        Of shapes (n_l, n_prev) and (n_l,), as arrays or nested lists.
+        Arrays or nested lists of shapes (n_l, n_prev) and (n_l,).
     backend : Backend or None
         Where the parameters shall live; None gives NumPy float64 arrays.
     """

@@ -47,7 +47,7 @@ def load_images(
     Raises
     ------
     InputError
-        If a file is no picture, the model does not take pictures, or the colour is unknown.
+        If a file is not a picture, the model does not take pictures, or the colour is unknown.
     """
     from PIL import Image, ImageColor, ImageOps
 
@@ -102,7 +102,7 @@ def picture_shape(
     Raises
     ------
     InputError
-        If a file is no picture, or the sizes differ and none is given.
+        If a file is not a picture, or the sizes differ and none is given.
     """
     grey = True
     first = None

@@ -50,7 +50,7 @@ def read_labels(
         Texts, truth values or numbers: a class for each example; a column of 0 and 1 for each class
         or for each label; or values.
     names : sequence of str
-        Of the K columns, if they have names.
+        The names of the K columns, if they have any.
     task : {"classification", "multilabel", "regression", "counts"}, optional
         None infers it: texts, truth values, one-hot rows and whole numbers that are few (at most 20
         different ones, or 0, 1, 2, ... or 1, 2, 3, ... without a gap) are classes; several columns
@@ -120,7 +120,7 @@ def _numbered(raw: np.ndarray, classes: Sequence[str], source: str) -> np.ndarra
     for name in names:
         if name not in index:
             shown = ", ".join(list(classes)[:10]) + (", ..." if len(classes) > 10 else "")
-            raise InputError(f"{source}: the label {name!r} is no known class: expected {shown}")
+            raise InputError(f"{source}: the label {name!r} is not a known class: expected {shown}")
     return np.asarray([index[name] for name in names], dtype=np.int64)[places]
 
 
@@ -140,7 +140,7 @@ def _check_whole(raw: np.ndarray, source: str) -> None:
         raise InputError(f"{source}: labels have dtype {raw.dtype}: expected texts or numbers")
     missing = raw == "" if raw.dtype.kind == "U" else ~np.isfinite(raw)
     if missing.any():
-        what = "has no label" if raw.dtype.kind == "U" else "has a label that is no finite number"
+        what = "has no label" if raw.dtype.kind == "U" else "has a label that is not finite"
         raise InputError(f"{source}: row {int(np.argwhere(missing)[0][0]) + 1} {what}")
 
 

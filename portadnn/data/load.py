@@ -44,7 +44,7 @@ def load_dataset(
     labels : path, optional
         The file with the labels, if they have one of their own.
     size : (height, width), optional
-        Of pictures; default the size that all of them have.
+        The size of pictures; default the size that all of them have.
     task : {"classification", "multilabel", "regression", "counts"}, optional
         Default the one that the labels suggest, see ``read_labels``.
     classes : sequence of str, optional

@@ -85,7 +85,7 @@ class Column:
     fill : float or None
         Takes the place of a missing number.
     categories : tuple of str or None
-        Of texts; None for numbers.
+        The categories of texts; None for numbers.
     """
 
     name: str
@@ -107,7 +107,7 @@ class Preprocess:
     Attributes
     ----------
     columns : tuple of Column
-        In the order that the rows must have.
+        The columns, in the order that the rows must have.
     unknown : {"refuse", "ignore"}
     pixels : bool
         Whether the numbers are 0..255 and become uint8.
@@ -134,7 +134,7 @@ class Preprocess:
             The training rows. Values that they have for the head "identity" are standardised, too.
         given : Standardise, Plain or Pixels
         targets : sequence of str
-            To keep with it.
+            The names of the targets, to keep with it.
 
         Raises
         ------

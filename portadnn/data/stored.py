@@ -57,9 +57,9 @@ class Stored:
     offset : int
         Where the first row begins.
     shape, dtype
-        Of the array, which lies there in C's order.
+        Those of the array, which is stored in C order.
     source : str
-        For messages.
+        The name of the data in messages.
     """
 
     def __init__(

@@ -58,7 +58,7 @@ def _is_same(a: Any, b: Any) -> bool:
 
 
 class _Fitted:
-    """What a fit leaves, beside the parameters that are the fields of an estimator."""
+    """The attributes that a fit sets; the fields of an estimator are its parameters."""
 
     coefs_: list[Any]
     intercepts_: list[Any]

@@ -70,12 +70,12 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
     warm_start : bool
         Whether ``fit`` goes on from the weights of the last one.
     momentum, nesterovs_momentum : float, bool
-        Of "sgd".
+        Options of "sgd".
     early_stopping, validation_fraction : bool, float
         If True, that share of the samples is held back, its score decides when training ends, and
         the best weights are returned.
     beta_1, beta_2, epsilon : float
-        Of "adam".
+        Options of "adam".
     class_weight : "balanced", dict or list of dict, optional
         What every class's loss is multiplied by, on top of ``sample_weight``. "balanced" is
         ``m / (C m_c)`` for a class of m_c samples. For several labels it is a list with the dict of
@@ -112,14 +112,14 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
     validation_scores_, best_validation_score_ : list of float or None, float or None
         Accuracies; None without ``early_stopping``.
     certificate_ : Certificate or None
-        Of the last call, if ``certify`` is set.
+        The certificate of the last call, if ``certify`` is set.
     n_iter_, t_ : int
         Passes of the last call, and samples seen in all.
     n_layers_, n_outputs_ : int
         The input counts as a layer.
     out_activation_ : {"logistic", "softmax"}
     n_features_in_, feature_names_in_
-        Of X in ``fit``.
+        The number and the names of the columns of X in ``fit``.
 
     References
     ----------
@@ -184,7 +184,7 @@ class PortaDNNClassifier(ClassifierMixin, BasePortaDNN):
         Returns
         -------
         y : array, shape (m,), or (m, K) of 0 and 1 for several labels
-            Where X lives; labels that are no numbers are in NumPy arrays.
+            Where X lives; labels that are not numbers are in NumPy arrays.
         """
         AL, _, backend, home = self._outputs(X, "predict")
         with backend.scope():

@@ -31,7 +31,7 @@ class Monitor:
     waited : int
         Epochs since it was better.
     parameters : dict, optional
-        Those with the best score.
+        The parameters with the best score.
     stopped : str, optional
         Why the run stopped.
     """

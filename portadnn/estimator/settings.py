@@ -76,7 +76,7 @@ def widths(hidden_layer_sizes: Any) -> tuple[int, ...]:
 def initial_parameters(init: Any, network: Network, random_state: Any) -> dict[str, Any]:
     """The initial parameters; for None the numbers that MLPClassifier would draw.
 
-    Those are Glorot's, biases too, with a third of the variance for sigmoid units.
+    They follow Glorot, biases too, with a third of the variance for sigmoid units.
     """
     if init is not None:
         return initialize_parameters_deep(network.layer_dims, init=init, rng=random_state)

@@ -154,7 +154,7 @@ def L_model_backward(
     network : Network, optional
         As given to ``L_model_forward``.
     weights : array, shape (1, m), optional
-        Of the examples, of mean 1.
+        Weights of the examples, of mean 1.
     masks, dropout
         As given to ``L_model_forward``.
     input_gradient : bool

@@ -152,9 +152,9 @@ class Optimizer:
         grads : dict
             ``dW1, db1, ...`` of the same shapes.
         state : dict
-            Of ``init``, or of the step before; left as it is.
+            The state from ``init``, or from the step before; left as it is.
         scalars : dict
-            Of ``scalars``.
+            As ``scalars`` returned them.
 
         Returns
         -------

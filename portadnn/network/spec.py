@@ -24,7 +24,7 @@ class Network:
     layer_dims : sequence of int
         ``(n_x, n_1, ..., n_L)``: the width of the input and of every layer.
     activations : str or sequence of str
-        Of the L-1 hidden layers; one name stands for all of them.
+        Activations of the L-1 hidden layers; one name stands for all of them.
     head : str
         Output activation and cost, a row of ``portadnn.network.losses``.
 

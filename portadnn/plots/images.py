@@ -39,8 +39,8 @@ def mistakes(
     labels : array of int, shape (m,)
         0 .. C-1.
     probabilities : array, shape (m, C)
-        Of the classes, one row per example. At least one row has its largest value elsewhere than
-        at its label.
+        One row per example, one column per class. In at least one row the largest value is not at
+        the label.
     classes : sequence of str
         The names of the C classes.
     most : int

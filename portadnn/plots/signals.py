@@ -69,7 +69,7 @@ def unit_lives(census: Sequence[Any], layer_dims: Sequence[int]) -> Any:
     census : sequence of UnitCensus
         As ``UnitLives`` collected it.
     layer_dims : sequence of int
-        Of the network.
+        The widths of the network.
     """
     from matplotlib.figure import Figure
 

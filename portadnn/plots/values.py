@@ -20,7 +20,7 @@ def residuals(values: Any, predicted: Any, names: Sequence[str], *, title: str =
     ----------
     values, predicted : array, shape (m,) or (m, K)
     names : sequence of str
-        Of the K outputs.
+        The names of the K outputs.
     title : str
         What the examples are.
     """
@@ -63,9 +63,9 @@ def roc_and_calibration(
     labels : array, shape (m,) or (m, K)
         0 and 1.
     probabilities : array, shape (m,) or (m, K)
-        Of 1.
+        The probabilities of 1.
     names : sequence of str
-        Of the K labels.
+        The names of the K labels.
     title : str
         What the examples are.
 

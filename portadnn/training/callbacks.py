@@ -196,7 +196,7 @@ class TensorBoard:
     Parameters
     ----------
     directory : path
-        Of the event files.
+        The directory of the event files.
 
     Raises
     ------

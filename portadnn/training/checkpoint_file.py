@@ -41,7 +41,7 @@ class Checkpoint:
     ----------
     declaration : Declaration
     state : RunState
-        With all arrays on the host.
+        The state, with all arrays on the host.
     first_layer : {"sample", "feature"}
         The form of the first layer that the state has.
     backend : str
@@ -49,11 +49,11 @@ class Checkpoint:
     environment : dict of str
         The environment of that backend.
     resumed : list of dict
-        For every time that the run went on: step, backend, and what changed in the environment.
+        For each time that the run was resumed: step, backend, and changes in the environment.
     since : int
         The number of the run's first checkpoint; lower numbers belong to the run that it replaces.
     path : Path, optional
-        Of the file that it was read from.
+        The file that it was read from.
     """
 
     declaration: Declaration
@@ -164,7 +164,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             if held is None and name == "kept":
                 continue
             if not isinstance(held, dict):
-                raise ValueError(f"its {name} are no dict")
+                raise ValueError(f"its {name} are not a dict")
             if name in _ARRAYS and not all(isinstance(x, np.ndarray) for x in held.values()):
                 raise ValueError(f"its {name} are not arrays")
         state["step"] = int(state["step"])

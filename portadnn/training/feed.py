@@ -26,7 +26,7 @@ class Feed:
         ``Y``, and ``S`` if there are weights, with a row for each example, on the host.
     batches : Batches
     dtype : str
-        Of the run.
+        The dtype of the run.
     own : callable
         Maps the size of a batch to the slice of it that this process reads.
     """

@@ -127,7 +127,7 @@ def make_loop(
     solver : LBFGS, optional
         Replaces ``plan.recipe.optimizer``; every other optimizer belongs in the recipe.
     weights : array, shape (1, m), optional
-        Of the examples, of mean 1; (n_L, m) for any head but softmax.
+        Weights of the examples, of mean 1; (n_L, m) for any head but softmax.
     validation : tuple of arrays (X, Y) or (X, Y, S), optional
         Scored at every report.
     scored_as : str, optional
@@ -147,7 +147,7 @@ def make_loop(
     -------
     loop : Loop
     start : RunState
-        For its ``run``. The state of an earlier run of the same declaration may take its place.
+        The argument of ``loop.run``. The state of an earlier run of the same declaration also fits.
 
     Raises
     ------

@@ -112,7 +112,7 @@ class Loop:
         InputError
             If the state does not fit the run.
         DivergenceError, TrainingInterrupted
-            With the parameters to keep.
+            They have the parameters to keep.
         """
         callbacks = check_callbacks(self.callbacks)
         progress = TrainingState(

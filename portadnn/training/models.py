@@ -239,7 +239,7 @@ def model_from(texts: Mapping[str, str], read: Callable[[Network], dict[str, np.
     for name, kinds in (("classes", str), ("columns", str), ("values", str | int | float)):
         found = about.setdefault(name, [])
         if not (isinstance(found, list) and all(isinstance(x, kinds) for x in found)):
-            raise InputError(f"its {name} are no list of names")
+            raise InputError(f"its {name} are not a list of names")
         about[name] = tuple(found)
     if len(about["values"]) not in (0, len(about["classes"])):
         raise InputError("its values are not a label for each class")

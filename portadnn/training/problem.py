@@ -48,7 +48,7 @@ class Problem:
     network : Network
     plan : Plan
     weights : array, shape (1, m), or None
-        Of the examples, of mean 1.
+        Weights of the examples, of mean 1.
     preprocess : Preprocess or None
         The preprocessing that made numbers of the examples.
     split : tuple of arrays, optional

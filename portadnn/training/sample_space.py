@@ -49,7 +49,7 @@ class SampleSpace:
     network : Network
         The same layers over n_1 + m inputs.
     matmul : callable
-        For products on the host.
+        The function for products on the host.
     """
 
     W0: np.ndarray

@@ -23,9 +23,9 @@ class EpochRecord(NamedTuple):
     cost : float
         The mean cost, with the penalty, of the last epoch's steps, each before its update.
     learning_rate : float
-        Of the last step.
+        That of the last step.
     validation_cost, validation_score : float or None
-        Of the parameters after it; the score is the accuracy, or R^2 for the identity head.
+        After that step; the score is the accuracy, or R^2 for the identity head.
     """
 
     epoch: int
@@ -48,11 +48,11 @@ class RunState:
     step : int
         Steps made so far, those before the plan's ``first_step`` included.
     tracker : Tracker
-        Of the schedule.
+        The tracker of the schedule.
     costs : list of float
-        Of the steps of the epoch that is not complete.
+        The costs of the steps of the unfinished epoch.
     rows : list of EpochRecord
-        Of all reports.
+        All reports.
     callbacks : dict
         The ``state_dict()`` of every callback that has a past, by the name of its class and its
         number among those of that class.
@@ -98,7 +98,7 @@ class TrainingState:
         Whether there is validation data, so that reports have its cost and score.
     steps_done : int
     cost : float
-        Of the last step done.
+        The cost of the last step done.
     seconds : float
         Since the start.
     record : EpochRecord or None
@@ -108,7 +108,7 @@ class TrainingState:
     stopped : str or None
         Why the run is to stop before its last epoch, or None.
     kept : dict of arrays or None
-        What ``keep`` was given last.
+        The parameters that were last given to ``keep``.
     """
 
     network: Network

@@ -30,7 +30,7 @@ class Shared(NamedTuple):
         Weights of the examples, of mean 1; (n_L, m) for a weight for every output. If there are
         batches, X, Y and S have a row for each example, (m, n_x), see ``in_rows``.
     gram : array, shape (n_1 + m, n_1 + m), optional
-        In sample space with an l2 penalty.
+        Given in sample space with an l2 penalty.
     slices : dict, optional
         In reproducible arithmetic, the slices of ``X`` and ``gram`` as right operands.
     classes : array, shape (1, C), optional
@@ -161,7 +161,7 @@ def apply(state, found, inputs, *, recipe=PLAIN, xp):
     state : (parameters, slots)
         The new ones.
     tensors : dict
-        Those of ``final_gradients``.
+        The tensors of ``final_gradients``.
     """
     parameters, slots = state
     found, tensors = final_gradients(parameters, found, recipe=recipe, xp=xp)

@@ -56,9 +56,9 @@ class TrainingInterrupted(Carried, KeyboardInterrupt):
     iteration : int
         Iterations done.
     parameters : dict
-        After that many.
+        The parameters after that many.
     state : RunState
-        From which the run can go on.
+        The state from which the run can go on.
     signal : int
         The number of the signal.
     model : Model or None

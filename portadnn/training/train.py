@@ -113,7 +113,7 @@ def L_layer_model(
     BackendUnavailableError
         If the backend cannot run here.
     DivergenceError, TrainingInterrupted
-        With the last parameters as ``.parameters``; a TrainingInterrupted is a KeyboardInterrupt.
+        They have the last ``.parameters``; a TrainingInterrupted is a KeyboardInterrupt.
 
     Examples
     --------
@@ -227,7 +227,7 @@ def train(
     layers : sequence of int
         Widths of the hidden layers; the input's and the output's follow from the data.
     activations : str or sequence of str
-        Of the hidden layers.
+        Activations of the hidden layers.
     init : str, Initializer or a sequence of them, or Model
         One for all layers or one for each, see ``initialize_parameters_deep``. A model is trained
         on: its weights, layers, activations and preprocessing, if it has one, take the place of
@@ -272,7 +272,7 @@ def train(
         Draws the initial weights: an integer by ``default_rng``, "randomstate:1" as
         ``RandomState(1)``, None as ``RandomState(3)``.
     seed : int, optional
-        Of shuffles, masks and splits. Default ``rng`` if that is an integer, else 3.
+        The seed of shuffles, masks and splits. Default ``rng`` if that is an integer, else 3.
     backend : str or Backend
         Where to train; "auto" takes a working GPU if it is estimated to be faster, else NumPy.
     dtype : {"float32", "float64"}, optional
@@ -318,7 +318,7 @@ def train(
     BackendUnavailableError
         If the backend cannot run here.
     DivergenceError, TrainingInterrupted
-        With the last finite model as ``.model``.
+        They have the last finite model as ``.model``.
 
     Examples
     --------

@@ -37,7 +37,7 @@ def test_the_classes_of_the_training_data_number_others():
     found = read_labels(np.asarray(["c", "a"]), classes=("a", "b", "c"), task="classification")
     assert found.values.tolist() == [2, 0]
     assert found.head == "softmax"
-    with pytest.raises(InputError, match="the label 'd' is no known class: expected a, b, c"):
+    with pytest.raises(InputError, match="the label 'd' is not a known class: expected a, b, c"):
         read_labels(np.asarray(["d"]), classes=("a", "b", "c"), task="classification")
 
 
@@ -45,7 +45,7 @@ def test_the_classes_of_the_training_data_number_others():
     ("raw", "task", "message"),
     [
         (["a", ""], None, "row 2 has no label"),
-        ([1.0, np.nan], None, "row 2 has a label that is no finite number"),
+        ([1.0, np.nan], None, "row 2 has a label that is not finite"),
         (["a", "a"], None, "has 1 class: expected two or more"),
         (["a", "b"], "regression", "labels are texts such as 'a'"),
         ([[0, 2], [1, 1]], "multilabel", "labels hold 2: expected 0 and 1"),

@@ -75,8 +75,8 @@ def test_it_is_certified_and_its_weights_are_declared():
     ("x", "y", "message"),
     [
         (X[:, :3], Y, "X has|lacks the column|x4"),
-        (X, np.where(Y == "low", "tiny", "high"), "the label 'tiny' is no known class"),
-        (X, np.arange(80) / 7, "is no known class"),
+        (X, np.where(Y == "low", "tiny", "high"), "the label 'tiny' is not a known class"),
+        (X, np.arange(80) / 7, "is not a known class"),
     ],
 )
 def test_data_that_do_not_fit(x, y, message):

@@ -141,8 +141,8 @@ def test_labels_are_classes_and_come_back(y, values, classes, tmp_path):
         ([[0, 1], [1, 1]], "labels have shape .2, 2. for 4 examples"),
         (3, "y: labels have shape .."),
         ([], "y: labels have shape .0,."),
-        ([0.0, 1.0, np.nan, 1.0], "y: row 3 has a label that is no finite number"),
-        ([0.0, 1.0, np.inf, 1.0], "y: row 3 has a label that is no finite number"),
+        ([0.0, 1.0, np.nan, 1.0], "y: row 3 has a label that is not finite"),
+        ([0.0, 1.0, np.inf, 1.0], "y: row 3 has a label that is not finite"),
         (np.asarray([0, 1, None, 1]), "y holds None at 2: expected texts alone, or numbers alone"),
         (np.asarray(["a", "b", None, "a"]), "y holds None at 2: expected texts alone"),
         (["a", "b", 3, "a"], "y holds 3 at 2: expected texts alone, or numbers alone"),
@@ -227,7 +227,7 @@ def test_evaluate_takes_what_train_takes(y):
     with pytest.raises(InputError, match="the data has no labels"):
         dnn.evaluate(model, X)
     if isinstance(y[0], str):
-        with pytest.raises(InputError, match="y: the label 'c' is no known class: expected a, b"):
+        with pytest.raises(InputError, match="the label 'c' is not a known class: expected a, b"):
             dnn.evaluate(model, X[:1], ["c"])
 
 
@@ -235,7 +235,7 @@ def test_validation_as_a_pair():
     y, options = list("abcb"), {"layers": [4], "epochs": 200, "backend": "numpy"}
     model = dnn.train(X, y, validation=(X[:2], y[:2]), **options)  # one class less
     assert model.history[-1].validation_score in (0.0, 0.5, 1.0)
-    with pytest.raises(InputError, match="y: the label 'bird' is no known class: expected a, b, c"):
+    with pytest.raises(InputError, match="the label 'bird' is not a known class: expected a, b, c"):
         dnn.train(X, y, validation=(X[:1], ["bird"]), **options)
 
 

@@ -30,11 +30,11 @@ class Records:
     labels : array, shape (m,) or (m, K), or None
         In any form that ``read_labels`` takes.
     names : tuple of str
-        Of the columns of the labels.
+        The names of the columns of the labels.
     classes : tuple of str
         Their names in order, if the file has them; the labels are then 0..C-1.
     source : str
-        For messages.
+        The name of the data in messages.
     """
 
     examples: Any
@@ -84,7 +84,7 @@ def pick(
         Shapes by names.
     wanted : Wanted
     path : path
-        For messages.
+        The file, for messages.
 
     Raises
     ------

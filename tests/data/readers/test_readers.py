@@ -217,7 +217,7 @@ def test_a_csv_file_without_a_heading(content, tmp_path):
         (b"a,b\n1,2\n", "has no column 'y'"),
         (b"y\n1\n2\n", "has no columns but the target"),
         (b"a,b,y\n", "has no rows"),
-        (b"a,y\n1,0\n2,\n", "row 2 has a label that is no finite number"),
+        (b"a,y\n1,0\n2,\n", "row 2 has a label that is not finite"),
         ("a,y\nZürich,0\nBern,1\n".encode("latin-1"), "column 'a' holds text that is not UTF-8"),
         (b"a,y\n2020-01-01,0\n2021-01-01,1\n", "column 'a' holds date32"),
     ],
