@@ -96,8 +96,8 @@ def train(
     overwrite
         Replace a run that is there already.
     resume
-        Go on with the run in this directory, from its newest checkpoint. With it you may raise
-        --epochs and change --backend; no other setting of the run may change.
+        Go on with the run in this directory, from its newest checkpoint. You may raise --epochs and
+        change --backend and --test; no other setting of the run may change.
     resume_anyway
         Go on also if the backend or device has changed in fast arithmetic. The bits then differ.
     checkpoint_every
