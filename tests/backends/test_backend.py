@@ -1,7 +1,8 @@
 """What every backend does beside the array API: conversion, scope, repeat."""
 
+import copy
 from dataclasses import replace
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -124,6 +125,15 @@ def test_jax_compiles_once_for_every_length_of_a_chunk(require, digits):
             backend.repeat(counted, state, step_inputs(n, 0.1 * n, backend), data)
     # once for the shapes of the outputs, once for the loop
     assert len(traces) == 2
+
+
+def test_a_namespace_of_ours_can_be_copied(backend_name):
+    backend = get_backend(backend_name, arithmetic="reproducible")
+    x = backend.asarray([[3.0]])
+    with backend.scope():
+        for xp in (backend.xp, backend.xp.raw):
+            if not isinstance(xp, ModuleType):
+                assert float(copy.copy(xp).matmul(x, x)[0, 0]) == 9.0
 
 
 def adds(state, row, _):

@@ -1,5 +1,6 @@
 """Generated kernels on the stand-in for CUDA, which has g++ compile them, or on a GPU."""
 
+import functools
 import logging
 import subprocess
 import sys
@@ -307,6 +308,57 @@ def test_a_row_of_an_array_that_32_bits_cannot_count_is_found():
     made = Schedule(recording, {})
     kernel = kernels.Kernel(made, made.parts, {y.number}, {})
     assert f"k{y.number} * 4096ll" in kernel.source
+
+
+def has_three_axes(state, rate, _, *, xp):
+    return (state[None] * rate)[0], rate
+
+
+def takes_from_a_vector(state, rate, vector, *, xp):
+    return state * xp.take(vector, xp.astype(rate[0] * 0.0, xp.int32), axis=0), rate
+
+
+def writes_into_a_part(state, rate, _, *, xp):
+    made = state * rate
+    first = made[:, :1]
+    first += 1.0
+    return made, rate
+
+
+def reshapes(state, rate, _, *, xp):
+    return xp.reshape(state, state.shape) * rate, rate
+
+
+def sums_to_a_vector(state, rate, vector, *, xp):
+    return state * rate + xp.sum(state, axis=0) * vector, xp.sum(state, axis=1)
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        (has_three_axes, "an array of shape (1, 3, 4)"),
+        (takes_from_a_vector, "a take that is not of rows or columns"),
+        (writes_into_a_part, "a call that writes into a part of an array"),
+        (reshapes, "the step cannot be recorded"),
+        (sums_to_a_vector, ""),
+    ],
+)
+def test_steps_of_other_calls(step, reason, caplog):
+    """The graph of CuPy's own calls makes a step that is not printed; the log has the reason."""
+    rng = np.random.default_rng(0)
+    given = rng.random((3, 4)), rng.random((16, 1, 1)), rng.random(4)
+    found = []
+    with caplog.at_level(logging.INFO, "portadnn"):
+        for name in ("cupy", "numpy"):
+            backend = get_backend(name, dtype="float64")
+            with backend.scope():
+                made = functools.partial(step, xp=backend.xp)
+                made = backend.repeat(made, *(backend.asarray(x) for x in given))
+                found.append([backend.to_numpy(x) for x in flatten(made)[0]])
+    assert reason in caplog.text
+    assert [program is not None for program in programs()] == [not reason]
+    for x, y in zip(*found, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-14)  # sums of 4 terms may have another order
 
 
 @pytest.mark.usefixtures("stand_in")

@@ -112,6 +112,14 @@ class BrokenCupy:
         raise RuntimeError("nvrtc: error: invalid value for --gpu-architecture\nmore lines")
 
 
+class WrongProduct:
+    def __add__(self, _):
+        return self
+
+    def get(self):
+        return np.ones((2, 2))
+
+
 def test_a_gpu_that_fails_its_probe_is_not_taken(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setitem(sys.modules, "cupy", BrokenCupy)
@@ -121,6 +129,37 @@ def test_a_gpu_that_fails_its_probe_is_not_taken(monkeypatch, tmp_path):
     backend, reason = choose_backend()
     assert backend.name == "numpy"
     assert "failed its probe" in reason
+
+
+def test_a_gpu_that_multiplies_wrongly_is_not_taken(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "cupy", BrokenCupy)
+    monkeypatch.setitem(sys.modules, "array_api_compat.cupy", object())
+    monkeypatch.setattr(BrokenCupy, "matmul", lambda _a, _b: WrongProduct())
+    with pytest.raises(BackendUnavailableError, match="a 2 x 2 product gave .*, not 3, 4, 7, 12"):
+        get_backend("cupy")
+
+
+def test_a_machine_without_gpus_is_told_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", BrokenCupy)
+    monkeypatch.setattr(BrokenCupy.cuda.runtime, "getDeviceCount", lambda: 0)
+    with pytest.raises(BackendUnavailableError, match="there is no CUDA device"):
+        get_backend("cupy")
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        (None, "No NVIDIA driver was found"),
+        (12040, r"supports CUDA up to 12\.4: .* pip install 'cupy-cuda12x\[ctk\]'"),
+        (13010, r"supports CUDA up to 13\.1: .* pip install 'cupy-cuda13x\[ctk\]'"),
+    ],
+)
+def test_the_advice_follows_the_driver(version, words, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.setattr("portadnn.backends.cupy._driver_version", lambda: version)
+    with pytest.raises(BackendUnavailableError, match=words):
+        get_backend("cupy")
 
 
 def test_devices_that_are_not_there(require):

@@ -152,3 +152,45 @@ def test_the_mpiexec_of_another_mpi_is_noticed(monkeypatch):
     if "cannot load MPI library" in done.stderr:
         pytest.skip("there is no MPI library")
     assert "4 processes were started, but each sees itself alone" in done.stderr
+
+
+WAITS = """
+from types import SimpleNamespace
+import numpy as np
+from mpi4py import MPI as mpi
+from portadnn.parallel import communicator
+from portadnn.parallel.communicator import ANSWER, QUESTION, Late, MPICommunicator
+
+made = MPICommunicator(0.2)
+communicator.GRACE = 0.2
+x = np.asarray([2.0, 3.0])
+assert (made.sum(x) == x).all() and (made.own_sum(x[None]) == x).all()
+assert (made.largest(np.asarray([1, 2])) == [1, 2]).all()
+assert (made.gather(x, [2]) == x).all()
+
+# the only process, taken for another one, asks itself, and answers while it waits
+made.rank, never = 1, SimpleNamespace(Test=lambda: False)
+try:
+    made._wait(never)
+except Late as late:
+    assert late.args[0] == [], late.args
+else:
+    raise AssertionError("it waited for ever")
+assert not made._side.Iprobe(tag=QUESTION) and not made._side.Iprobe(tag=ANSWER)
+
+made._answer = lambda: None  # now it is silent
+try:
+    made._wait(never)
+except Late as late:
+    assert late.args[0] == [0], late.args
+else:
+    raise AssertionError("it waited for ever")
+"""
+
+
+def test_who_waits_and_who_is_silent_is_found_by_questions():
+    pytest.importorskip("mpi4py")
+    done = subprocess.run([sys.executable, "-c", WAITS], capture_output=True, text=True)
+    if "cannot load MPI library" in done.stderr:
+        pytest.skip("there is no MPI library")
+    assert done.returncode == 0, done.stderr
