@@ -47,7 +47,7 @@ from portadnn.training.lbfgs import EVALUATIONS_SPENT, LBFGS
 from portadnn.training.recipe import Plan
 from portadnn.training.state import RunState
 from portadnn.training.stops import TrainingInterrupted
-from portadnn.training.validation import forward
+from portadnn.training.validation import answers
 from portadnn.training.weights import normalized
 
 
@@ -388,11 +388,9 @@ class BasePortaDNN(_Fitted, BaseEstimator):
         backend = self._backend(home)
         parameters = as_parameters(self.coefs_, self.intercepts_)
         with backend.scope():
-            AL, Z, *_ = forward(self._network, backend)(
-                backend.asarray(columns(X)),
-                {name: backend.asarray(p) for name, p in parameters.items()},
-            )
-        return AL, Z[-1], backend, home
+            given = {name: backend.asarray(p) for name, p in parameters.items()}
+            AL, ZL = answers(self._network, backend, backend.asarray(columns(X)), given)
+        return AL, ZL, backend, home
 
     def _check_same_place(self, X: Any, method: str) -> None:
         if not get_config()["array_api_dispatch"]:

@@ -130,6 +130,19 @@ def forward(network: Network, backend: Backend) -> Callable[..., tuple[Any, ...]
     return backend.compiled(outputs)
 
 
+def answers(network: Network, backend: Backend, X: Any, parameters: Any) -> tuple[Any, Any]:
+    """AL and ZL, (n_L, m), of the columns of X."""
+    m, outputs = X.shape[1], forward(network, backend)
+    # other backends would compile for a second size, or launch more
+    size = block_of(X.shape[0]) if backend.library == "numpy" else m
+    made = (outputs(X[:, i : i + size], parameters) for i in range(0, m, size))
+    blocks = [(AL, Z[-1]) for AL, Z, *_ in made]
+    if len(blocks) == 1:
+        return blocks[0]
+    AL, ZL = (backend.xp.concat(x, axis=1) for x in zip(*blocks, strict=True))
+    return AL, ZL
+
+
 def split_validation(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
     """Split into training and validation examples; the latter get ``fraction`` of every class.
 
