@@ -9,7 +9,8 @@ Every measurement has a process of its own, and they are made in turn, round aft
 the median of the rounds' ratios, and "lost" means that its whole interquartile range lies below 1.
 PyTorch, JAX and scikit-learn run with 1 thread and with all, JAX also in both layouts; the faster
 one is the peer, and all are shown. ``--from`` prints files of results again, so the work can be
-measured in parts, and ``--page`` writes the tables between the page's marks.
+measured in parts, and ``--page`` writes what is asked beside what was measured between the page's
+marks.
 """
 
 import argparse
@@ -53,7 +54,7 @@ def main():
     text = "\n\n".join([*(table(*item) for item in found["work"].items()), asked])
     print(text if arguments.given else asked)
     if arguments.page:
-        into(Path(arguments.page), "daily", text)
+        into(Path(arguments.page), "daily", asked)
     return 0
 
 
