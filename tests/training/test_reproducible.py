@@ -119,7 +119,7 @@ def test_lbfgs_is_refused(backend):
 
 def test_a_backend_and_another_arithmetic_are_refused(digits):
     backend = get_backend("numpy")
-    with pytest.raises(InputError, match="arithmetic is reproducible, but that of the backend"):
+    with pytest.raises(InputError, match="reproducible, but the given backend has fast"):
         train(digits[0], backend=backend, arithmetic="reproducible", epochs=1)
     with pytest.raises(InputError, match="did you mean 'reproducible'"):
         get_backend("numpy", arithmetic="reproducable")
