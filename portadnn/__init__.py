@@ -13,9 +13,9 @@ from typing import Any
 __version__ = "0.1.0"
 
 # The room of each public name, from the stub's lines "from portadnn.room import name as name".
-# Nothing is imported before it is used (PEP 562).
-with open(__file__.removesuffix(".py") + ".pyi", encoding="utf-8") as _stub:
-    _LINES = [line.split() for line in _stub if line.startswith("from ")]
+# Nothing is imported before it is used (PEP 562). The loader also reads from a zip archive.
+_STUB = __loader__.get_data(__file__.removesuffix(".py") + ".pyi").decode()
+_LINES = [line.split() for line in _STUB.splitlines() if line.startswith("from ")]
 _HOME_OF = {words[3]: words[1].removeprefix("portadnn.") for words in _LINES}
 
 # without scikit-learn `from portadnn import *` still works, so it leaves the estimators out

@@ -2,10 +2,12 @@
 
 import doctest
 import importlib
+import os
 import pkgutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,24 @@ def test_every_public_name_is_there_and_no_other():
     assert set(portadnn._HOME_OF) <= set(dir(portadnn))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = portadnn.nothing
+
+
+def test_the_package_can_be_imported_from_a_zip_archive(tmp_path):
+    package = Path(portadnn.__file__).parent
+    with zipfile.ZipFile(tmp_path / "code.zip", "w") as archive:
+        for path in (p for p in package.rglob("*") if p.suffix in (".py", ".pyi", ".h5")):
+            archive.write(path, Path("portadnn") / path.relative_to(package))
+    program = "import portadnn; print(portadnn.__file__, len(portadnn.load_digits()[0]))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "code.zip")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    place = tmp_path / "code.zip" / "portadnn" / "__init__.py"
+    assert done.stdout == f"{place} 1437\n", done.stderr
 
 
 def test_the_version_is_that_of_the_distribution():

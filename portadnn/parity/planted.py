@@ -52,7 +52,7 @@ class Fault:
     tensor: str | None
     function: str
     call: Call
-    tensors: tuple[str, ...] = ()  # whose calls are replaced; default ``tensor``
+    tensors: tuple[str, ...] = ()  # calls of these are replaced; default ``tensor``
     step: int = 0
 
     @property
