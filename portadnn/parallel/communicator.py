@@ -18,6 +18,7 @@ from portadnn.parallel.ranks import Late, Ranks
 GRACE = 2.0  # seconds in which a waiting rank answers if it is asked whether it waits
 SPIN = 0.001  # seconds of waiting without a pause
 PAUSE = 0.0002  # seconds of a pause
+READ = 0.5  # seconds in which mpiexec reads the last words; MPICH's drops what it has not read
 LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_SIZE", "MPI_LOCALNRANKS")
 
 
@@ -90,6 +91,7 @@ class MPICommunicator:
         return made
 
     def abort(self, code: int) -> None:
+        time.sleep(READ)
         self._mpi.COMM_WORLD.Abort(code)
 
     def _wait(self, request: Any) -> None:
