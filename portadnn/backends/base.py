@@ -203,6 +203,10 @@ class Backend:
                 return to_device(x, self.device)
             return self._from_host(np.asarray(to_host(x), dtype=dtype))
 
+    def as_input(self, x: Any, *, dtype: str | None = None) -> Any:
+        """``x`` as one of the ``inputs`` of ``repeat``, which may be on the host."""
+        return self.asarray(x, dtype=dtype)
+
     def to_numpy(self, x: Any) -> np.ndarray:
         """``x`` on the host; it may share memory with ``x`` and may be read-only."""
         return self._to_host(x)
@@ -289,7 +293,7 @@ class Backend:
         state
             The state after the last step.
         outputs
-            The outputs of all steps, stacked along a new leading axis.
+            The outputs of all steps, stacked along a new leading axis. They may be on the host.
         """
         stacked, structure = flatten(inputs)
         collected = []

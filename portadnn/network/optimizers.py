@@ -286,8 +286,8 @@ class Adam(Optimizer):
         if t < 1:
             raise InputError(f"the step number t is {t}: expected 1 for the first step")
         return super().scalars(learning_rate, t) | {
-            "correction1": 1.0 / (1.0 - power(self.beta1, t)),
-            "correction2": 1.0 / math.sqrt(1.0 - power(self.beta2, t)),
+            "correction1": 1.0 / _rest(self.beta1, t),
+            "correction2": 1.0 / math.sqrt(_rest(self.beta2, t)),
         }
 
     def _step(self, g, slots, scalars, xp):
@@ -299,6 +299,11 @@ class Adam(Optimizer):
         rate = xp.multiply(scalars["learning_rate"], scalars["correction1"])
         root = xp.multiply(xp.sqrt(s), scalars["correction2"]) + self.epsilon
         return xp.divide(xp.multiply(v, rate), root), [v, s]
+
+
+def _rest(beta: float, t: int) -> float:
+    """``1 - beta^t``, which is 1 if the power, at most ``exp(-(1 - beta) t)``, is below 2^-60."""
+    return 1.0 if (1.0 - beta) * t > 42 else 1.0 - power(beta, t)
 
 
 @dataclass(frozen=True)

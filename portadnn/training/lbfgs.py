@@ -116,7 +116,7 @@ class LBFGSLoop(Loop):
         if not remaining:
             return
         step = self.step(kind=gradient_step)
-        inputs = {"learning_rate": self.backend.asarray(np.ones((1, 1, 1)))}
+        inputs = {"learning_rate": self.backend.as_input(np.ones((1, 1, 1)))}
         blank = {of("d", name): p for name, p in now.parameters.items()}  # only its shapes matter
 
         def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:

@@ -38,7 +38,7 @@ from portadnn.training.stops import (
 from portadnn.training.validation import Validation
 
 CHUNK_SECONDS = 0.25  # so that Ctrl-C and the progress bar wait no longer than this, about
-LARGEST_CHUNK = 128
+LARGEST_CHUNK = 512
 CHUNK_BYTES = 2**25  # dropout masks of a chunk
 
 Parameters: TypeAlias = dict[str, Any]

@@ -236,21 +236,22 @@ class Plan:
         steps = range(start, stop)
         scalars = [self.scalars(step, factor) for step in steps]
         inputs = {
-            name: backend.asarray(np.asarray([s[name] for s in scalars]).reshape(-1, 1, 1))
+            name: backend.as_input(np.asarray([s[name] for s in scalars]).reshape(-1, 1, 1))
             for name in scalars[0]
         }
         if feed is not None:
-            inputs |= {name: backend.asarray(x) for name, x in feed.rows(steps).items()}
+            inputs |= {name: backend.as_input(x) for name, x in feed.rows(steps).items()}
         elif self.batches.batch_size is not None:
             indices: list[Any] = [self.batches.indices(step) for step in steps]
-            inputs["batch"] = backend.asarray(np.stack(indices)[:, own], dtype="int32")
+            inputs["batch"] = backend.as_input(np.stack(indices)[:, own], dtype="int32")
             if sample:
                 places = [place_of(i, self.batches.m) for i in indices]
-                inputs["place"] = backend.asarray(np.stack(places), dtype="int32")
-        masks = [self.masks(step, network) for step in steps]
-        for name in masks[0]:
-            kept = np.stack([m[name] for m in masks])[:, :, own]
-            inputs[name] = backend.asarray(kept, dtype="bool")
+                inputs["place"] = backend.as_input(np.stack(places), dtype="int32")
+        if self.recipe.dropout:
+            masks = [self.masks(step, network) for step in steps]
+            for name in masks[0]:
+                kept = np.stack([m[name] for m in masks])[:, :, own]
+                inputs[name] = backend.as_input(kept, dtype="bool")
         return inputs
 
 

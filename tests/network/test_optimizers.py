@@ -1,3 +1,6 @@
+import math
+
+import mpmath
 import numpy as np
 import pytest
 from support import assert_equal, assert_lives_on, eps
@@ -210,6 +213,15 @@ def test_every_optimizer_names_a_missing_gradient(rule):
     optimizer = rule()
     with pytest.raises(InputError, match="dW1 is missing"):
         optimizer.update(p, {}, optimizer.init(p), optimizer.scalars(0.1, 1))
+
+
+@pytest.mark.parametrize("t", [1, 2, 64, 65, 128, 129, 419, 420, 421, 5000, 41_999, 42_001, 10**6])
+def test_corrections_of_adam_are_rounded_as_mpmath_rounds_them(t):
+    with mpmath.workprec(200):
+        power1, power2 = (float(mpmath.mpf(beta) ** t) for beta in (0.9, 0.999))
+    found = Adam().scalars(0.1, t)
+    assert found["correction1"] == 1.0 / (1.0 - power1)
+    assert found["correction2"] == 1.0 / math.sqrt(1.0 - power2)
 
 
 def test_adam_counts_its_steps_from_1():

@@ -232,7 +232,7 @@ def test_the_length_of_chunks_changes_no_number(backend, monkeypatch):
     together = run(backend, plan, report_every=6)
     monkeypatch.setattr("portadnn.training.loop.LARGEST_CHUNK", 1)
     assert_same_bits(run(backend, plan, report_every=6), together)
-    monkeypatch.setattr("portadnn.training.loop.LARGEST_CHUNK", 128)
+    monkeypatch.setattr("portadnn.training.loop.LARGEST_CHUNK", 512)
     monkeypatch.setattr("portadnn.training.loop.CHUNK_BYTES", 300)  # two masks of 5 x 23
     assert_same_bits(run(backend, plan, report_every=6), together)
 
@@ -490,7 +490,6 @@ def test_jax_pads_large_masks_no_further_than_its_limit(require, monkeypatch):
     long = run(get_backend("jax"), plan, report_every=6)
     monkeypatch.setattr(jax_backend, "_compiled", spy)
     monkeypatch.setattr(jax_backend, "_PADDED_BYTES", 1000)  # a mask has 115, all inputs 127
-    monkeypatch.setattr("portadnn.training.loop.CHUNK_BYTES", 500)
     short = run(get_backend("jax"), plan, report_every=6)
     assert capacities == {4}
     for name, p in long.items():
