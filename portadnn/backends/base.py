@@ -203,6 +203,10 @@ class Backend:
                 return to_device(x, self.device)
             return self._from_host(np.asarray(to_host(x), dtype=dtype))
 
+    def place(self, x: Any) -> Any:
+        """``x`` as an array of this backend that steps read; it may share memory with ``x``."""
+        return self.asarray(x)
+
     def as_input(self, x: Any, *, dtype: str | None = None) -> Any:
         """``x`` as one of the ``inputs`` of ``repeat``, which may be on the host."""
         return self.asarray(x, dtype=dtype)

@@ -129,6 +129,16 @@ class JaxBackend(Backend):
             made.append(outputs)
         return state, jax.tree.map(lambda *parts: np.concatenate(parts)[:n], *made)
 
+    def place(self, x: Any) -> Any:
+        import jax
+
+        if self.owns(x):
+            return self.asarray(x)
+        host = self.as_input(x)
+        with self.scope():
+            # JAX copies what is not aligned, and shares the rest
+            return jax.device_put(host if host.flags.c_contiguous else _in_rows(host), self.device)
+
     def as_input(self, x: Any, *, dtype: str | None = None) -> Any:
         with quiet_numpy():
             return np.asarray(to_host(x), dtype=dtype or self.dtype_name)

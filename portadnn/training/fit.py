@@ -294,4 +294,4 @@ def _rows(x: Any, backend: Backend) -> Any:
 
 def _on(backend: Backend, arrays: Iterable[Any]) -> list[Any]:
     kept = (Dataset, type(None))
-    return [x if isinstance(x, kept) else backend.asarray(x) for x in arrays]
+    return [x if isinstance(x, kept) else backend.place(x) for x in arrays]

@@ -48,6 +48,37 @@ def test_asarray_of_read_only_memory(backend):
     np.testing.assert_array_equal(backend.to_numpy(backend.asarray(values)), values)
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_data_that_are_placed_have_the_bits_of_asarray(order, backend, dtype):
+    values = np.asarray(np.random.default_rng(0).standard_normal((5, 300)), dtype, order=order)
+    x = backend.place(values)
+    assert_lives_on(x, backend)
+    np.testing.assert_array_equal(backend.to_numpy(x), values)
+    assert_lives_on(backend.place(x), backend)
+    np.testing.assert_array_equal(backend.to_numpy(backend.place(np.eye(2, 3))), np.eye(2, 3))
+
+
+def test_jax_places_aligned_data_without_a_copy(require):
+    require("jax")
+    room = np.empty(4096 + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    aligned = room[start : start + 4096].view(np.float32).reshape(32, 32)
+    x = get_backend("jax").place(aligned)
+    assert x.unsafe_buffer_pointer() == aligned.ctypes.data
+    y = get_backend("jax").asarray(aligned)  # the caller may change it later
+    assert y.unsafe_buffer_pointer() != aligned.ctypes.data
+
+
+def test_inputs_of_steps_are_rounded_as_arrays_are(backend, dtype):
+    values = np.random.default_rng(0).standard_normal((3, 1, 1))
+    x = backend.as_input(values)
+    assert x.dtype == backend.dtype
+    np.testing.assert_array_equal(backend.to_numpy(x), values.astype(dtype))
+    whole = backend.as_input([[1, 2], [3, 4]], dtype="int32")
+    np.testing.assert_array_equal(backend.to_numpy(whole), [[1, 2], [3, 4]])
+    assert backend.to_numpy(whole).dtype == np.int32
+
+
 class Given(NamedTuple):
     missing: Any
     offset: Any

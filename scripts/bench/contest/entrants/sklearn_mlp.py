@@ -49,6 +49,10 @@ class SklearnMLP(Entrant):
         from sklearn.neural_network import MLPClassifier
 
         task, epochs = self.task, n // self.unit
+        rows, labels, shuffle = task.rows, task.labels, task.batch is not None
+        if not epochs:  # a part of the first epoch, its batches in their order
+            first = task.order(0, n).reshape(-1)
+            rows, labels, shuffle, epochs = rows[first], labels[first], False, 1
         start = iter(range(1, task.L + 1))
 
         class Started(MLPClassifier):
@@ -59,12 +63,12 @@ class SklearnMLP(Entrant):
         model = Started(
             task.dims[1:-1], solver=task.optimizer, alpha=0.0, batch_size=task.batch or task.m,
             learning_rate_init=task.rate, momentum=0.0, nesterovs_momentum=False, max_iter=epochs,
-            shuffle=task.batch is not None, random_state=Orders(task.batches), tol=0.0,
+            shuffle=shuffle, random_state=Orders(task.batches), tol=0.0,
             n_iter_no_change=epochs + 1,
         )  # fmt: skip
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            self.model = model.fit(task.rows, task.labels)
+            self.model = model.fit(rows, labels)
 
     def weights(self):
         found = {}
