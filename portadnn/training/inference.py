@@ -224,14 +224,14 @@ def check_fits(model: Model, data: Dataset, *, labelled: bool = False) -> None:
 def _backend_for(model: Model, backend: str | Backend | None) -> Backend:
     if isinstance(backend, Backend):
         return backend
-    if backend is None:
-        return _numpy(model.dtype)
+    if backend is None or isinstance(backend, str):
+        return _named("numpy" if backend is None else backend, model.dtype)
     return get_backend(backend, dtype=model.dtype)
 
 
-@functools.cache
-def _numpy(dtype: str) -> Backend:
-    return get_backend("numpy", dtype=dtype)
+@functools.lru_cache(maxsize=16)  # on JAX a new one for every row takes a quarter of the time
+def _named(name: str, dtype: str) -> Backend:
+    return get_backend(name, dtype=dtype)
 
 
 def _is_ready(model: Model, data: Any) -> bool:

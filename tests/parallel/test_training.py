@@ -52,7 +52,10 @@ def test_bits_do_not_depend_on_the_ranks(dtype, task):
 
 def test_bits_do_not_depend_on_the_library_of_the_ranks(backend):
     """One task and two ranks, because JAX compiles for every rank and size of a batch."""
-    assert_same_bits(backend.name, {"dtype": backend.dtype_name, **TASKS["recipe"]}, [(2, "1/6")])
+    how = {"dtype": backend.dtype_name, **TASKS["recipe"]}
+    if backend.name == "dask":  # a step takes seconds
+        how["epochs"] = 1
+    assert_same_bits(backend.name, how, [(2, "1/6")])
 
 
 def test_fast_ranks_agree_and_are_near_one_process(backend):

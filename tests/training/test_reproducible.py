@@ -61,15 +61,16 @@ def on_numpy(dtype, *case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_weights_have_the_same_bits_on_every_backend(case, backend):
-    reproducible = backend.reproducible()
-    assert trained(reproducible, case) == on_numpy(backend.dtype_name, case)
+    given = case, 30, 2 if backend.name == "dask" else 6  # a step of Dask takes a second
+    assert trained(backend.reproducible(), *given) == on_numpy(backend.dtype_name, *given)
 
 
 @pytest.mark.parametrize("case", ["gradient descent", "momentum", "nesterov in batches"])
 def test_in_sample_space_too(case, backend):
-    given = case, 200, 4, "sample"
+    steps = 2 if backend.name == "dask" else 4
+    given = case, 200, steps, "sample"
     assert trained(backend.reproducible(), *given) == on_numpy(backend.dtype_name, *given)
-    assert on_numpy(backend.dtype_name, *given) != on_numpy(backend.dtype_name, case, 200, 4)
+    assert on_numpy(backend.dtype_name, *given) != on_numpy(backend.dtype_name, case, 200, steps)
 
 
 def test_the_answer_is_that_of_fast_arithmetic_but_for_roundings(dtype):
