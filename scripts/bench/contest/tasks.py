@@ -53,7 +53,7 @@ class Task:
         the same: after 312 steps PyTorch with one thread and with two are 45 % apart.
         """
         if self.dtype == "float32" and self.L > 10:
-            return min(20, self.steps)
+            return min(5, self.steps)
         early = self.batch is None and self.dtype == "float32"
         return min(100, self.steps) if early else self.steps
 
