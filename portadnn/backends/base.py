@@ -208,7 +208,7 @@ class Backend:
         return self.asarray(x)
 
     def as_input(self, x: Any, *, dtype: str | None = None) -> Any:
-        """``x`` as one of the ``inputs`` of ``repeat``, which may be on the host."""
+        """``x`` for one call of a compiled function, or of ``repeat``; it may be on the host."""
         return self.asarray(x, dtype=dtype)
 
     def to_numpy(self, x: Any) -> np.ndarray:

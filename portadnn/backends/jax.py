@@ -160,8 +160,8 @@ class JaxBackend(Backend):
     def _from_host(self, host: np.ndarray) -> Any:
         import jax
 
-        # jnp.asarray would compile two programs for every shape; device_put may use the memory that
-        # it is given (even with may_alias=False), so it is given a copy
+        # jnp.asarray would compile two programs for every shape. device_put may share the memory of
+        # the argument (even with may_alias=False), so the argument is a copy.
         return jax.device_put(_in_rows(host), self.device)
 
     def all_finite(self, arrays: Iterable[Any]) -> bool:
