@@ -26,7 +26,7 @@ def test_backends_measures_a_step_of_each(capsys, monkeypatch):
     assert code == 0
     numpy, strict = (found["step_seconds"] for found in json.loads(out)["backends"])
     for seconds in (*numpy.values(), strict["measured"]):
-        assert 1e-6 < seconds < 1.0  # 22 calls of microseconds
+        assert 1e-6 < seconds < 10.0  # microseconds, but on a busy machine
     assert strict["estimated"] is None
     _, out, _ = run(capsys, "backends", "--time", "6,4,2")
     assert re.search(r"numpy +cpu +[\d,]+ us +[\d,]+ us", out)

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from cli_support import run
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portadnn.backends import get_backend
@@ -224,7 +224,7 @@ EPOCHS = 5
 
 
 @given(OPTIONS, st.booleans())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 def test_train_and_parity_declare_the_same_run(data, declared_by, tmp_path_factory, options, file):
     options |= {"--epochs": EPOCHS, "--layers": "5,4"}
     given = [text for option, value in options.items() for text in (option, value)]
@@ -270,7 +270,7 @@ def test_train_and_parity_declare_the_same_run(data, declared_by, tmp_path_facto
 
 
 @given(OPTIONS, st.sampled_from(["fast", "reproducible"]))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 def test_the_run_of_parity_ends_with_the_weights_of_train(data, options, arithmetic):
     from portadnn.training.train import train_problem
 

@@ -249,7 +249,10 @@ def test_one_value_of_the_right_type(tmp_path):
 
 
 @given(st.data())
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_any_content_is_read_or_refused(tmp_path, data):
     dtypes = st.sampled_from(
         ["u1", "i8", "f2", "f4", ">f8", "g", "c8", "?", "S3", "S0", "V5", "M8[s]", "O",

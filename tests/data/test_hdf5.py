@@ -138,7 +138,10 @@ def test_a_truncated_file(tmp_path):
 
 
 @given(st.integers(0, 2**31), st.integers(1, 40))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_a_damaged_file_is_read_or_refused_but_never_crashes(tmp_path, seed, damage):
     path = course_file(tmp_path / "a.h5")
     content = bytearray(path.read_bytes())

@@ -270,7 +270,10 @@ def test_a_truncated_file(path):
 
 
 @given(st.integers(0, 2**31), st.integers(1, 30))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_a_damaged_file_is_refused_or_the_same(tmp_path, seed, damage):
     path = tmp_path / "run.h5"
     if not path.exists():
@@ -300,7 +303,10 @@ ODD = st.recursive(
 
 
 @given(st.data())
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=80,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_an_odd_header_is_refused(tmp_path, data):
     path = tmp_path / "run.h5"
     recorded(path)

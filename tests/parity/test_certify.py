@@ -265,7 +265,7 @@ def in_lanes(terms, lanes):
     return np.add.accumulate(whole, axis=1)[:, -1:] + rest
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**32 - 1), lanes=st.sampled_from([1, 2, 4, 16, 32, 64]))
 @example(seed=74, lanes=16)  # these err by more than four times what three other orders do
 @example(seed=148, lanes=2)

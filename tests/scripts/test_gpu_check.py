@@ -91,6 +91,7 @@ def test_stages_run_on_any_device(tmp_path):
         "sample": "passed", "contest": "skipped",
     }  # fmt: skip
     assert found["title"].endswith("not a GPU")
+    assert stages["parity"]["limit"] == 10 * 45  # limits are meant for a GPU
     parities = stages["parity"]["figures"]
     assert len(parities) == 8
     for figures in parities.values():
