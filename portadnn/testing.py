@@ -126,7 +126,9 @@ def assert_parity(
     failures: list[str] = []
     for backend in chosen:
         calls, made = _record(function, inputs, backend, outputs)
-        certified = certify_calls(calls, dtype, matmul=matmul, unchecked=unchecked)
+        certified = certify_calls(
+            calls, dtype, matmul=matmul, arithmetic=backend.arithmetic, unchecked=unchecked
+        )
         recordings.append(certified)
         failure = _first_failure(certified, backend.name, made, dtype)
         if failure:

@@ -56,6 +56,35 @@ def test_honest_functions_pass(backend):
     assert report.unchecked == ()
 
 
+def spread_product(xp, W, X):
+    """A product and sums whose terms are of very different sizes."""
+    Z = xp.matmul(W, X)
+    return {"Z": Z, "mean": xp.mean(Z, axis=1), "squares": xp.sum(Z * Z, axis=0)}
+
+
+def test_a_reproducible_backend_is_held_to_its_own_bounds(backend):
+    rng = np.random.default_rng(0)
+    shapes = {"W": (20, 300), "X": (300, 50)}
+    inputs = {
+        name: np.exp(6 * rng.standard_normal(shape)) * rng.choice((-1.0, 1.0), shape)
+        for name, shape in shapes.items()
+    }
+    dtype = backend.dtype_name
+    reproducible = get_backend(backend.name, dtype=dtype, arithmetic="reproducible")
+    report = assert_parity(spread_product, inputs, [reproducible], dtype=dtype)
+    assert 0 < report.largest_ratio <= 1
+
+
+@pytest.mark.parametrize("function", ["matmul", "sum"])
+def test_a_fault_of_a_reproducible_backend_is_found(function):
+    backend = get_backend("numpy", dtype="float32", arithmetic="reproducible")
+    honest = getattr(backend.xp, function)
+    replaced = {function: lambda *x, **how: lower(honest(*x, **how), 12)}
+    narrow = replace(backend, name="faulty", xp=Faulty(backend.xp, **replaced))
+    with pytest.raises(AssertionError, match=rf"DIVERGED faulty, operation \d+.*, {function}"):
+        assert_parity(spread_product, INPUTS, [narrow])
+
+
 def test_every_function_with_a_bound_is_honest_somewhere(backend):
     def functions(xp, x, y, i):
         columns = xp.take(x, i, axis=1)

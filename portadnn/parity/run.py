@@ -18,7 +18,6 @@ from portadnn.network.optimizers import Optimizer
 from portadnn.network.spec import Network
 from portadnn.parity import derived
 from portadnn.parity.bounds import Format, declared_format
-from portadnn.parity.bounds.balanced import GRID
 from portadnn.training.declaration import Declaration, Part
 from portadnn.training.problem import Problem
 from portadnn.training.recipe import Plan, Recipe
@@ -279,12 +278,7 @@ class StepRecord:
 
     def form(self, matmul: str | None = None) -> Format:
         """The arithmetic that made it, with products in a declared mode."""
-        form = declared_format(self.dtype, matmul)
-        if self.arithmetic == "fast":
-            return form
-        if self.dtype == "float64":
-            return form._replace(slices=True)
-        return form._replace(tiny=GRID, units=True)  # results are whole multiples of GRID
+        return declared_format(self.dtype, matmul, self.arithmetic)
 
     def after(self, network: Network) -> dict[str, np.ndarray]:
         """The parameters that the step ended with."""

@@ -24,7 +24,7 @@ import numpy as np
 from portadnn.arithmetic.splitting import BLOCK, SMALLEST, widths
 from portadnn.choice import known_name
 from portadnn.errors import InputError
-from portadnn.parity.bounds.balanced import units_error
+from portadnn.parity.bounds.balanced import GRID, units_error
 
 U_SHADOW = 2.0**-53
 EPSILON = 1e-6  # chance that any of the entries of a run exceeds its statistical bound
@@ -71,7 +71,7 @@ class Format(NamedTuple):
 MATMUL_MODES = {"float32": 0.0, "float64": 0.0, "tf32": 2.0**-11, "bfloat16": 2.0**-8}
 
 
-def declared_format(dtype: str, matmul: str | None = None) -> Format:
+def declared_format(dtype: str, matmul: str | None = None, arithmetic: str = "fast") -> Format:
     """The format of a dtype with its matrix products in the mode ``matmul``, by default plain.
 
     Raises
@@ -85,7 +85,11 @@ def declared_format(dtype: str, matmul: str | None = None) -> Format:
     if matmul != dtype and "float64" in (dtype, matmul):
         raise InputError(f"products of {dtype} are never {matmul}: expected {dtype}")
     u_sum = u if matmul == dtype else 2.0**-23
-    return Format(u, float(info.smallest_normal), float(info.max), MATMUL_MODES[matmul], u_sum)
+    tiny, slices, units = float(info.smallest_normal), False, False
+    if arithmetic == "reproducible":
+        slices, units = dtype == "float64", dtype == "float32"
+        tiny = GRID if units else tiny  # results are whole multiples of GRID
+    return Format(u, tiny, float(info.max), MATMUL_MODES[matmul], u_sum, slices, units)
 
 
 class Bound(NamedTuple):

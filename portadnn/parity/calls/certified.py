@@ -66,14 +66,16 @@ def certify_calls(
     dtype: str,
     *,
     matmul: str | None = None,
+    arithmetic: str = "fast",
     unchecked: Collection[str] = (),
 ) -> list[CertifiedCall]:
     """Check every call on its own inputs, except calls of the ``unchecked`` functions.
 
     Every floating result must have the dtype; ``matmul`` is the mode that the backend declares for
-    products of float32. An InputError is raised for a function that has no bound.
+    products of float32, ``arithmetic`` is the backend's. An InputError is raised for a function
+    that has no bound.
     """
-    form = declared_format(dtype, matmul)
+    form = declared_format(dtype, matmul, arithmetic)
     entries = sum(x.size for call in calls for x in call.results)
     checked = [call for call in calls if call.function not in unchecked]
     unknown = {call.function for call in checked} - KNOWN

@@ -41,7 +41,7 @@ def reduction_bound(
         y = np.asarray(arguments[1], np.float64)
         operands = OPERANDS[function](x, y, *arguments[2:], **keywords)
         return _products(operands, form, entries, shape)
-    form = form._replace(u_in=0.0, u_sum=form.u)  # tensor cores do not make plain sums
+    form = form._replace(u_in=0.0, u_sum=form.u, units=False)  # sums are not made as products are
     if function == "cumulative_sum":
         return _cumulative_sum(x, form, entries, **_only(keywords, "axis", "include_initial")), []
     axes = arguments[1] if len(arguments) > 1 else keywords.get("axis")
