@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,7 +85,10 @@ def _header(file: IO[bytes], what: str) -> tuple[tuple[int, ...], bool, np.dtype
         read: Any = formats.read_array_header_1_0 if version == (1, 0) else (
             formats.read_array_header_2_0
         )  # fmt: skip
-        shape, fortran, dtype = read(head)
+        with warnings.catch_warnings():
+            # Python 2 wrote "(10L,)"; NumPy reads it, and warns without the name of the file
+            warnings.simplefilter("ignore", UserWarning)
+            shape, fortran, dtype = read(head)
         if len(shape) > 32 or not all(type(n) is int and 0 <= n < 2**31 for n in shape):
             raise InputError(f"its shape is {shape}"[:200])
     if dtype.kind not in "buifSU" or not dtype.itemsize:

@@ -278,6 +278,18 @@ def test_numpy_files_that_hold_objects_are_refused(name, tmp_path):
         load_dataset(tmp_path / name, labels=None if name == "d.npz" else tmp_path / "y.npy")
 
 
+def test_a_numpy_file_of_python_2_is_read_without_a_warning(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "y.npy", Y)
+    content = (tmp_path / "x.npy").read_bytes()
+    ours = repr(X.shape).encode() + b", }" + b" " * X.ndim
+    theirs = repr(X.shape).replace(",", "L,").replace(")", "L)").encode() + b", }"
+    assert ours in content
+    (tmp_path / "x.npy").write_bytes(content.replace(ours, theirs))
+    data = load_dataset(tmp_path / "x.npy", labels=tmp_path / "y.npy")
+    np.testing.assert_array_equal(data.examples, X)
+
+
 def test_numpy_files_that_lie_take_no_memory(tmp_path):
     """A header as long as a file may say, other compressions, and a text that is none."""
     header = b"\x93NUMPY\x02\0\xff\xff\xff\xff"
