@@ -168,9 +168,14 @@ def make_loop(
         _check_can_be_fed(backend, plan, solver, first_layer, certify)
         first_layer = "feature"
     numbered = _is_numbered(Y, network)
-    if numbered and (certify is not None or plan.batches.batch_size is None):
-        Y, numbered = (_classes(network).T == Y).astype(backend.dtype_name), False
+    if numbered and plan.batches.batch_size is None:
+        Y, numbered = _dense(Y, network, backend), False
     given = _checked((X, Y, weights), network, backend, numbered=numbered)
+    if certify is not None:
+        names = zip(("X", "Y", "S"), given, strict=True)
+        certify.given = {name: np.asarray(to_host(x)) for name, x in names if x is not None}
+        if numbered:  # the steps take the same numbers as without a certificate, and the same bits
+            certify.given["Y"] = _dense(Y, network, backend)
     if numbered:
         shared = Shared(*given)._replace(classes=_classes(network))
     else:
@@ -224,8 +229,6 @@ def make_loop(
     loop = (Loop if solver is None else LBFGSLoop)(network, backend, plan, data, **options)
     if certify is not None:
         loop.watcher = certify
-        names = zip(("X", "Y", "S"), given, strict=True)
-        certify.given = {name: np.asarray(to_host(x)) for name, x in names if x is not None}
         if whole is not None:
             loop.whole = replace(loop, shared=whole, ranks=None)
     return loop, loop.start(start)
@@ -264,6 +267,11 @@ def _is_numbered(Y: Any, network: Network) -> bool:
     """Whether Y holds the number of each example's class in the place of 0 and 1."""
     whole = isinstance(Y, np.ndarray) and Y.dtype.kind in "iu" and Y.ndim == 2 and len(Y) == 1
     return whole and get_head(network.head).exclusive and network.layer_dims[-1] > 1
+
+
+def _dense(numbers: np.ndarray, network: Network, backend: Backend) -> np.ndarray:
+    """0 and 1, (C, m), from the numbers of the classes, (1, m)."""
+    return (numbers == _classes(network).T).astype(backend.dtype_name)
 
 
 def _classes(network: Network) -> np.ndarray:
