@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from numbers import Real
 from typing import Any
 
@@ -100,25 +101,34 @@ def _column(column: Any, name: str, raw: bool = False) -> np.ndarray:
     A raw column may have texts; a missing value is then "" or NaN, as in the data of ``load``.
     """
     given = np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else column)
-    texts = raw and given.dtype.kind in "OUT" and any(isinstance(x, str) for x in given)
-    if texts and all(math.isnan(_number(x)) for x in given):
-        return np.asarray([x if isinstance(x, str) else "" for x in given])
     if given.dtype.kind in "buif":
         numbers = given.astype(np.float64)
+        missing = np.isnan(numbers)
     else:
-        numbers = np.asarray([_number(x) if given.dtype.kind == "O" else math.nan for x in given])
-    wrong = ~np.isfinite(numbers) & ~(raw & np.isnan(numbers))
+        missing = np.asarray([_is_missing(x) for x in given], dtype=bool)
+        texts = np.asarray([isinstance(x, str) for x in given], dtype=bool)
+        if raw and texts.any() and (texts | missing).all():
+            return np.asarray([x if text else "" for x, text in zip(given, texts, strict=True)])
+        numbers = np.asarray([_number(x) for x in given])
+    wrong = ~np.isfinite(numbers) & ~(raw & missing)
     if wrong.any():
         i = int(np.argmax(wrong))
         raise InputError(
             f"column {name} of X holds {str(given[i])!r} in row {i}: expected finite numbers. Fill "
-            f"gaps and make words numbers, or train with preprocess='standardise:missing=median'"
+            f"gaps and make numbers of words and dates, or train with "
+            f"preprocess='standardise:missing=median'"
         )
     return numbers
 
 
+def _is_missing(x: Any) -> bool:
+    """Whether a cell is empty: None, NaN, and the marks of pandas."""
+    nan = isinstance(x, float | np.floating) and math.isnan(x)
+    return x is None or nan or type(x).__name__ in ("NAType", "NaTType")
+
+
 def _number(x: Any) -> float:
     try:
-        return float(x) if isinstance(x, Real | np.bool_) else math.nan
+        return float(x) if isinstance(x, Real | Decimal | np.bool_) else math.nan
     except OverflowError:
         return math.inf

@@ -1,5 +1,7 @@
 """X and y as people have them: arrays, lists, tables, labels of every kind."""
 
+from decimal import Decimal
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -360,3 +362,26 @@ def test_texts_and_gaps_are_refused_by_name(table):
         dnn.train(table(MIXED | {"age": AGES * 5}), ILL, preprocess="none", **QUICK)
     with pytest.raises(InputError, match="unknown preprocess 'standardize'"):
         dnn.train(x, ILL, preprocess="standardize", **QUICK)
+
+
+@tables
+def test_a_cell_that_is_neither_number_nor_gap_is_refused(table):
+    how = {"preprocess": "standardise:missing=median,unknown=ignore", **QUICK}
+    dates = np.asarray(["2020-01-01"] * 20, dtype="datetime64[ns]")
+    with pytest.raises(InputError, match="column seen of X holds '2020-01-01"):
+        dnn.train(table(MIXED | {"seen": dates}), ILL, **how)
+
+
+def test_numbers_and_words_in_one_column():
+    pandas = pytest.importorskip("pandas")
+    how = {"preprocess": "standardise:missing=median", **QUICK}
+    ages = pandas.DataFrame({"age": np.arange(20.0)})
+    model = dnn.train(ages, ILL, **how)
+    cells = [5, None, pandas.NA, pandas.NaT, float("nan"), np.float32("nan"), Decimal("7.5")]
+    rows = model.prepare(pandas.DataFrame({"age": np.asarray(cells, dtype=object)}))
+    filled = pandas.DataFrame({"age": [5.0] + [9.5] * 5 + [7.5]})
+    np.testing.assert_array_equal(rows, model.prepare(filled))
+    for word in ("5,0", "-5.0", pandas.Timestamp("2020-01-01"), 1j, np.datetime64("NaT")):
+        mixed = pandas.DataFrame({"age": np.asarray([5.0, word], dtype=object)})
+        with pytest.raises(InputError, match=r"column age of X holds .* in row 1: expected finite"):
+            model.prepare(mixed)
