@@ -168,6 +168,23 @@ def test_silent_float64_is_a_fault():
         assert_parity(careless, INPUTS)
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_arrays_in_a_tuple_are_no_other_operands(kind, backend):
+    def joined(xp, W, X):
+        parts = kind((xp.exp(W[:, :32]), xp.exp(X[:10, :])))
+        return {"joined": xp.concat(parts, axis=0), "stacked": xp.stack(parts)}
+
+    assert_parity(joined, INPUTS, ["numpy", backend], dtype=backend.dtype_name)
+
+
+def test_a_number_that_was_read_from_an_array_is_no_other_operand(backend):
+    def scaled(xp, W, X):
+        total = float(xp.sum(xp.exp(W)))
+        return {"scaled": X / total, "plain": X * 0.5}
+
+    assert_parity(scaled, INPUTS, ["numpy", backend], dtype=backend.dtype_name)
+
+
 def test_a_mask_within_rounding_is_a_kink_and_no_fault():
     def step(xp, W, X):
         Z = xp.matmul(W, X)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -181,9 +181,21 @@ def structural_difference(
 
 
 def _plain(call: RecordedCall) -> list[Any]:
-    """The arguments of a call that are not arrays or dtypes: scalars, axes, slices."""
-    arguments = [*call.arguments, *(value for _, value in sorted(call.keywords.items()))]
-    return [repr(x) for x in arguments if isinstance(x, int | float | tuple | slice | None)]
+    """The arguments of a call that are not arrays or dtypes: scalars, axes, slices.
+
+    Empty if numbers in them may come from an array.
+    """
+    if call.read:
+        return []
+
+    def found(x: Any) -> Iterator[str]:
+        if isinstance(x, tuple | list):
+            for item in x:
+                yield from found(item)
+        elif isinstance(x, int | float | slice | None):
+            yield repr(x)
+
+    return [*found(call.arguments), *found([value for _, value in sorted(call.keywords.items())])]
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:

@@ -21,7 +21,8 @@ class RecordedCall:
     The numbers begin at 1. An operator has the name of its function, indexing is ``getitem``.
     Arrays and dtypes are NumPy's, Python objects as they were given; there is no device. Each
     positional argument has an origin: the call that made it, and its position among the results;
-    call 0 for an input, None if it is not an array.
+    call 0 for an input, None if it is not an array. ``read`` says whether the function had made a
+    Python number of an array before: its numbers may then differ between backends.
     """
 
     number: int
@@ -30,6 +31,7 @@ class RecordedCall:
     keywords: dict[str, Any]
     origins: tuple[tuple[int, int] | None, ...]
     results: tuple[np.ndarray, ...]
+    read: bool = False
 
 
 class RecordingNamespace:
@@ -45,6 +47,8 @@ class RecordingNamespace:
     Attributes
     ----------
     calls : list of RecordedCall
+    read : bool
+        Whether a Python number was made of an array.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -56,6 +60,7 @@ class RecordingNamespace:
             if hasattr(self._xp, name)
         }  # fmt: skip
         self.calls: list[RecordedCall] = []
+        self.read = False
         self._inputs = 0
 
     @property
@@ -104,6 +109,7 @@ class RecordingNamespace:
                 {key: self._on_host(x) for key, x in keywords.items() if key != "device"},
                 tuple(getattr(x, "_origin", None) for x in arguments),
                 tuple(x._host for x in wrapped),
+                self.read,
             )
         )
         return _like(result, wrapped) if isinstance(result, tuple | list) else wrapped[0]
@@ -200,12 +206,15 @@ class RecordedArray:
         return bool(self._host)
 
     def __float__(self) -> float:
+        self._recording.read = True
         return float(self._host)
 
     def __int__(self) -> int:
+        self._recording.read = True
         return int(self._host)
 
     def __index__(self) -> int:
+        self._recording.read = True
         return operator.index(self._host)
 
     def __repr__(self) -> str:
