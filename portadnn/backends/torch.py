@@ -144,7 +144,7 @@ class TorchBackend(Backend):
         # PyTorch warns of read-only memory; its strides count items, and none is negative
         whole = all(stride >= 0 and stride % host.itemsize == 0 for stride in host.strides)
         shareable = host.flags.writeable and whole
-        return torch.from_numpy(host if shareable else host.copy()).to(self.device)
+        return torch.from_numpy(host if shareable else host.copy(order="K")).to(self.device)
 
     @staticmethod
     def _to_host(x: Any) -> np.ndarray:

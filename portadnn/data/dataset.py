@@ -156,7 +156,7 @@ class Dataset:
         """``X`` of shape (n_x, m): one column per example of ``rows``, uint8 scaled to [0, 1].
 
         ``X`` is a transposed view of rows, so the transpose costs nothing. It shares the memory of
-        the examples if they have the dtype.
+        the examples if they have the dtype and are in C order.
 
         Raises
         ------
@@ -167,7 +167,8 @@ class Dataset:
             raise InputError(f"{self.source} is a table: preprocess it first")
         examples = self.examples[rows]
         self._check_range(examples, dtype)
-        flat = examples.reshape(len(examples), self.n_x)
+        # in one memory order, whatever the caller's: the bits of a product depend on it
+        flat = np.ascontiguousarray(examples.reshape(len(examples), self.n_x))
         if flat.dtype == dtype:
             return flat.T
         with np.errstate(under="ignore"):  # a float64 may underflow, and np.seterr may raise

@@ -168,6 +168,15 @@ class BasePortaDNN(_Fitted, BaseEstimator):
         return None
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, partial: bool = False) -> Any:
+        before = vars(self).copy()
+        try:
+            return self._learn(X, y, sample_weight, partial)
+        except BaseException:  # else new classes would name the outputs of the old weights
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _learn(self, X: Any, y: Any, sample_weight: Any, partial: bool) -> Any:
         if partial and self.early_stopping:
             raise InputError("partial_fit makes one pass: expected early_stopping=False")
         solver = solver_of(self)
@@ -178,6 +187,7 @@ class BasePortaDNN(_Fitted, BaseEstimator):
             to_host(dense(y, "y")),
             accept_sparse="csr",
             dtype=float_dtypes(X),
+            order="C",  # the bits of a product depend on it
             multi_output=True,
             y_numeric=is_regressor(self),
             reset=first,
@@ -240,7 +250,7 @@ class BasePortaDNN(_Fitted, BaseEstimator):
                 state = certified(loop, start)
             except TrainingInterrupted as error:
                 state = error.state
-                warnings.warn("Training interrupted by user.", stacklevel=4)
+                warnings.warn("Training interrupted by user.", stacklevel=5)
             else:
                 limits = {
                     None: f"{self.max_iter} iterations, all that max_iter allows, were made",
@@ -250,7 +260,7 @@ class BasePortaDNN(_Fitted, BaseEstimator):
                     warnings.warn(
                         f"{limits[monitor.stopped]}, and the optimization has not converged yet",
                         ConvergenceWarning,
-                        stacklevel=4,
+                        stacklevel=5,
                     )
             state = loop.left(state)
         self.certificate_ = None if certifier is None else certifier.certificate
@@ -382,7 +392,8 @@ class BasePortaDNN(_Fitted, BaseEstimator):
         """AL and ZL, (n_L, m), the backend that computed them, and the one where X lives."""
         check_is_fitted(self)
         self._check_same_place(X, method)
-        X = validate_data(self, X, accept_sparse="csr", dtype=float_dtypes(X), reset=False)
+        how = {"accept_sparse": "csr", "dtype": float_dtypes(X), "order": "C"}
+        X = validate_data(self, X, reset=False, **how)
         X = dense(X, "X")
         home = get_backend(backend_of(X).name, dtype=backend_of(self.coefs_[0]).dtype_name)
         backend = self._backend(home)

@@ -120,7 +120,7 @@ def batch_size_of(batch_size: Any, m: int) -> int:
         return min(LARGEST_BATCH, m)
     if batch_size > m:
         warnings.warn(
-            f"batch_size is {batch_size}, but there are {m} samples: it is clipped", stacklevel=6
+            f"batch_size is {batch_size}, but there are {m} samples: it is clipped", stacklevel=7
         )
     return min(batch_size, m)
 

@@ -265,7 +265,7 @@ def _forward(
     if isinstance(data, np.ndarray):
         if ranks is not None and not ranks.first:
             return
-        X = data.reshape(len(data), -1).T
+        X = np.ascontiguousarray(data.reshape(len(data), -1)).T
         yield outputs(backend.as_input(X), parameters), slice(None)
         return
     size = block_of(data.n_x)

@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 
-from portadnn import InputError, PortaDNNClassifier, PortaDNNRegressor
+from portadnn import DivergenceError, InputError, PortaDNNClassifier, PortaDNNRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 SOLVERS = {
@@ -108,3 +108,34 @@ def test_the_best_of_another_kind_does_not_count():
     assert network.best_loss_ == min(network.loss_curve_[6:]) != least
     assert network.validation_scores_ is None
     assert len(network.loss_curve_) == 9
+
+
+@pytest.mark.parametrize("width", [3, 5])
+def test_a_fit_that_fails_leaves_the_last_one(width):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((8, 3)), np.arange(8) % 2
+    made = PortaDNNClassifier(
+        (4,), random_state=0, max_iter=5, solver="sgd", learning_rate_init=0.1
+    )
+    made.fit(X, np.asarray(["a", "b"])[y])
+    expected = made.predict_proba(X)
+    made.set_params(learning_rate_init=1e300)
+    with pytest.raises(DivergenceError):
+        made.fit(1e10 * rng.standard_normal((8, width)), np.asarray(["x", "y"])[y])
+    assert set(made.predict(X)) <= {"a", "b"}
+    np.testing.assert_array_equal(made.predict_proba(X), expected)
+    assert made.n_features_in_ == 3
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
+def test_the_memory_order_of_X_moves_no_bit(backend, require):
+    require(backend)
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((301, 37)).astype("float32"), rng.integers(0, 3, 301)
+    made = [
+        PortaDNNClassifier((16,), random_state=0, max_iter=5, batch_size=301, backend=backend)
+        .fit(x, y)
+        .predict_proba(x)
+        for x in (X, np.asfortranarray(X))
+    ]
+    np.testing.assert_array_equal(*made)

@@ -385,3 +385,27 @@ def test_numbers_and_words_in_one_column():
         mixed = pandas.DataFrame({"age": np.asarray([5.0, word], dtype=object)})
         with pytest.raises(InputError, match=r"column age of X holds .* in row 1: expected finite"):
             model.prepare(mixed)
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch", "jax"])
+def test_the_memory_order_of_X_moves_no_bit(name, require):
+    require(name)
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((3000, 3)).astype("float32"), rng.integers(0, 3, 3000)
+    frozen = X.copy()
+    frozen.flags.writeable = False
+    how = {"layers": [16], "epochs": 5, "backend": name, "learning_rate": 0.1, "dtype": "float32"}
+    model = dnn.train(X, y, **how)
+    expected = dnn.predict(model, X, backend=name).probabilities
+    one = dnn.predict(model, X[:1], backend=name).probabilities
+    for same in (
+        np.asfortranarray(X),
+        frozen,
+        X[::-1].copy()[::-1],
+        np.repeat(X, 2, axis=1)[:, ::2],
+    ):
+        again = dnn.train(same, y, **how)
+        assert dnn.fingerprint(again) == dnn.fingerprint(model)
+        found = dnn.predict(model, same, backend=name).probabilities
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(dnn.predict(model, same[:1], backend=name).probabilities, one)
