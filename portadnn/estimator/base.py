@@ -168,12 +168,12 @@ class BasePortaDNN(_Fitted, BaseEstimator):
         return None
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, partial: bool = False) -> Any:
-        before = vars(self).copy()
+        before = self.__dict__.copy()
         try:
             return self._learn(X, y, sample_weight, partial)
         except BaseException:  # else new classes would name the outputs of the old weights
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
             raise
 
     def _learn(self, X: Any, y: Any, sample_weight: Any, partial: bool) -> Any:

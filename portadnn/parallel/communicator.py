@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -55,6 +56,14 @@ class Communicator(Protocol):
         ...
 
 
+@functools.cache  # an MPI library has about 2,000 communicators: one pair serves all calls
+def _own() -> tuple[Any, Any]:
+    """Two communicators of all processes, which nobody else uses."""
+    from mpi4py import MPI as mpi
+
+    return mpi.COMM_WORLD.Dup(), mpi.COMM_WORLD.Dup()
+
+
 class MPICommunicator:
     """A communicator over mpi4py. It polls, so a signal is heard and a lost rank is noticed."""
 
@@ -63,7 +72,7 @@ class MPICommunicator:
 
         self._mpi, self.timeout = mpi, timeout
         world = mpi.COMM_WORLD if comm is None else comm
-        self._comm, self._side = world.Dup(), world.Dup()
+        self._comm, self._side = _own() if comm is None else (world.Dup(), world.Dup())
         self.rank, self.size = world.rank, world.size
 
     def sum(self, x: np.ndarray) -> np.ndarray:
@@ -178,7 +187,7 @@ class MPI:
                 f"runs on another MPI ({mpi.get_vendor()[0]}) than mpiexec: install mpi4py for the "
                 f"MPI of mpiexec, or take the mpiexec of {mpi.get_vendor()[0]}"
             )
-        return Ranks(MPICommunicator(self.timeout), self.shares)
+        return Ranks(MPICommunicator(float(self.timeout)), self.shares)
 
 
 def as_ranks(given: Any) -> Ranks | None:

@@ -66,8 +66,8 @@ class Ranks:
         self.rank, self.size = communicator.rank, communicator.size
         self.calls = self.bytes = 0
         self._checked = bool(os.environ.get(CHECKED))
-        given = shares.split("/") if isinstance(shares, str) else list(shares)
-        parts = given if shares else ["1"] * self.size
+        given = shares.split("/") if isinstance(shares, str) and shares else list(shares)
+        parts = given or ["1"] * self.size
         if len(parts) != self.size:
             raise InputError(f"{len(parts)} shares were given for {self.size} ranks: one for each")
         self._shares = [check_number("a rank's share", _number(part), 0.0) for part in parts]

@@ -236,6 +236,9 @@ def checkpointed(
         if not isinstance(given, str | os.PathLike | Checkpoints | None):
             raise TypeError(f"{name} is {given!r}: expected the path of a directory, or None")
     made = checkpoint if isinstance(checkpoint, Checkpoints) else Checkpoints(checkpoint)
+    unused = Checkpoints(made.directory, made.every, anyway=made.anyway)
+    vars(made).clear()  # the caller may have used it for another run
+    vars(made).update(vars(unused))
     directory = made.directory
     with contextlib.ExitStack() as stack:
         if directory is not None:

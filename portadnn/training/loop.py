@@ -185,6 +185,11 @@ class Loop:
                     late = now.costs and progress.steps_done % progress.steps_per_epoch == 0
                     if not (progress.stopped or (late and after(np.empty(0)))):
                         self._descend(now, progress, after)
+                    ended = interrupted()  # a signal may have come during the last checkpoint
+                    if self.ranks is not None:
+                        ended = max(self.ranks.all(ended))
+                    if ended:
+                        raise Agreed(ended)
             finally:
                 if self.feed is not None:
                     self.feed.close()

@@ -156,11 +156,20 @@ class TrainingState:
 
 
 def notify(callbacks: Iterable[Any], method: str, state: TrainingState) -> None:
-    """Call the method of every callback that has it."""
+    """Call the method of every callback that has it; at the end also if one of them raises."""
+    failed = None
     for callback in callbacks:
         function = getattr(callback, method, None)
-        if function is not None:
+        if function is None:
+            continue
+        try:
             function(state)
+        except Exception as error:
+            if method != "on_train_end":
+                raise
+            failed = failed or error
+    if failed is not None:
+        raise failed
 
 
 def with_past(callbacks: Iterable[Any]) -> Iterator[tuple[str, Any]]:

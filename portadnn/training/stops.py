@@ -108,7 +108,7 @@ def deferred_interrupt() -> Iterator[Callable[[], int]]:
     garbage collector's callback, and JAX has one. Handlers that are neither Python's own nor ours
     are left alone, as are threads, which get no signals.
     """
-    noted = 0
+    noted = told = 0
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     ours = {n: h for n, h in handlers.items() if h in (signal.default_int_handler, interrupt)}
     if threading.current_thread() is not threading.main_thread():
@@ -123,9 +123,16 @@ def deferred_interrupt() -> Iterator[Callable[[], int]]:
         for number, handler in ours.items():
             signal.signal(number, handler)
 
+    def tell() -> int:
+        nonlocal told
+        told = noted
+        return noted
+
     for number in ours:
         signal.signal(number, note)
     try:
-        yield lambda: noted
+        yield tell
     finally:
         restore()
+    if noted != told:  # after the loop had asked for the last time
+        signal.raise_signal(noted)

@@ -136,6 +136,20 @@ def test_the_text_of_mpi_is_read_and_written():
         as_ranks("mpi:timeout=-1")
 
 
+def test_shares_may_be_an_array():
+    ranks = Ranks(ThreadCommunicator(Threads(2), 0), np.asarray([1.0, 3.0]))
+    assert ranks.own(8) == slice(0, 2)
+
+
+def test_ranks_are_connected_any_number_of_times():
+    pytest.importorskip("mpi4py")
+    program = "from portadnn.parallel import MPI\nfor _ in range(3000): MPI().connect()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    if "MPI library" in done.stderr:
+        pytest.skip("there is no MPI library")
+    assert done.returncode == 0, done.stderr
+
+
 def test_without_mpi4py_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     with pytest.raises(InputError, match=r"mpi needs mpi4py and an MPI library .*portadnn\[mpi\]"):

@@ -302,3 +302,21 @@ def test_csv_log_waits_for_no_reader_of_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="pipe cannot be written: No such device"):
         train(noise(), **RUN, callbacks=[CSVLog(tmp_path / "pipe")], backend="numpy")
+
+
+def test_the_end_reaches_every_callback():
+    ended = []
+
+    class End:
+        def __init__(self, error=None):
+            self.error = error
+
+        def on_train_end(self, state):
+            ended.append(self)
+            if self.error is not None:
+                raise self.error
+
+    made = [End(), End(ValueError("first")), End(OSError("second")), End()]
+    with pytest.raises(ValueError, match="first"):
+        notify(made, "on_train_end", None)
+    assert ended == made

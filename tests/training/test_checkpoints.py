@@ -1,6 +1,7 @@
 """A run that goes on from a checkpoint is the run that was never interrupted."""
 
 import importlib
+import shutil
 import signal
 import threading
 import time
@@ -471,3 +472,32 @@ def test_parameters_are_of_the_layout_that_a_run_has(tmp_path):
 def test_a_number_is_no_directory(name):
     with pytest.raises(TypeError, match=f"{name} is 3: expected the path of a directory"):
         train(examples(), **PLAIN, **{name: 3})
+
+
+def test_a_signal_during_the_last_checkpoint_interrupts(tmp_path, monkeypatch):
+    real = write_packed
+
+    def write(*arguments):
+        real(*arguments)
+        if read_checkpoint(arguments[1]).state.step == PLAIN["epochs"]:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(checkpoints, "write_packed", write)
+    with pytest.raises(TrainingInterrupted, match="after 6 iterations") as caught:
+        train(examples(), **PLAIN, backend="numpy", checkpoint=Checkpoints(tmp_path, every=0))
+    assert fingerprint(caught.value.model) == fingerprint(
+        train(examples(), **PLAIN, backend="numpy")
+    )
+
+
+def test_a_value_of_checkpoints_serves_one_run_after_the_other(tmp_path):
+    given = Checkpoints(tmp_path / "a", every=60.0)
+    options = {**PLAIN, "backend": "numpy"}
+    train(examples(), **options, checkpoint=given)
+    train(examples(), **options | {"epochs": 9}, checkpoint=given, resume=tmp_path / "a")
+    assert given.found is not None
+    shutil.rmtree(tmp_path / "a")
+    train(examples(), **options, checkpoint=given)
+    assert given.found is None
+    # the first was written before the first step
+    assert [path.name for path in paths_in(tmp_path / "a")] == ["checkpoint-2.h5"]
