@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -28,6 +29,7 @@ _CAPACITY = 512  # steps of a compiled loop
 _LONG_ROW = 4096
 _ALIGNED = 64  # bytes; XLA's own alignment on a CPU
 _BLOCK = 256  # columns of a matrix that are copied at once
+_REGISTERING = threading.Lock()
 _PADDED_BYTES = 2**24  # the inputs are mostly masks or rows; larger ones get a smaller capacity
 
 
@@ -279,8 +281,13 @@ def _finite() -> Callable[..., Any]:
     return jax.jit(lambda arrays: jnp.stack([jnp.isfinite(x).all() for x in arrays]).all())
 
 
-@functools.cache
 def _register() -> None:
+    with _REGISTERING:  # functools.cache lets two threads call the function at once
+        _registered()
+
+
+@functools.cache
+def _registered() -> None:
     """Let JAX treat the result of ``L_layer_model`` as a dict."""
     import jax
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from portadnn.data.heads import head_for
-from portadnn.errors import InputError, unknown_name
+from portadnn.errors import InputError, safe_text, unknown_name
 
 TASKS = ("classification", "multilabel", "regression", "counts")
 HEADS = {"multilabel": "sigmoid", "regression": "identity", "counts": "poisson"}
@@ -41,6 +41,7 @@ def read_labels(
     task: str | None = None,
     classes: Sequence[str] = (),
     source: str = "the data",
+    m: int | None = None,
 ) -> Labels:
     """What is to be learned, from labels in any of the usual forms.
 
@@ -59,6 +60,8 @@ def read_labels(
         For classification, the names of the classes that are known from the training data.
     source : str
         What to call the data in messages.
+    m : int, optional
+        The number of examples: with one of them, (1, K) are its K labels.
 
     Raises
     ------
@@ -68,7 +71,7 @@ def read_labels(
     if task is not None and task not in TASKS:
         raise unknown_name("task", task, TASKS)
     raw = np.asarray(raw)
-    if raw.ndim == 2 and 1 in raw.shape:
+    if raw.ndim == 2 and (raw.shape[1] == 1 or (len(raw) == 1 and m != 1)):
         raw = raw.reshape(-1)
     if raw.ndim not in (1, 2) or raw.size == 0:
         raise InputError(f"{source}: labels have shape {raw.shape}: expected (m,) or (m, K)")
@@ -91,7 +94,10 @@ def read_labels(
                 f"column, or exactly one 1 in each row; several labels at once are the task "
                 f"multilabel"
             )
-        classes = tuple(classes) or tuple(map(_name, np.unique(raw)))
+        found = tuple(map(_name, np.unique(raw)))
+        if len(set(found)) < len(found):
+            raise InputError(f"{source}: two classes have the same name: {', '.join(found)}")
+        classes = tuple(classes) or found
         return Labels(_numbered(raw, classes, source), classes, head_for(len(classes), source))
     if raw.dtype.kind == "U":
         raise InputError(f"{source}: labels are texts such as {str(raw.flat[0])!r}: expected "
@@ -146,7 +152,7 @@ def _check_whole(raw: np.ndarray, source: str) -> None:
 
 def _name(label: np.generic) -> str:
     whole = isinstance(label, np.floating) and float(label).is_integer()
-    return str(int(label) if whole else label)
+    return safe_text(str(int(label) if whole else label))  # as a Dataset has it
 
 
 def _first_not(raw: np.ndarray, right: np.ndarray) -> str:

@@ -360,7 +360,10 @@ def _column(values: np.ndarray, name: str, given: Standardise, source: str) -> C
         raise _missing(np.isnan(numbers), name, source)
     # exactly rounded sums: the same on every machine, whatever order NumPy adds in
     mean = math.fsum(numbers) / len(numbers)
-    deviation = math.sqrt(math.fsum(np.square(numbers - mean)) / len(numbers))
+    # times a power of two, which rounds nothing: the squares of very small numbers would be 0
+    power = math.frexp(np.max(np.abs(numbers - mean)))[1]
+    squares = np.square(np.ldexp(numbers - mean, -power))
+    deviation = math.ldexp(math.sqrt(math.fsum(squares) / len(numbers)), power)
     # a constant column, up to rounding, has nothing to divide by
     constant = deviation <= 10 * np.finfo(np.float64).eps * abs(mean)
     return Column(name, mean, 1.0 if constant else deviation, fill)

@@ -98,6 +98,9 @@ class Stored:
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         if isinstance(rows, slice):
             rows = np.arange(*rows.indices(len(self)))
+        elif len(rows) and not -len(self) <= np.min(rows) <= np.max(rows) < len(self):
+            raise IndexError(f"{self.source} has the rows 0 to {len(self) - 1}")
+        rows = np.where(rows < 0, rows + len(self), rows)
         if self._rows is not None:
             rows = self._rows[rows]
         self._check_state()
@@ -195,14 +198,15 @@ class Mapped(Stored):
         super().__init__(*given)
         self._maps = {
             name: np.memmap(self._file, dtype, "r", start, self.shape)
-            for name, (start, dtype) in _regions(self.dtype, self.shape).items()
+            for name, (start, dtype) in _regions(self.stored, self.shape).items()
         }
 
     def __getitem__(self, rows: slice | np.ndarray | str) -> np.ndarray:
         if not isinstance(rows, str):
             return super().__getitem__(rows)
         column = self._maps[rows]
-        return np.array(column) if self._rows is None else np.take(column, self._rows)
+        found = np.array(column) if self._rows is None else np.take(column, self._rows)
+        return found.astype(self.dtype[rows], copy=False)
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
         if self.dtype.names is None:

@@ -115,6 +115,8 @@ def predict(
         made = _forward(model, data, chosen, ranks)
         blocks = in_order([chosen.to_numpy(outputs[0]) for outputs, _ in made], ranks)
     AL = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
+    if not AL.flags.writeable:  # JAX's own memory
+        AL = AL.copy()
     AL = in_units(AL, model.preprocess)
     meaning = meaning_of(model.network.head)
     return Prediction(meaning.decide(AL), meaning.probabilities and meaning.probabilities(AL))

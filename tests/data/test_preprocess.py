@@ -102,6 +102,16 @@ def test_missing_and_unknown_may_be_allowed():
     assert found[0, 0] == (4.0 - fitted.columns[0].mean) / fitted.columns[0].scale
 
 
+@pytest.mark.parametrize("power", [-600, -300, 0, 60])
+def test_numbers_of_any_size_are_standardised_alike(power):
+    ages = np.asarray([1.0, 2.5, 4.0, 5.0])
+    plain, scaled = (
+        Preprocess.fitted(data, as_preprocess("standardise"))(data).examples
+        for data in (table(age=ages), table(age=np.ldexp(ages, power)))
+    )
+    np.testing.assert_array_equal(scaled, plain)
+
+
 def test_pixels():
     data = table(p1=[0.0, 255.0], p2=[3.0, 4.0])
     found = Preprocess.fitted(data, as_preprocess("pixels"))(data)

@@ -41,12 +41,15 @@ def test_rows_are_those_of_the_array(dtype, shape, rows, bounds, spool, tmp_path
         found = in_file(tmp_path_factory.mktemp("x") / "x", x, offset=13)
     rows = np.asarray([row for row in rows if row < len(x)], dtype=np.int64)
     native = x.astype(x.dtype.newbyteorder("="))
-    for part in (rows, slice(*bounds), slice(None)):
+    for part in (rows, rows - len(x), slice(*bounds), slice(None)):
         assert found[part].dtype == native.dtype
         np.testing.assert_array_equal(found[part], native[part])
     some = found.only(rows) if len(rows) else found
     wanted = native[rows] if len(rows) else native
     np.testing.assert_array_equal(some[::-1], wanted[::-1])
+    for row in (-len(x) - 1, len(x)):
+        with pytest.raises(IndexError, match=f"has the rows 0 to {len(x) - 1}"):
+            found[np.asarray([0, row])]
     assert (len(found), found.shape, found.ndim, found.size) == (len(x), x.shape, 3, x.size)
     assert (found.min(), found.max()) == (x.min(), x.max())
     as_data = [Dataset(examples, None, ()) for examples in (found, native, some, wanted)]

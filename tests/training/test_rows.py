@@ -409,3 +409,30 @@ def test_the_memory_order_of_X_moves_no_bit(name, require):
         found = dnn.predict(model, same, backend=name).probabilities
         np.testing.assert_array_equal(found, expected)
         np.testing.assert_array_equal(dnn.predict(model, same[:1], backend=name).probabilities, one)
+
+
+def test_names_with_control_characters_are_the_classes_that_they_were():
+    X, y = np.arange(12.0).reshape(6, 2), ["cat\t", "dog\u200e"] * 3
+    model = dnn.train(X, y, validation=(X, y), **QUICK)
+    assert model.classes == ("cat\\t", "dog\\u200e")
+    assert set(model.predict(X)) <= set(y)
+    assert dnn.evaluate(model, X, y).examples == 6
+    with pytest.raises(InputError, match=r"two classes have the same name: cat\\t, cat\\t"):
+        dnn.train(X, ["cat\t", "cat\\t"] * 3, **QUICK)
+
+
+@pytest.mark.parametrize("values", [True, False])
+def test_one_example_has_several_values_or_labels(values):
+    X = np.arange(12.0).reshape(6, 2)
+    Y = np.stack([X[:, 0], X[:, 1], X[:, 0]], axis=1)
+    Y = Y if values else (Y > 5).astype(int)
+    model = dnn.train(X, Y, validation=(X[:1], Y[:1]), **QUICK | {"learning_rate": 1e-4})
+    assert dnn.evaluate(model, X[:1], Y[:1]).examples == 1
+    assert dnn.predict(model, X[:1]).labels.shape == (1, 3)
+    assert dnn.train(X[:1], Y[:1], **QUICK | {"learning_rate": 1e-4}).network.layer_dims[-1] == 3
+
+
+def test_what_is_predicted_may_be_changed(backend_name):
+    X = np.arange(12.0).reshape(6, 2)
+    model = dnn.train(X, X[:, 0], **QUICK | {"learning_rate": 1e-4})
+    dnn.predict(model, X, backend=backend_name).labels[0] = 1.0
