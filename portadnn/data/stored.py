@@ -100,11 +100,11 @@ class Stored:
             rows = np.arange(*rows.indices(len(self)))
         elif len(rows) and not -len(self) <= np.min(rows) <= np.max(rows) < len(self):
             raise IndexError(f"{self.source} has the rows 0 to {len(self) - 1}")
-        rows = np.where(rows < 0, rows + len(self), rows)
+        numbers = np.where(rows < 0, rows + len(self), rows)
         if self._rows is not None:
-            rows = self._rows[rows]
+            numbers = self._rows[numbers]
         self._check_state()
-        return self._read(rows).astype(self.dtype, copy=False)
+        return self._read(numbers).astype(self.dtype, copy=False)
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
         found = np.empty((len(rows), *self.shape[1:]), self.stored)

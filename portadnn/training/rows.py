@@ -65,7 +65,7 @@ def as_dataset(
                     f"y holds {label!r} at {i}: expected texts alone, or numbers alone"
                 )
         y = np.asarray(y.tolist())
-    labels = read_labels(y, source="y", m=len(rows), **known)
+    labels = read_labels(y, source="y", m=len(rows) if rows.ndim else None, **known)
     values = tuple(np.unique(y).tolist()) if labels.values.dtype.kind == "i" else ()
     data = Dataset(rows, labels.values, labels.classes, head=labels.head)
     return data, {"columns": found, "values": values if len(values) == len(data.classes) else ()}
