@@ -153,7 +153,12 @@ def parse_every(text: str | None) -> float | None:
         return None
     text = "60s" if text is None else text
     unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
-    seconds = texts.number(text if unit is None else text[:-1], "--checkpoint-every")
+    try:
+        seconds = float(text if unit is None else text[:-1])
+    except ValueError:
+        raise InputError(
+            f"--checkpoint-every is {text!r}: expected a time such as 60s, 5m or 1h, or off"
+        ) from None
     return check_number("--checkpoint-every", seconds * (unit or 1), 0.0)
 
 

@@ -48,7 +48,9 @@ def size(value: Any, what: str) -> tuple[int, int]:
     """Height and width: "64", "48x64", or a list of two numbers."""
     items = value.lower().split("x") if isinstance(value, str) else value
     items = list(items) if isinstance(items, list | tuple) else [items]
-    sides = tuple(whole(item, what) for item in items) * (2 if len(items) == 1 else 1)
+    sides: tuple[int, ...] = ()
+    with contextlib.suppress(InputError):
+        sides = tuple(whole(item, what) for item in items) * (2 if len(items) == 1 else 1)
     if len(sides) != 2 or not all(1 <= side <= 10_000 for side in sides):
         raise InputError(f"{what} is {_shown(value)}: expected a size such as 64, or 48x64 for a "
                          f"height of 48 and a width of 64")  # fmt: skip

@@ -55,6 +55,13 @@ def test_tables_and_names(files, encoding, rule, names):
     assert {row.split(",")[2] for row in rows} <= {first, second}
 
 
+@pytest.mark.parametrize("command", ["predict", "summary", "evaluate"])
+def test_a_stdout_that_is_closed(files, command, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    model, data = map(str, files)
+    assert main([command, model, *([] if command == "summary" else [data])]) == 0
+
+
 def test_an_error_names_a_file_that_stderr_cannot_encode(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), "ascii")
     monkeypatch.setattr(sys, "stderr", stream)

@@ -234,7 +234,7 @@ def test_changed_data_are_refused(tmp_path, capsys):
         (["--resume", "run", "--overwrite"], "--overwrite cannot be combined with --resume"),
         (["--resume", "run", "--learning-rate", "1"], "--learning-rate cannot be combined with"),
         (["--resume", "run", "--log", "run/model.h5"], "model.h5 is not a log"),
-        (["--checkpoint-every", "often"], "--checkpoint-every is 'often'"),
+        (["--checkpoint-every", "often"], "--checkpoint-every is 'often': expected a time such as"),
         (["--checkpoint-every=-1s"], "--checkpoint-every is -1"),
         (["--checkpoint-every", "9s", "--optimizer", "lbfgs"], "lbfgs has no checkpoints"),
         (["--log", "data.h5"], "data.h5 is not a log"),
@@ -305,5 +305,10 @@ def test_times_are_read(text, seconds):
 
 @pytest.mark.parametrize("text", ["", "s", "5x", "nan", "infs", "1 2"])
 def test_other_texts_are_no_times(text):
-    with pytest.raises(InputError, match="--checkpoint-every"):
+    with pytest.raises(InputError, match="--checkpoint-every is .*: expected"):
         parse_every(text)
+
+
+def test_the_forms_of_a_time_are_named():
+    with pytest.raises(InputError, match="'5x': expected a time such as 60s, 5m or 1h, or off"):
+        parse_every("5x")

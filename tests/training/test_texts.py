@@ -1,10 +1,11 @@
 """Values that are read from texts."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from portadnn.errors import InputError
-from portadnn.training.texts import parse_layers
+from portadnn.training.texts import parse_layers, size
 
 
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=6))
@@ -24,3 +25,10 @@ def test_layers_are_widths_or_an_input_error(text):
         return
     assert all(width > 0 for width in widths)
     assert widths or text.strip().lower() == "none"
+
+
+@pytest.mark.parametrize("text", ["12x", "x", "ax3", "0", "1x2x3", ""])
+def test_the_forms_of_a_size_are_named(text):
+    assert (size("64", "--size"), size("48X64", "--size")) == ((64, 64), (48, 64))
+    with pytest.raises(InputError, match=f"--size is '{text}': expected a size such as 64, or 48x"):
+        size(text, "--size")
