@@ -218,9 +218,10 @@ def _check_digest(declared: Declaration, examples: dict[str, Dataset]) -> str:
     """The SHA-256 of the examples that decide the run; it must be the declared one, if any."""
     found = digest_of([examples["train"], examples.get("validation")])
     if declared.data_sha256 not in (None, found):
+        also = " and the validation data" if "validation" in examples else ""
         raise InputError(
-            f"{examples['train'].source} and the validation data are not those of the declared "
-            f"run: their SHA-256 is {found[:12]}..., expected {str(declared.data_sha256)[:12]}...; "
-            f"for a run over other data, leave data_sha256 out"
+            f"{examples['train'].source}{also} are not those of the declared run: their SHA-256 is "
+            f"{found[:12]}..., expected {str(declared.data_sha256)[:12]}.... A run goes on with "
+            f"the data that it began with; for a new run over other data, leave data_sha256 out"
         )
     return found
