@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import operator
 import os
@@ -25,6 +26,8 @@ from portadnn.parallel import Ranks, as_ranks
 from portadnn.training.models import Model
 from portadnn.training.rows import as_dataset
 from portadnn.training.validation import block_of, forward, in_order, mean_cost, own_blocks
+
+logger = logging.getLogger("portadnn")
 
 # for the models in use: their parameters on the backend that last computed with them
 _KEPT: WeakKeyDictionary[Model, tuple[Backend, list[Any], dict[str, Any]]] = WeakKeyDictionary()
@@ -117,6 +120,13 @@ def predict(
     AL = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
     if not AL.flags.writeable:  # JAX's own memory
         AL = AL.copy()
+    if np.isnan(AL).any():
+        wrong = np.flatnonzero(np.isnan(AL).any(axis=0))
+        logger.warning(
+            "the outputs of %d of the examples are not numbers, first of example %d: their values "
+            "are too large for %s, and what is predicted of them means nothing",
+            len(wrong), wrong[0], model.dtype,
+        )  # fmt: skip
     AL = in_units(AL, model.preprocess)
     meaning = meaning_of(model.network.head)
     return Prediction(meaning.decide(AL), meaning.probabilities and meaning.probabilities(AL))

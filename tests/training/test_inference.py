@@ -255,3 +255,17 @@ def test_the_columns_of_rows_are_no_copy_and_training_leaves_them():
     before = rows.copy()
     train(data, epochs=2, batch_size=32, rng=1, **SETTINGS)
     np.testing.assert_array_equal(rows, before)
+
+
+def test_outputs_that_are_not_numbers_are_told(caplog):
+    X = np.arange(12.0, dtype=np.float32).reshape(6, 2) / 12
+    model = train(X, [0, 1, 2] * 2, layers=[4], epochs=2, backend="numpy", rng=0)
+    with caplog.at_level("WARNING", "portadnn"):
+        model.predict(X)
+        assert not caplog.messages
+        X[4] = 3e38
+        model.predict(X)
+    (message,) = caplog.messages
+    assert message.startswith(
+        "the outputs of 1 of the examples are not numbers, first of example 4: "
+    )
