@@ -148,6 +148,11 @@ def _is_number(cell: str) -> bool:
 
 
 def _records(table: Any, wanted: Wanted, path: Path, budget: Budget) -> Records:
+    types, found = library("pyarrow", "data").types, table.column_names
+    names = [x or f"column {i}" + "*" * (f"column {i}" in found) for i, x in enumerate(found, 1)]
+    # an unnamed column of gaps is a separator at the end of each row
+    kept = [i for i, x in enumerate(table.schema) if x.name or not types.is_null(x.type)]
+    table = table.rename_columns(names).select(kept)
     names = table.column_names
     longest = max(map(len, names), default=0)
     if longest > LONGEST_TEXT:

@@ -232,6 +232,23 @@ def test_csv_that_cannot_be_used(content, message, tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "table", "named"),
+    [
+        (",a,y\n0,5,0\n1,6,1\n", ("column 1", "a"), "column 1"),
+        ("a,,y,\n5,0,0,\n6,1,1,\n", ("a", "column 2"), "column 2"),
+        ("column 2,,y\n5,0,0\n6,1,1\n", ("column 2", "column 2*"), "column 2*"),
+    ],
+)
+def test_columns_without_a_name(content, table, named, tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "d.csv").write_text(content)
+    data = load_dataset(tmp_path / "d.csv", target="y")
+    assert data.table == table
+    assert sorted(data.examples[0].tolist()) == [0, 5]
+    assert load_dataset(tmp_path / "d.csv", target=named).labels.tolist() == [0, 1]
+
+
 def test_a_table_needs_a_target(tmp_path):
     pytest.importorskip("pyarrow")
     (tmp_path / "d.csv").write_text("a,b\n1,2\n")
