@@ -6,12 +6,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from portadnn.choice import known_name
 from portadnn.data.dataset import Dataset
 from portadnn.data.foreign import reading
 from portadnn.data.isolated import read_isolated
 from portadnn.data.labels import Labels, read_labels
 from portadnn.data.readers.formats import format_of
-from portadnn.data.readers.records import Wanted
+from portadnn.data.readers.records import PARTS, Wanted
 from portadnn.errors import InputError
 
 
@@ -80,21 +81,26 @@ def load_dataset(
     sides = None if size is None else (int(size[0]), int(size[1]))
     targets = (target,) if isinstance(target, str) else tuple(target)
     wanted = Wanted(split, targets, labels, sides, labelled, stream)
-    records = format_of(path).read(path, wanted)
+    if split is not None:
+        known_name("split", split, PARTS)
+    found = format_of(path)
+    if split == "test" and not found.parts:
+        raise InputError(f"{path} has no test data: {found.title} has one part. Leave split out")
+    records = found.read(path, wanted)
     named = records.classes or tuple(classes)
     if records.labels is None or not labelled:
         return Dataset(records.examples, None, named, records.source)
     if records.classes and task in (None, "classification"):
         return Dataset(records.examples, records.labels, named, records.source)
     with reading(records.source):  # a text may hold invalid characters
-        found: Labels = read_labels(
+        made: Labels = read_labels(
             records.labels,
             records.names,
             task=task,
             classes=classes,
             source=records.source,
         )
-        return Dataset(records.examples, found.values, found.classes, records.source, found.head)
+        return Dataset(records.examples, made.values, made.classes, records.source, made.head)
 
 
 def has_test(path: str | os.PathLike[str], *, isolated: bool = False) -> bool:

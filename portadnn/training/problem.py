@@ -137,7 +137,9 @@ def make_problem(
         given = isinstance(data, str) and (data == DIGITS or has_test(data, isolated=isolated))
         test_file = data if given else None
     if test and test_file is not None:
-        examples["test"] = _dataset(test_file, "test", declared, how, learnt)
+        # a file of test data may have no parts
+        of_two = "test" if declared.test in (AUTO, DIGITS) else None
+        examples["test"] = _dataset(test_file, of_two, declared, how, learnt)
     validation = declared.given("validation")
     held_back, split = isinstance(validation, int | float), None
     if validation is not None and not held_back:

@@ -25,9 +25,10 @@ def read(path: Path, wanted: Wanted) -> Records:
 
 def files_of(path: Path, part: str | None, *, labelled: bool) -> tuple[Path, list[Path]]:
     """The folder of a part and its pictures; without labels they may lie in the folder itself."""
-    top = path / (part or "train") if (path / "train").is_dir() else path
+    parted = part == "test" or (path / "train").is_dir()
+    top = path / (part or "train") if parted else path
     if not top.is_dir():
-        raise InputError(f"{path} has no folder {part!r}")
+        raise InputError(f"{path} has no test data: it has no folder {part!r}")
     try:
         files = _pictures([folder for folder in top.iterdir() if folder.is_dir()])
         files = files or _pictures([] if labelled else [top])

@@ -28,6 +28,11 @@ class Format(NamedTuple):
     has_test: Callable[[Path], bool]
     takes: str
 
+    @property
+    def parts(self) -> bool:
+        """Whether such a file can hold, or name, parts of the data."""
+        return self.has_test is not _none
+
 
 def _none(path: Path) -> bool:
     return False

@@ -35,6 +35,9 @@ def read(path: Path, wanted: Wanted) -> Records:
     """The examples of an IDX file, and the labels of a given file or of the one beside it."""
     if wanted.part == "test" and (other := sibling(path)) is not None:
         path, wanted = other, Wanted(labelled=wanted.labelled, stream=wanted.stream)
+    elif wanted.part == "test" and not any(word in path.name for word in TEST):
+        raise InputError(f"{path} has no test data: expected a file beside it whose name has "
+                         f"{' or '.join(TEST)} in place of train")  # fmt: skip
     examples = read_array(path, wanted.stream)
     if examples.ndim == 1:
         raise InputError(

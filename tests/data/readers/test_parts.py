@@ -6,10 +6,13 @@ import struct
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 import portadnn as dnn
 from portadnn.data.load import has_test, load_dataset
 from portadnn.errors import InputError
+from portadnn.training.declaration import Declaration
+from portadnn.training.problem import make_problem
 
 X = np.random.default_rng(0).integers(0, 256, (6, 3, 2), dtype=np.uint8)
 Y = np.arange(6, dtype=np.uint8) % 3
@@ -121,6 +124,40 @@ def test_gzip_of_nothing_known(tmp_path):
             InputError, match="x.gz begins with the bytes 1f 8b .*: expected an HDF5"
         ):
             load_dataset(tmp_path / "x.gz")
+
+
+@pytest.mark.parametrize("name", ["d.csv", "d.parquet", "x.npy", "images", "folder", "d.npz"])
+def test_test_data_that_are_not_there_are_refused(name, tmp_path):
+    path, options = tmp_path / name, {}
+    if name in ("d.csv", "d.parquet"):
+        arrow = pytest.importorskip("pyarrow")
+        table, options = arrow.table({"a": [1, 2, 3], "y": [0, 1, 0]}), {"target": "y"}
+        if name == "d.csv":
+            pytest.importorskip("pyarrow.csv").write_csv(table, path)
+        else:
+            pytest.importorskip("pyarrow.parquet").write_table(table, path)
+    elif name == "x.npy":
+        np.save(path, X)
+        np.save(tmp_path / "y.npy", Y)
+        options = {"labels": tmp_path / "y.npy"}
+    elif name == "images":
+        path.write_bytes(idx_bytes(X))
+        (tmp_path / "labels").write_bytes(idx_bytes(Y))
+    elif name == "folder":
+        for i, x in enumerate(X):
+            (path / str(Y[i])).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(x).save(path / str(Y[i]) / f"{i}.png")
+    else:
+        np.savez(path, X=X, y=Y)
+    with pytest.raises(InputError, match=f"{name} has no test data: .*"):
+        load_dataset(path, "test", **options)
+    assert len(load_dataset(path, "train", **options)) == len(load_dataset(path, **options)) > 2
+    if name != "x.npy":
+        target = (options["target"],) if options else ()
+        declared = Declaration(data=str(path), test=str(path), target=target)
+        assert len(make_problem(declared).examples["test"]) > 2
+    with pytest.raises(InputError, match="unknown split 'tests'"):
+        load_dataset(path, "tests", **options)
 
 
 def test_a_folder_without_the_part(tmp_path):
