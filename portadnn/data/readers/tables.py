@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import collections
 import csv
+import io
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -28,6 +30,7 @@ SAMPLE = MEBI  # bytes that are read to find separator, encoding and heading
 FEW = 2**16  # characters of them that are read to find the decimal mark
 RATIO = 64  # bytes of memory for a byte of a CSV file: each text takes as much as the longest
 SPARE = 64 * MEBI  # a Parquet file may hold a value once for all rows
+QUOTED = re.compile(r'(^|[,;\t|\r\n])"[^"]*(?:""[^"]*)*"')  # a cell, and what is before it
 BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -44,7 +47,7 @@ def read_csv(path: Path, wanted: Wanted) -> Records:
         budget = Budget(path, os.fstat(file.fileno()).st_size, ratio=RATIO)
         start = file.read(SAMPLE)
     with reading(path, "cannot be read as a CSV file"):
-        encoding, separator, heading, decimal = _form(start, path)
+        encoding, separator, heading, decimal = _form(start, path, wanted)
         table = arrow.read_csv(
             str(path),
             arrow.ReadOptions(
@@ -107,7 +110,7 @@ def _unpacked(content: Any, wanted: Wanted, path: Path) -> Records:
     return Records(rows, target, part.names, source=str(path))
 
 
-def _form(start: bytes, path: Path) -> tuple[str, str, bool, str]:
+def _form(start: bytes, path: Path, wanted: Wanted) -> tuple[str, str, bool, str]:
     """Encoding, separator, whether the first row names the columns, and the decimal mark."""
     encoding = next((name for bom, name in BOMS.items() if start.startswith(bom)), "utf-8")
     text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(start).lstrip("\ufeff")
@@ -118,17 +121,28 @@ def _form(start: bytes, path: Path) -> tuple[str, str, bool, str]:
                          f"with its mark (BOM)")  # fmt: skip
     if not text.strip():
         raise InputError(f"{path} is empty: expected rows of values with separators between them")
-    first = re.split("[\r\n]", text, maxsplit=1)[0]
+    first = re.split("[\r\n]", QUOTED.sub(r"\1", text), maxsplit=1)[0]
     counts = {mark: first.count(mark) for mark in ",;\t|"}
     separator = max(counts, key=lambda mark: counts[mark])
     _check_columns(counts[separator] + 1, path)
-    if not counts[separator]:
-        separator = ","
-    cells = re.split(rf"[{separator}\r\n]", text[:FEW])
-    marks = [x for x in ".," if any(re.fullmatch(rf"[-+]?\d+[{x}]\d+", cell) for cell in cells)]
+    lines = io.StringIO(text[:FEW], newline="")
+    rows = [row for row in csv.reader(lines, delimiter=separator) if row]
+    cells = {*itertools.chain(*rows)}
+    # between commas "1,500" may be a thousand and a half
+    could = ".," if separator != "," else "."
+    marks = [x for x in could if any(re.fullmatch(rf"[-+]?\d+[{x}]\d+", cell) for cell in cells)]
     decimal = "".join(marks) if len(marks) == 1 else "."
-    names = next(csv.reader([first.replace(decimal, ".")], delimiter=separator))
-    return encoding, separator, not all(map(_is_number, names)), decimal
+    return encoding, separator, _is_heading(rows, decimal, wanted), decimal
+
+
+def _is_heading(rows: list[list[str]], decimal: str, wanted: Wanted) -> bool:
+    """Whether the first row names the columns: a number above a number is no name."""
+    first, below = ([x.replace(decimal, ".") for x in row] for row in [*rows, []][:2])
+    if all(_is_number(x) or x.strip() in MISSING for x in first):
+        return False
+    named = bool(wanted.target) and {*wanted.target} <= {*rows[0]}
+    pairs = zip(first, below, strict=False)
+    return named or not any(_is_number(x) and _is_number(y) for x, y in pairs)
 
 
 def _check_columns(count: int, path: Path) -> None:
@@ -143,8 +157,8 @@ def _is_number(cell: str) -> bool:
     try:
         float(cell)
     except ValueError:
-        return cell.strip() in MISSING
-    return True
+        return False
+    return cell.strip() not in MISSING
 
 
 def _records(table: Any, wanted: Wanted, path: Path, budget: Budget) -> Records:

@@ -1,5 +1,6 @@
 """Every format gives the same data, and whatever is broken is named."""
 
+import csv
 import gzip
 import struct
 import zipfile
@@ -9,6 +10,8 @@ import h5py
 import numpy as np
 import pytest
 from data.test_foreign import refused
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import portadnn as dnn
@@ -181,8 +184,15 @@ def test_tables(suffix, tmp_path):
         (b'a,b,y\n"1",2,0\n3,"4",1', [(1, 2), (3, 4)]),
         (b"a;b;y\n1,5;2;0\n-3,25;4;1\n", [(1.5, 2), (-3.25, 4)]),
         (b"a;b;y\n1,5;2.5;0\n3;4;1\n", [("1,5", 2.5), ("3", 4)]),
+        (b'"a, in EUR, net";"b";"y"\n1;2;0\n3;4;1\n', [(1, 2), (3, 4)]),
+        (b'"a;\n;;b",b,"y"\n1,2,0\n3,4,1\n', [(1, 2), (3, 4)]),
+        (b'a;b;y\n"1,5";"2,5";0\n"-3";"4";1\n', [(1.5, 2.5), (-3, 4)]),
+        (b'a,b,y\n"1,500",2,0\n"3,000",4,1\n', [("1,500", 2), ("3,000", 4)]),
     ],
-    ids=["semicolons", "tabs and CRLF", "a BOM", "UTF-16", "quotes", "commas", "both marks"],
+    ids=[
+        *("semicolons", "tabs and CRLF", "a BOM", "UTF-16", "quotes", "commas", "both marks"),
+        *("a quoted comma", "a quoted line", "quoted decimals", "quoted thousands"),
+    ],
 )
 def test_forms_of_csv(content, rows, tmp_path):
     pytest.importorskip("pyarrow")
@@ -199,6 +209,42 @@ def test_a_csv_file_without_a_heading(content, tmp_path):
     data = load_dataset(tmp_path / "d.csv", target=["f2"])
     assert len(data) == 2
     assert data.table == ("f0", "f1")
+
+
+WRITABLE = st.text(st.sampled_from("ab,;|\t\" '\n"), min_size=1, max_size=5).map("n{}".format)
+
+
+@given(st.lists(WRITABLE, min_size=2, max_size=4, unique=True), st.sampled_from(",;\t|"))
+def test_separators_in_quotes_separate_nothing(tmp_path_factory, names, separator):
+    pytest.importorskip("pyarrow")
+    path = tmp_path_factory.getbasetemp() / "quoted.csv"
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter=separator, quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerows([names, range(len(names)), range(len(names))])
+    data = load_dataset(path, target=names[0], task="regression")
+    assert data.table == tuple(names[1:])
+    assert data.examples[0].tolist() == (*range(1, len(names)),)
+
+
+@pytest.mark.parametrize(
+    ("content", "target", "names"),
+    [
+        ("5.1,3.5,Iris\n4.9,3.0,Iris\n", "f2", ("f0", "f1")),
+        ("5,1;3;Iris\n4,9;3;Iris\n", "f2", ("f0", "f1")),
+        ("a,5\nb,6\n", "f0", ("f1",)),
+        ("2019,2020,region\n5,6,a\n7,8,b\n", "region", ("2019", "2020")),
+        ("2019,2020,region\n5,6,a\n7,8,b\n", "2019", ("2020", "region")),
+        ("2019,region\n?,a\n8,b\n", "region", ("2019",)),
+        ("a,y\nb,c\nd,e\n", "y", ("a",)),
+        ("a,inf,y\nb,c,0\nd,e,1\n", "y", ("a", "inf")),
+    ],
+)
+def test_a_number_above_a_number_is_no_name(content, target, names, tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "d.csv").write_text(content)
+    data = load_dataset(tmp_path / "d.csv", target=target, labelled=False)
+    assert data.table == names
+    assert len(data) == 2
 
 
 @pytest.mark.parametrize(
