@@ -28,6 +28,7 @@ def load_dataset(
     labelled: bool = True,
     isolated: bool = False,
     stream: bool | None = None,
+    texts: Sequence[str] = (),
 ) -> Dataset:
     """Examples, and what is to be learned of them, from a file or a folder.
 
@@ -58,6 +59,8 @@ def load_dataset(
     stream : bool, optional
         Whether the examples stay in the file, for data larger than memory; see docs/data.md.
         Default if they would take more than half of the memory.
+    texts : sequence of str, optional
+        The columns of a CSV file that are texts, also if all of them look like numbers.
 
     Raises
     ------
@@ -80,7 +83,7 @@ def load_dataset(
     path = Path(path)
     sides = None if size is None else (int(size[0]), int(size[1]))
     targets = (target,) if isinstance(target, str) else tuple(target)
-    wanted = Wanted(split, targets, labels, sides, labelled, stream)
+    wanted = Wanted(split, targets, labels, sides, labelled, stream, tuple(texts))
     if split is not None:
         known_name("split", split, PARTS)
     found = format_of(path)

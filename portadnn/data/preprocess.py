@@ -160,6 +160,11 @@ class Preprocess:
         return replace(self, columns=())
 
     @property
+    def texts(self) -> tuple[str, ...]:
+        """The names of the columns that are texts."""
+        return tuple(c.name for c in self.columns if c.categories is not None)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The name of each number that comes out; "colour=red" of a category."""
         return tuple(
@@ -388,11 +393,15 @@ def _of_kind(values: np.ndarray, c: Column, source: str) -> np.ndarray:
     """The values of a column; InputError if they are not texts or numbers, as they were fitted."""
     if (values.dtype.kind == "U") == (c.categories is not None):
         return values
-    if c.categories is not None and values.dtype.kind == "f" and np.isnan(values).all():
-        return np.full(len(values), "")  # a column without a value has no type
-    kinds = ("numbers", "texts") if c.categories is not None else ("texts", "numbers")
-    raise InputError(f"{source}: column {c.name!r} holds {kinds[0]}: expected {kinds[1]}, as in "
-                     f"training, or as --preprocess none and pixels need")  # fmt: skip
+    if c.categories is None:
+        raise InputError(f"{source}: column {c.name!r} holds texts: expected numbers, as in "
+                         f"training, or as preprocess none and pixels need")  # fmt: skip
+    whole = values.dtype.kind == "f" and (np.isnan(values) | (values == np.floor(values))).all()
+    if not whole:
+        raise InputError(f"{source}: column {c.name!r} holds numbers: expected texts, as in "
+                         f"training")  # fmt: skip
+    # numbers of a DataFrame or a Parquet file may be categories; a gap has no type
+    return np.asarray(["" if np.isnan(x) else f"{x:.0f}" for x in values])
 
 
 def _filled(values: np.ndarray, c: Column, source: str) -> np.ndarray:

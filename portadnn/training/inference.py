@@ -194,6 +194,7 @@ def data_for(
             options["size"] = model.input_shape[:2]
         if model.preprocess is not None:
             options.setdefault("target", model.preprocess.targets)
+            options["texts"] = model.preprocess.texts
     return load_dataset(path, part, isolated=isolated, **options)
 
 

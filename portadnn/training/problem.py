@@ -209,6 +209,7 @@ def _dataset(
             known = {"labels": declared.labels, "size": declared.size, "task": declared.task}
         else:
             known = {"classes": like.classes, "task": task_of(str(like.head), like.outputs)}
+            known["texts"] = [n for n in like.table or () if like.examples.dtype[n].kind == "U"]
             known["size"] = like.input_shape[:2] if len(like.input_shape) in (2, 3) else None
         return load_dataset(given, part, target=declared.target, **how, **known)
     if not isinstance(given, Dataset):

@@ -61,7 +61,8 @@ def test_it_is_fitted_on_the_training_rows_alone():
         (table(age=[1.0], town=["Bern"]), "lacks the column 'flat'"),
         (table(age=[1.0], town=["Bern"], flat=[1.0], more=[1.0]), "has a column 'more'"),
         (table(age=["1"], town=["Bern"], flat=[1.0]), "column 'age' holds texts: expected numbers"),
-        (table(age=[1.0], town=[3.0], flat=[1.0]), "column 'town' holds numbers: expected texts"),
+        (table(age=[1.0], town=[3.5], flat=[1.0]), "column 'town' holds numbers: expected texts"),
+        (table(age=[1.0], town=[3.0], flat=[1.0]), "'town' is '3': expected Basel, Bern"),
     ],
 )  # fmt: skip
 def test_rows_that_do_not_fit(other, message):

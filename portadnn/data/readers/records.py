@@ -63,6 +63,8 @@ class Wanted:
     stream : bool, optional
         Whether examples stay in the file; None leaves them there if they are larger than half of
         the memory.
+    texts : tuple of str
+        The columns of a CSV file that are texts, also if all of them look like numbers.
     """
 
     part: str | None = None
@@ -71,6 +73,7 @@ class Wanted:
     size: tuple[int, int] | None = None
     labelled: bool = True
     stream: bool | None = None
+    texts: tuple[str, ...] = ()
 
 
 def pick(

@@ -48,6 +48,7 @@ def read_csv(path: Path, wanted: Wanted) -> Records:
         start = file.read(SAMPLE)
     with reading(path, "cannot be read as a CSV file"):
         encoding, separator, heading, decimal = _form(start, path, wanted)
+        texts = dict.fromkeys(wanted.texts, library("pyarrow", "data").string())
         table = arrow.read_csv(
             str(path),
             arrow.ReadOptions(
@@ -57,7 +58,7 @@ def read_csv(path: Path, wanted: Wanted) -> Records:
                 use_threads=False,  # so that an error has its row
             ),
             arrow.ParseOptions(delimiter=separator, newlines_in_values=True),
-            arrow.ConvertOptions(decimal_point=decimal, **NULLS),
+            arrow.ConvertOptions(decimal_point=decimal, column_types=texts, **NULLS),
         )
         return _records(table, wanted, path, budget)
 
@@ -182,8 +183,8 @@ def _records(table: Any, wanted: Wanted, path: Path, budget: Budget) -> Records:
         raise InputError(
             f"{path} is a table with the columns {shown}: say which to predict with --target NAME"
         )
-    for name in wanted.target:
-        if name not in names and wanted.labelled:
+    for name in wanted.texts + wanted.target * wanted.labelled:
+        if name not in names:
             raise InputError(f"{path} has no column {name!r}: it has {', '.join(names[:20])}")
     targets = [name for name in wanted.target if name in names]
     columns = {name: _column(table[name], name, path, budget) for name in names}

@@ -20,6 +20,9 @@ from portadnn.data.dataset import Dataset
 from portadnn.data.load import has_test, load_dataset
 from portadnn.data.readers import formats, idx
 from portadnn.errors import InputError
+from portadnn.training.declaration import Declaration
+from portadnn.training.inference import data_for, prepared
+from portadnn.training.problem import make_problem
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (12, 5, 4), dtype=np.uint8)
@@ -209,6 +212,37 @@ def test_a_csv_file_without_a_heading(content, tmp_path):
     data = load_dataset(tmp_path / "d.csv", target=["f2"])
     assert len(data) == 2
     assert data.table == ("f0", "f1")
+
+
+def test_a_column_of_texts_may_look_like_numbers(tmp_path):
+    pytest.importorskip("pyarrow")
+    rows = ["A1,0", "12,1", "007,0", "7,1"] * 3
+    (tmp_path / "d.csv").write_text("\n".join(["code,y", *rows]))
+    for name, rows in (("e", ["007,0", "12,1"]), ("f", ["12,1", "7,0"]), ("g", ["12,1", "8.5,0"])):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["code,y", *rows]))
+    path, other = str(tmp_path / "d.csv"), str(tmp_path / "e.csv")
+    declared = Declaration(data=path, target=("y",), validation=other, test=other)
+    problem = make_problem(declared)
+    codes = ("007", "12", "7", "A1")
+    assert problem.preprocess.columns[0].categories == codes
+    expected = [[1, 0, 0, 0], [0, 1, 0, 0]]
+    for part in ("validation", "test"):
+        assert problem.examples[part].examples.tolist() == expected
+    data = load_dataset(path, target="y")
+    model = dnn.train(data, layers=[2], epochs=1, backend="numpy")
+    for isolated in (False, True):
+        found = data_for(model, other, isolated=isolated, target="y")
+        assert prepared(model, found).examples.tolist() == expected
+    frame = load_dataset(tmp_path / "f.csv", target="y")  # numbers, as of a Parquet file
+    assert prepared(model, frame).examples.tolist() == [[0, 1, 0, 0], [0, 0, 1, 0]]
+    with pytest.raises(InputError, match="row 2, column 'code' is '8.5': expected 007, 12, 7, A1"):
+        prepared(model, data_for(model, tmp_path / "g.csv", target="y"))
+    with pytest.raises(
+        InputError, match="column 'code' holds numbers: expected texts, as in train"
+    ):
+        prepared(model, load_dataset(tmp_path / "g.csv", target="y"))
+    with pytest.raises(InputError, match="has no column 'codes': it has code, y"):
+        load_dataset(path, target="y", texts=["codes"])
 
 
 WRITABLE = st.text(st.sampled_from("ab,;|\t\" '\n"), min_size=1, max_size=5).map("n{}".format)
