@@ -73,7 +73,9 @@ def read_labels(
     raw = np.asarray(raw)
     if raw.ndim == 2 and (raw.shape[1] == 1 or (len(raw) == 1 and m != 1)):
         raw = raw.reshape(-1)
-    if raw.ndim not in (1, 2) or raw.size == 0:
+    if raw.size == 0:
+        raise InputError(f"{source}: there are no examples: labels have shape {raw.shape}")
+    if raw.ndim not in (1, 2):
         raise InputError(f"{source}: labels have shape {raw.shape}: expected (m,) or (m, K)")
     _check_whole(raw, source)
     binary = raw.dtype.kind != "U" and bool(np.isin(raw, (0, 1)).all())
@@ -144,10 +146,12 @@ def _check_whole(raw: np.ndarray, source: str) -> None:
     """Raise InputError if a label is missing, or of a kind that no head learns."""
     if raw.dtype.kind not in "Ubuif":
         raise InputError(f"{source}: labels have dtype {raw.dtype}: expected texts or numbers")
-    missing = raw == "" if raw.dtype.kind == "U" else ~np.isfinite(raw)
-    if missing.any():
-        what = "has no label" if raw.dtype.kind == "U" else "has a label that is not finite"
-        raise InputError(f"{source}: row {int(np.argwhere(missing)[0][0]) + 1} {what}")
+    wrong = raw == "" if raw.dtype.kind == "U" else ~np.isfinite(raw)
+    if wrong.any():
+        at = tuple(np.argwhere(wrong)[0])
+        infinite = raw.dtype.kind == "f" and np.isinf(raw[at])
+        what = "has a label that is not finite" if infinite else "has no label"
+        raise InputError(f"{source}: row {int(at[0]) + 1} {what}")
 
 
 def _name(label: np.generic) -> str:

@@ -49,6 +49,10 @@ def as_dataset(
     """
     if isinstance(X, Dataset):
         raise InputError("X is a Dataset, which has its labels: leave y out")
+    for name, x in {"X": X, "y": y}.items():
+        if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+            raise InputError(f"{name} has masked values: leave their rows out, or put values in "
+                             f"their places with {name}.filled(...)")  # fmt: skip
     rows, found = _as_rows(X, raw)
     if found and columns and found != columns:
         wanted = ", ".join(columns)
@@ -60,6 +64,8 @@ def as_dataset(
     if y.dtype.kind == "O":
         texts = isinstance(y.flat[0], str) if y.size else False
         for i, label in enumerate(y.flat):
+            if _is_missing(label):
+                raise InputError(f"y has no label at {i}: leave that row out")
             if not (isinstance(label, str) if texts else isinstance(label, Real | np.bool_)):
                 raise InputError(
                     f"y holds {label!r} at {i}: expected texts alone, or numbers alone"
@@ -76,6 +82,8 @@ def _as_rows(X: Any, raw: bool) -> tuple[Any, tuple[str, ...]]:
     labels = getattr(X, "column_names", getattr(X, "columns", None))
     if labels is not None:
         names = tuple(map(str, labels))
+        if not names:
+            raise InputError("X has no columns: expected some to learn from")
         if len(set(names)) < len(names):
             raise InputError(f"X has two columns of one name: {', '.join(names)}")
         found = {name: _column(X[x], name, raw) for x, name in zip(labels, names, strict=True)}

@@ -45,7 +45,8 @@ def test_the_classes_of_the_training_data_number_others():
     ("raw", "task", "message"),
     [
         (["a", ""], None, "row 2 has no label"),
-        ([1.0, np.nan], None, "row 2 has a label that is not finite"),
+        ([1.0, np.nan], None, "row 2 has no label"),
+        ([[1.0, 2.0], [np.inf, 2.0]], None, "row 2 has a label that is not finite"),
         (["a", "a"], None, "has 1 class: expected two or more"),
         (["a", "b"], "regression", "labels are texts such as 'a'"),
         ([[0, 2], [1, 1]], "multilabel", "labels hold 2: expected 0 and 1"),

@@ -142,11 +142,14 @@ def test_labels_are_classes_and_come_back(y, values, classes, tmp_path):
         ([0, 1, 0], "labels have shape .3,. for 4 examples: expected .4,."),
         ([[0, 1], [1, 1]], "labels have shape .2, 2. for 4 examples"),
         (3, "y: labels have shape .."),
-        ([], "y: labels have shape .0,."),
-        ([0.0, 1.0, np.nan, 1.0], "y: row 3 has a label that is not finite"),
+        ([], "y: there are no examples: labels have shape .0,."),
+        ([0.0, 1.0, np.nan, 1.0], "y has no label at 2"),
+        (np.asarray([0.0, 1.0, np.nan, 1.0]), "y: row 3 has no label"),
         ([0.0, 1.0, np.inf, 1.0], "y: row 3 has a label that is not finite"),
-        (np.asarray([0, 1, None, 1]), "y holds None at 2: expected texts alone, or numbers alone"),
-        (np.asarray(["a", "b", None, "a"]), "y holds None at 2: expected texts alone"),
+        (np.asarray([0, 1, None, 1]), "y has no label at 2: leave that row out"),
+        ([None, None, "a", "b"], "y has no label at 0"),
+        (np.asarray(["a", "b", np.nan, "a"], dtype=object), "y has no label at 2"),
+        (np.ma.masked_equal([0, 1, 9, 1], 9), "y has masked values: leave their rows out"),
         (["a", "b", 3, "a"], "y holds 3 at 2: expected texts alone, or numbers alone"),
         ([3, "a", "b", "a"], "y holds 'a' at 1"),
         ([b"a", b"b", b"a", b"a"], "y holds b'a' at 0"),
@@ -177,6 +180,21 @@ def test_labels_that_may_go_together():
     model = dnn.train(np.eye(4), y, layers=[16], learning_rate=0.5, epochs=500, backend="numpy")
     assert model.network.head == "sigmoid"
     assert model.predict(np.eye(4)).tolist() == y
+
+
+def test_masked_values_are_not_learnt_from():
+    masked = np.ma.masked_greater(X, 7.5)
+    with pytest.raises(InputError, match=r"X has masked values: .* with X.filled"):
+        dnn.train(masked, [0, 1, 0, 1], layers=[4], epochs=1, backend="numpy")
+    data, _ = as_dataset(np.ma.masked_greater(X, 9), [0, 1, 0, 1])  # none is masked
+    np.testing.assert_array_equal(data.examples, X)
+
+
+@tables
+def test_a_table_without_columns(table):
+    for how in ({}, {"preprocess": "standardise"}):
+        with pytest.raises(InputError, match="X has no columns"):
+            dnn.train(table({}), [0, 1], epochs=1, backend="numpy", **how)
 
 
 @pytest.mark.parametrize("rows", [X, X.tolist()])

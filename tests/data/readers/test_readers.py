@@ -297,7 +297,7 @@ def test_a_number_above_a_number_is_no_name(content, target, names, tmp_path):
         (b"a,b\n1,2\n", "has no column 'y'"),
         (b"y\n1\n2\n", "has no columns but the target"),
         (b"a,b,y\n", "has no rows"),
-        (b"a,y\n1,0\n2,\n", "row 2 has a label that is not finite"),
+        (b"a,y\n1,0\n2,\n", "row 2 has no label"),
         ("a,y\nZürich,0\nBern,1\n".encode("latin-1"), "column 'a' holds text that is not UTF-8"),
         (b"a,y\n2020-01-01,0\n2021-01-01,1\n", "column 'a' holds date32"),
     ],
