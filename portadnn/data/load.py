@@ -84,6 +84,8 @@ def load_dataset(
     sides = None if size is None else (int(size[0]), int(size[1]))
     targets = (target,) if isinstance(target, str) else tuple(target)
     wanted = Wanted(split, targets, labels, sides, labelled, stream, tuple(texts))
+    if len({*targets}) < len(targets):
+        raise InputError(f"the targets are {', '.join(targets)}: expected each name once")
     if split is not None:
         known_name("split", split, PARTS)
     found = format_of(path)
@@ -95,13 +97,15 @@ def load_dataset(
         return Dataset(records.examples, None, named, records.source)
     if records.classes and task in (None, "classification"):
         return Dataset(records.examples, records.labels, named, records.source)
-    with reading(records.source):  # a text may hold invalid characters
+    beside, source = records.labels_in, records.source
+    source = f"{beside} (labels of {source})" if beside else source
+    with reading(source):  # a text may hold invalid characters
         made: Labels = read_labels(
             records.labels,
             records.names,
             task=task,
             classes=classes,
-            source=records.source,
+            source=source,
         )
         return Dataset(records.examples, made.values, made.classes, records.source, made.head)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -21,6 +22,7 @@ logger = logging.getLogger("portadnn")
 FEW_CATEGORIES = 20  # a column may have so many, however few the rows are
 MANY_CATEGORIES = 100  # more give a warning
 MOST_CATEGORIES = 10_000
+NUMBER = re.compile(r"\s*[-+]?\d*[.,]?\d+(e[-+]?\d+)?\s*", re.IGNORECASE)
 LARGEST = 1e150  # squares of larger numbers may have no finite sum
 
 
@@ -244,7 +246,7 @@ class Preprocess:
                 row = int(np.argmax(wrong))
                 raise InputError(
                     f"{source}: row {row + 1}, column {c.name!r} is {values[row]:g}: expected "
-                    f"whole numbers 0..255 for --preprocess pixels"
+                    f"whole numbers 0..255 for preprocess pixels"
                 )
             made[:, i] = values
         return made
@@ -260,7 +262,7 @@ class Preprocess:
             raise InputError(
                 f"{source}: row {row + 1}, column {c.name!r} is {what}: expected "
                 f"{_listed([n for n in index if n])}. To give unknown texts no category, train "
-                f"with --preprocess standardise:unknown=ignore"
+                f"with preprocess standardise:unknown=ignore"
             )
         known = np.flatnonzero(~unknown)
         made[known, at[known]] = 1.0
@@ -336,6 +338,13 @@ def _column(values: np.ndarray, name: str, given: Standardise, source: str) -> C
             raise _missing(values == "", name, source)
         most = min(MOST_CATEGORIES, max(FEW_CATEGORIES, len(values) // 2))
         if len(found) > most:
+            words = [x for x in found if x and not NUMBER.fullmatch(x)]
+            if 0 < 2 * len(words) < len(found):
+                row = int(np.argmax(values == words[0])) + 1
+                raise InputError(
+                    f"{source}: row {row}, column {name!r} is {words[0]!r}, but most others are "
+                    f"numbers: expected numbers alone. Leave cells without a number empty"
+                )
             raise InputError(
                 f"{source}: column {name!r} holds {len(found)} different texts in {len(values)} "
                 f"rows: expected at most {most} categories. If it names the rows, or is free text, "
@@ -377,7 +386,7 @@ def _column(values: np.ndarray, name: str, given: Standardise, source: str) -> C
 def _missing(where: np.ndarray, name: str, source: str) -> InputError:
     return InputError(
         f"{source}: row {int(np.argmax(where)) + 1} has no value in column {name!r} (rows without "
-        f"one: {int(np.sum(where))}): fill it, or train with --preprocess "
+        f"one: {int(np.sum(where))}): fill it, or train with preprocess "
         f"standardise:missing=median"
     )
 

@@ -152,6 +152,22 @@ def test_no_finite_numbers_become_others(numbers):
     assert np.isfinite(found).all()
 
 
+def test_a_word_among_numbers_is_named():
+    numbers = [f"{i / 8}" for i in range(120)]
+    numbers[100] = "n/a"
+    message = (
+        r"flights.csv: row 101, column 'delay' is 'n/a', but most others are numbers: expected"
+    )
+    with pytest.raises(InputError, match=message):
+        Preprocess.fitted(table(delay=numbers), as_preprocess("standardise"))
+    numbers[3], words = "", [f"r{x}" for x in numbers]
+    with pytest.raises(InputError, match=message):
+        Preprocess.fitted(table(delay=numbers), as_preprocess("standardise:missing=median"))
+    for codes in (words, [f"{i:03}" for i in range(120)]):
+        with pytest.raises(InputError, match="holds 120 different texts in 120 rows"):
+            Preprocess.fitted(table(delay=codes), as_preprocess("standardise"))
+
+
 def test_a_column_that_names_the_rows_is_refused():
     data = table(row=[f"r{i}" for i in range(60)], age=[1.0] * 60)
     message = (

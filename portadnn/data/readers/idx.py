@@ -48,7 +48,8 @@ def read(path: Path, wanted: Wanted) -> Records:
     if labels is None and wanted.labelled:
         raise InputError(f"{path} holds no labels: give the file of the labels after it")
     values = None if labels is None else read_array(labels)
-    return check_lengths(Records(examples, values, source=str(path)))
+    beside = str(labels or "")
+    return check_lengths(Records(examples, values, source=str(path), labels_in=beside))
 
 
 def has_test(path: Path) -> bool:

@@ -27,7 +27,8 @@ def read_npy(path: Path, wanted: Wanted) -> Records:
     if wanted.labels is None and wanted.labelled:
         raise InputError(f"{path} holds no labels: give the file of the labels after it")
     labels = None if wanted.labels is None else _whole(wanted.labels)
-    return check_lengths(Records(_whole(path, wanted.stream), labels, source=str(path)))
+    examples, beside = _whole(path, wanted.stream), str(wanted.labels or "")
+    return check_lengths(Records(examples, labels, source=str(path), labels_in=beside))
 
 
 def read_npz(path: Path, wanted: Wanted) -> Records:

@@ -35,6 +35,8 @@ class Records:
         Their names in order, if the file has them; the labels are then 0..C-1.
     source : str
         The name of the data in messages.
+    labels_in : str
+        The file of the labels, if they have one of their own.
     """
 
     examples: Any
@@ -42,6 +44,7 @@ class Records:
     names: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     source: str = "the data"
+    labels_in: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,10 +121,12 @@ def pick(
                 examples, labels = [large], [small]
     if len(examples) != 1 or len(labels) > 1:
         shapes = _listed(f"{n} {shape}" for n, shape in arrays.items())
+        what, then = " and which the labels", "Say the labels' name with --target NAME"
+        if wanted.target:
+            what, then = "", "Call the examples X, or leave other arrays out"
         raise InputError(
-            f"{path}: it is not clear which array holds the examples and which the labels; it "
-            f"holds {shapes}: expected the names X and y, or two arrays. Say the labels' name with "
-            f"--target NAME"
+            f"{path}: it is not clear which array holds the examples{what}; it holds {shapes}: "
+            f"expected the names X and y, or two arrays. {then}"
         )
     return examples[0], labels[0] if labels else None
 

@@ -133,7 +133,11 @@ def _form(start: bytes, path: Path, wanted: Wanted) -> tuple[str, str, bool, str
     could = ".," if separator != "," else "."
     marks = [x for x in could if any(re.fullmatch(rf"[-+]?\d+[{x}]\d+", cell) for cell in cells)]
     decimal = "".join(marks) if len(marks) == 1 else "."
-    return encoding, separator, _is_heading(rows, decimal, wanted), decimal
+    heading = _is_heading(rows, decimal, wanted)
+    if heading and "\ufffd" in "".join(rows[0]):
+        raise InputError(f"{path} has a column name that is not UTF-8: expected text in UTF-8, or "
+                         f"in UTF-16 with its mark (BOM)")  # fmt: skip
+    return encoding, separator, heading, decimal
 
 
 def _is_heading(rows: list[list[str]], decimal: str, wanted: Wanted) -> bool:

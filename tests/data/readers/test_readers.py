@@ -299,6 +299,7 @@ def test_a_number_above_a_number_is_no_name(content, target, names, tmp_path):
         (b"a,b,y\n", "has no rows"),
         (b"a,y\n1,0\n2,\n", "row 2 has no label"),
         ("a,y\nZürich,0\nBern,1\n".encode("latin-1"), "column 'a' holds text that is not UTF-8"),
+        ("größe,y\n1,0\n2,1\n".encode("latin-1"), "a column name that is not UTF-8: expected text"),
         (b"a,y\n2020-01-01,0\n2021-01-01,1\n", "column 'a' holds date32"),
     ],
 )
@@ -429,6 +430,34 @@ def test_it_is_said_if_the_arrays_cannot_be_told_apart(tmp_path):
     np.savez(tmp_path / "d.npz", a=X, b=X)
     with pytest.raises(InputError, match=r"holds a \(12, 5, 4\), b \(12, 5, 4\).*--target NAME"):
         load_dataset(tmp_path / "d.npz")
+
+
+def test_it_is_said_if_the_examples_are_not_clear(tmp_path):
+    np.savez(tmp_path / "d.npz", foo=X, bar=Y, baz=X)
+    with pytest.raises(InputError, match="which array holds the examples; .* Call the examples X"):
+        load_dataset(tmp_path / "d.npz", target="bar")
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_a_fault_of_the_labels_names_their_file(isolated, tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "y.npy", np.where(Y == 2, np.nan, Y))
+    fault = r"^\S*y.npy \(labels of \S*x.npy\): row 3 has no label"
+    with pytest.raises(InputError, match=fault):
+        load_dataset(tmp_path / "x.npy", labels=tmp_path / "y.npy", isolated=isolated)
+    as_idx(tmp_path)
+    fault = (
+        r"train-labels-idx1-ubyte \(labels of \S*train-images-idx3-ubyte\): the label '2' is not"
+    )
+    with pytest.raises(InputError, match=fault):
+        load_dataset(tmp_path / "train-images-idx3-ubyte", classes="01", isolated=isolated)
+
+
+def test_a_target_that_is_named_twice(tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "d.csv").write_text("a,price\n1,2\n3,4\n")
+    with pytest.raises(InputError, match="the targets are price, price: expected each name once"):
+        load_dataset(tmp_path / "d.csv", target=["price", "price"])
 
 
 def test_idx_labels_in_place_of_images(tmp_path):
