@@ -11,7 +11,7 @@ from portadnn.data.dataset import Dataset
 from portadnn.data.foreign import reading
 from portadnn.data.isolated import read_isolated
 from portadnn.data.labels import Labels, read_labels
-from portadnn.data.readers.formats import format_of
+from portadnn.data.readers.formats import format_of, never
 from portadnn.data.readers.records import PARTS, Wanted
 from portadnn.errors import InputError
 
@@ -29,6 +29,7 @@ def load_dataset(
     isolated: bool = False,
     stream: bool | None = None,
     texts: Sequence[str] = (),
+    columns: Sequence[str] = (),
 ) -> Dataset:
     """Examples, and what is to be learned of them, from a file or a folder.
 
@@ -61,6 +62,8 @@ def load_dataset(
         Default if they would take more than half of the memory.
     texts : sequence of str, optional
         The columns of a CSV file that are texts, also if all of them look like numbers.
+    columns : sequence of str, optional
+        The columns that are known from the training data: a first row with them has the names.
 
     Raises
     ------
@@ -83,13 +86,13 @@ def load_dataset(
     path = Path(path)
     sides = None if size is None else (int(size[0]), int(size[1]))
     targets = (target,) if isinstance(target, str) else tuple(target)
-    wanted = Wanted(split, targets, labels, sides, labelled, stream, tuple(texts))
+    wanted = Wanted(split, targets, labels, sides, labelled, stream, tuple(texts), tuple(columns))
     if len({*targets}) < len(targets):
         raise InputError(f"the targets are {', '.join(targets)}: expected each name once")
     if split is not None:
         known_name("split", split, PARTS)
     found = format_of(path)
-    if split == "test" and not found.parts:
+    if split == "test" and found.has_test is never:
         raise InputError(f"{path} has no test data: {found.title} has one part. Leave split out")
     records = found.read(path, wanted)
     named = records.classes or tuple(classes)

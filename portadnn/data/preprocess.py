@@ -162,11 +162,6 @@ class Preprocess:
         return replace(self, columns=())
 
     @property
-    def texts(self) -> tuple[str, ...]:
-        """The names of the columns that are texts."""
-        return tuple(c.name for c in self.columns if c.categories is not None)
-
-    @property
     def names(self) -> tuple[str, ...]:
         """The name of each number that comes out; "colour=red" of a category."""
         return tuple(

@@ -194,7 +194,9 @@ def data_for(
             options["size"] = model.input_shape[:2]
         if model.preprocess is not None:
             options.setdefault("target", model.preprocess.targets)
-            options["texts"] = model.preprocess.texts
+            columns = model.preprocess.columns
+            options["texts"] = [c.name for c in columns if c.categories is not None]
+            options["columns"] = [c.name for c in columns]
     return load_dataset(path, part, isolated=isolated, **options)
 
 

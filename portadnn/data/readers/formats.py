@@ -28,22 +28,17 @@ class Format(NamedTuple):
     has_test: Callable[[Path], bool]
     takes: str
 
-    @property
-    def parts(self) -> bool:
-        """Whether such a file can hold, or name, parts of the data."""
-        return self.has_test is not _none
 
-
-def _none(path: Path) -> bool:
+def never(path: Path) -> bool:
     return False
 
 
 FORMATS = {
     "hdf5": Format("an HDF5 file", hdf5.read, hdf5.has_test, "target"),
-    "csv": Format("a CSV file", tables.read_csv, _none, "target"),
-    "parquet": Format("a Parquet file", tables.read_parquet, _none, "target"),
+    "csv": Format("a CSV file", tables.read_csv, never, "target"),
+    "parquet": Format("a Parquet file", tables.read_parquet, never, "target"),
     "npz": Format("an NPZ file", npy.read_npz, npy.has_test, "target"),
-    "npy": Format("an NPY file", npy.read_npy, _none, "labels"),
+    "npy": Format("an NPY file", npy.read_npy, never, "labels"),
     "idx": Format("an IDX file", idx.read, idx.has_test, "labels"),
     "folder": Format("a folder of pictures", folder.read, folder.has_test, "size"),
 }

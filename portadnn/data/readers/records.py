@@ -66,8 +66,8 @@ class Wanted:
     stream : bool, optional
         Whether examples stay in the file; None leaves them there if they are larger than half of
         the memory.
-    texts : tuple of str
-        The columns of a CSV file that are texts, also if all of them look like numbers.
+    texts, columns : tuple of str
+        The columns of a CSV file that are texts, and those that are known; see ``load_dataset``.
     """
 
     part: str | None = None
@@ -77,6 +77,7 @@ class Wanted:
     labelled: bool = True
     stream: bool | None = None
     texts: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
 def pick(

@@ -143,10 +143,12 @@ def _form(start: bytes, path: Path, wanted: Wanted) -> tuple[str, str, bool, str
 def _is_heading(rows: list[list[str]], decimal: str, wanted: Wanted) -> bool:
     """Whether the first row names the columns: a number above a number is no name."""
     first, below = ([x.replace(decimal, ".") for x in row] for row in [*rows, []][:2])
+    if wanted.columns and {*wanted.columns} <= {*rows[0]}:
+        return True
     if all(_is_number(x) or x.strip() in MISSING for x in first):
         return False
-    named = bool(wanted.target) and {*wanted.target} <= {*rows[0]}
     pairs = zip(first, below, strict=False)
+    named = bool(wanted.target) and {*wanted.target} <= {*rows[0]}
     return named or not any(_is_number(x) and _is_number(y) for x, y in pairs)
 
 

@@ -245,6 +245,20 @@ def test_a_column_of_texts_may_look_like_numbers(tmp_path):
         load_dataset(path, target="y", texts=["codes"])
 
 
+@pytest.mark.parametrize("names", ["2019,town", "2019,2020", "a,2020"])
+def test_the_names_that_a_model_knows_are_names(names, tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "d.csv").write_text(f"{names},y\n1,2,a\n3,4,b\n")
+    (tmp_path / "e.csv").write_text(f"{names}\n1,2\n3,4\n")
+    (tmp_path / "f.csv").write_text("1,x\n2,y\n")
+    model = dnn.train(load_dataset(tmp_path / "d.csv", target="y"), layers=[2], epochs=1)
+    found = data_for(model, tmp_path / "e.csv", labelled=False)
+    assert ",".join(found.table) == names
+    assert prepared(model, found).examples.tolist() == [[-1, -1], [1, 1]]
+    with pytest.raises(InputError, match="f.csv lacks the column"):
+        prepared(model, data_for(model, tmp_path / "f.csv", labelled=False))
+
+
 WRITABLE = st.text(st.sampled_from("ab,;|\t\" '\n"), min_size=1, max_size=5).map("n{}".format)
 
 
