@@ -66,9 +66,14 @@ codecs.register_error("portadnn", _in_ascii)
 def any_encoding() -> Iterator[None]:
     """A scope in which every text can be printed, whatever stdout and stderr can encode."""
     with contextlib.ExitStack() as stack:
-        if sys.stdout is None:  # the caller had closed it
-            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
-            stack.enter_context(contextlib.redirect_stdout(nowhere))
+        # if the caller had closed one; print would write errors to stdout
+        for stream, redirected in (
+            (sys.stdout, contextlib.redirect_stdout),
+            (sys.stderr, contextlib.redirect_stderr),
+        ):
+            if stream is None:
+                nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+                stack.enter_context(redirected(nowhere))
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace":
                 stack.callback(_reconfigure, stream, stream.errors)

@@ -97,10 +97,11 @@ class Stored:
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         if isinstance(rows, slice):
-            rows = np.arange(*rows.indices(len(self)))
+            numbers = np.arange(*rows.indices(len(self)))
         elif len(rows) and not -len(self) <= np.min(rows) <= np.max(rows) < len(self):
             raise IndexError(f"{self.source} has the rows 0 to {len(self) - 1}")
-        numbers = np.where(rows < 0, rows + len(self), rows)
+        else:
+            numbers = np.where(rows < 0, rows + len(self), rows)
         if self._rows is not None:
             numbers = self._rows[numbers]
         self._check_state()

@@ -67,13 +67,12 @@ def _own() -> tuple[Any, Any]:
 class MPICommunicator:
     """A communicator over mpi4py. It polls, so a signal is heard and a lost rank is noticed."""
 
-    def __init__(self, timeout: float, comm: Any = None) -> None:
+    def __init__(self, timeout: float) -> None:
         from mpi4py import MPI as mpi
 
         self._mpi, self.timeout = mpi, timeout
-        world = mpi.COMM_WORLD if comm is None else comm
-        self._comm, self._side = _own() if comm is None else (world.Dup(), world.Dup())
-        self.rank, self.size = world.rank, world.size
+        self._comm, self._side = _own()
+        self.rank, self.size = self._comm.rank, self._comm.size
 
     def sum(self, x: np.ndarray) -> np.ndarray:
         return self._reduced(x, self._mpi.SUM)

@@ -21,7 +21,7 @@ from portadnn.training.loop import Loop
 from portadnn.training.recipe import Plan
 from portadnn.training.sample_space import SampleSpace, choose_form, product_on_host
 from portadnn.training.state import RunState
-from portadnn.training.step import Shared
+from portadnn.training.step import Shared, one_hot
 from portadnn.training.stops import TrainingInterrupted, signal_of
 from portadnn.training.validation import Validation
 
@@ -271,7 +271,8 @@ def _is_numbered(Y: Any, network: Network) -> bool:
 
 def _dense(numbers: np.ndarray, network: Network, backend: Backend) -> np.ndarray:
     """0 and 1, (C, m), from the numbers of the classes, (1, m)."""
-    return (numbers == _classes(network).T).astype(backend.dtype_name)
+    made = one_hot(numbers.T, _classes(network), np)
+    return np.ascontiguousarray(made.T, dtype=backend.dtype_name)
 
 
 def _classes(network: Network) -> np.ndarray:

@@ -62,6 +62,12 @@ def test_a_stdout_that_is_closed(files, command, monkeypatch):
     assert main([command, model, *([] if command == "summary" else [data])]) == 0
 
 
+def test_a_stderr_that_is_closed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main(["predict", str(tmp_path / "absent.h5"), "x.csv"]) == 2
+    assert capsys.readouterr().out == ""
+
+
 def test_an_error_names_a_file_that_stderr_cannot_encode(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), "ascii")
     monkeypatch.setattr(sys, "stderr", stream)

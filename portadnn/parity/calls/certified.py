@@ -190,12 +190,14 @@ def _plain(call: RecordedCall) -> list[Any]:
 
     def found(x: Any) -> Iterator[str]:
         if isinstance(x, tuple | list):
+            yield "("
             for item in x:
                 yield from found(item)
+            yield ")"
         elif isinstance(x, int | float | slice | None):
             yield repr(x)
 
-    return [*found(call.arguments), *found([value for _, value in sorted(call.keywords.items())])]
+    return [*found([call.arguments, [value for _, value in sorted(call.keywords.items())]])]
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:
